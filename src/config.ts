@@ -1,0 +1,342 @@
+import { createHash } from 'node:crypto'
+
+import type { Endpoint } from './delivery/delivery.ts'
+import type { Problem } from './errors.ts'
+import type { Phase } from './event.ts'
+import { formats } from './formats/index.ts'
+import type { Format } from './formats/index.ts'
+import { isMatch, parsePatterns } from './matcher.ts'
+import type { Matchable, MethodPatterns } from './matcher.ts'
+
+/** One configured rule: which events, in which format, to which endpoint. */
+export interface Hook extends Matchable {
+  /** The same as long as the hook keeps its name; without a name, its method, type, format and URL. */
+  readonly id: string
+  readonly name: string
+  readonly format: Format
+  readonly waitForResponse: boolean
+  readonly endpoint: Endpoint
+}
+
+export interface Settings {
+  /** Those that can be used and are not disabled. */
+  readonly hooks: readonly Hook[]
+}
+
+/** What a configuration comes to: what can be used of it, and what is wrong with the rest. */
+export interface ParsedConfig {
+  readonly settings: Settings
+  /** Each stands for a hook that is left out. */
+  readonly problems: readonly Problem[]
+  /** Nothing wrong, but an administrator should know. */
+  readonly warnings: readonly string[]
+}
+
+const PHASES: Readonly<Record<string, readonly Phase[]>> = {
+  pre: ['pre'],
+  post: ['post'],
+  'pre/post': ['pre', 'post'],
+}
+const STATUSES = ['any', 'success', 'failure'] as const
+const DEFAULT_TYPE = 'post'
+const DEFAULT_FORMAT = 'json'
+const DEFAULT_TIMEOUT_S = 10
+const MAX_TIMEOUT_S = 60
+
+/** The form's schema, in the slice of JSON Schema that is used. */
+interface FormSchema {
+  type: 'object' | 'array' | 'string' | 'number' | 'boolean'
+  title?: string
+  description?: string
+  properties?: Record<string, FormSchema>
+  items?: FormSchema
+  required?: readonly string[]
+  enum?: readonly string[]
+  enumNames?: readonly string[]
+  default?: string | number
+  /** Suggestions of a text field. */
+  defaults?: readonly string[]
+  /** HTML limits of a number field. */
+  min?: number
+  max?: number
+}
+
+/**
+ * The plugin's `configurationSchema`. It has two readers who want different things, so it is two schemas.
+ *
+ * xo-server validates a saved configuration with the object itself, at boot too, where a mismatch silently kills the
+ * whole plugin: it is lax, and checks types only. XO's form gets what `toJSON` gives, and shows choices, suggestions,
+ * titles. {@link parseConfig} does the real checking, and can disable a single hook.
+ *
+ * Sources: packages/xo-server/src/xo-mixins/plugins.mjs; packages/xo-web/src/common/json-schema-input.
+ */
+export function configSchema(methods: readonly string[]): object {
+  const form = formSchema(methods)
+  return Object.defineProperty(lax(form), 'toJSON', { value: () => form })
+}
+
+interface LaxSchema {
+  type: FormSchema['type']
+  nullable: true
+  properties?: Record<string, LaxSchema>
+  items?: LaxSchema
+}
+
+function lax({ type, properties, items }: FormSchema): LaxSchema {
+  return {
+    type,
+    nullable: true,
+    ...(properties && {
+      properties: Object.fromEntries(Object.entries(properties).map(([key, schema]) => [key, lax(schema)])),
+    }),
+    ...(items && { items: lax(items) }),
+  }
+}
+
+function formSchema(methods: readonly string[]): FormSchema {
+  return {
+    type: 'object',
+    description: 'Sends an HTTP POST to your URLs when something happens in Xen Orchestra.',
+    properties: {
+      hooks: {
+        type: 'array',
+        title: 'Hooks',
+        description: 'Each hook sends some events to one URL.',
+        items: {
+          type: 'object',
+          title: 'Hook',
+          properties: {
+            name: {
+              type: 'string',
+              title: 'Name',
+              description:
+                'How you recognise it; sent as the `X-XO-Hook` header. What is waiting to be sent follows the name when you change the URL. Example: `Inventory`.',
+            },
+            method: {
+              type: 'string',
+              title: 'Method',
+              description:
+                'The API methods that trigger it, separated by commas or spaces: a name (`vm.start`), a pattern (`vm.*`, or `*` for everything), and `!vm.set` to leave some out again.',
+              defaults: suggestions(methods),
+            },
+            type: {
+              type: 'string',
+              title: 'Type',
+              description: '*pre*: right before it happens. *post*: when it is over, with the result or the error.',
+              enum: Object.keys(PHASES),
+              default: DEFAULT_TYPE,
+            },
+            status: {
+              type: 'string',
+              title: 'Status',
+              description: 'Send a *post* in any case, or after a success only, or after a failure only.',
+              enum: STATUSES,
+              default: STATUSES[0],
+            },
+            url: {
+              type: 'string',
+              title: 'URL',
+              description: 'Where the requests go. Example: `https://inventory.example.org/xo?action=start`.',
+            },
+            format: {
+              type: 'string',
+              title: 'Payload format',
+              description: 'What the body of a request looks like.',
+              enum: [...formats.keys()],
+              enumNames: [...formats.values()].map(({ title }) => title),
+              default: DEFAULT_FORMAT,
+            },
+            waitForResponse: {
+              type: 'boolean',
+              title: 'Wait for response',
+              description:
+                'The action begins once the receiver has answered a *pre*, or after the timeout. It begins in any case: a receiver cannot prevent it.',
+            },
+            disabled: {
+              type: 'boolean',
+              title: 'Disabled',
+              description: 'Keep this hook, but send nothing. What is still waiting for it is discarded.',
+            },
+            limits: {
+              type: 'object',
+              title: 'Limits',
+              description: 'How long a receiver may take.',
+              properties: {
+                timeout: {
+                  type: 'number',
+                  title: 'Timeout',
+                  description: `Seconds for a whole request, up to ${MAX_TIMEOUT_S}. Without: ${DEFAULT_TIMEOUT_S}.`,
+                  default: DEFAULT_TIMEOUT_S,
+                  min: 1,
+                  max: MAX_TIMEOUT_S,
+                },
+              },
+            },
+          },
+          required: ['method', 'type', 'url', 'format'],
+        },
+      },
+    },
+    required: ['hooks'],
+  }
+}
+
+/**
+ * Starting points that the form offers. It puts one in place of what it shows: they are for a first hook, and their
+ * names say so.
+ */
+export const configPresets: Readonly<Record<string, object>> = {
+  'First hook: VMs started and stopped': preset('VM power', 'vm.start vm.stop vm.restart', 'any'),
+  'First hook: backup runs': preset('Backups', 'backupNg.runJob', 'any'),
+  'First hook: everything that fails': preset('Failures', '*', 'failure'),
+}
+
+function preset(name: string, method: string, status: (typeof STATUSES)[number]): object {
+  return { hooks: [{ name, method, type: 'post', status, format: DEFAULT_FORMAT }] }
+}
+
+/** The methods, and their namespaces as patterns. */
+function suggestions(methods: readonly string[]): string[] {
+  const namespaces = new Set(methods.filter(name => name.includes('.')).map(name => `${name.split('.')[0]}.*`))
+  return ['*', ...[...namespaces, ...methods].sort()]
+}
+
+/**
+ * Reads a configuration. Never throws: what is wrong with a hook is a problem, and the hook is left out.
+ *
+ * @param raw - what the host passes to `configure()`, validated by {@link configSchema}
+ * @param knownMethods - to find patterns that match none of them; without, they are not looked for
+ */
+export function parseConfig(raw: unknown, knownMethods?: readonly string[]): ParsedConfig {
+  const problems: Problem[] = []
+  const warnings: string[] = []
+  const hooks: Hook[] = []
+  const ids = new Set<string>()
+  const items = isRecord(raw) && Array.isArray(raw['hooks']) ? raw['hooks'] : []
+  for (const [index, item] of items.entries()) {
+    if (!isRecord(item) || item['disabled'] === true) {
+      continue // the form adds an item as `null` until it is filled in
+    }
+    const hook = parseHook(item, `hooks[${index}]`, knownMethods)
+    if ('expected' in hook) {
+      problems.push(hook)
+      continue
+    }
+    if (hook.format.warning !== undefined) {
+      warnings.push(`hooks[${index}] (${hook.name}): ${hook.format.warning}`)
+    }
+    let { id } = hook
+    for (let n = 2; ids.has(id); ++n) {
+      id = `${hook.id}-${n}`
+    }
+    ids.add(id)
+    hooks.push({ ...hook, id })
+  }
+  return { settings: { hooks }, problems, warnings }
+}
+
+function parseHook(item: Record<string, unknown>, path: string, knownMethods?: readonly string[]): Hook | Problem {
+  const method = textOf(item['method'])
+  const methods = parsePatterns(method)
+  if (methods.include.length === 0) {
+    return problem(`${path}.method`, 'the name of an API method, like "vm.start", or a pattern, like "vm.*"', method)
+  }
+  const unknown = knownMethods && unknownPattern(methods, knownMethods)
+  if (unknown !== undefined) {
+    return problem(`${path}.method`, 'names or patterns of API methods that exist', unknown)
+  }
+
+  const type = textOf(item['type']) || DEFAULT_TYPE
+  const phases = PHASES[type]
+  if (phases === undefined) {
+    return problem(`${path}.type`, oneOf(Object.keys(PHASES)), type)
+  }
+  const statusText = textOf(item['status']) || STATUSES[0]
+  const status = STATUSES.find(known => known === statusText)
+  if (status === undefined) {
+    return problem(`${path}.status`, oneOf(STATUSES), statusText)
+  }
+
+  const urlText = textOf(item['url'])
+  const url = parseUrl(urlText)
+  if (url === undefined) {
+    return { path: `${path}.url`, expected: 'an http:// or https:// URL', got: withoutSecrets(urlText) }
+  }
+  const formatName = textOf(item['format']) || DEFAULT_FORMAT
+  const format = formats.get(formatName)
+  if (format === undefined) {
+    return problem(`${path}.format`, oneOf([...formats.keys()]), formatName)
+  }
+  const limits = isRecord(item['limits']) ? item['limits'] : {}
+  const timeout = limits['timeout'] ?? DEFAULT_TIMEOUT_S
+  if (typeof timeout !== 'number' || !(timeout > 0) || timeout > MAX_TIMEOUT_S) {
+    return problem(`${path}.limits.timeout`, `seconds, more than 0 and at most ${MAX_TIMEOUT_S}`, timeout)
+  }
+
+  const name = textOf(item['name'])
+  return {
+    id: digest(name !== '' ? ['name', name] : ['hook', method, type, formatName, url.href]),
+    name: name !== '' ? name : method,
+    methods,
+    phases,
+    status,
+    format,
+    waitForResponse: item['waitForResponse'] === true,
+    endpoint: { id: digest([url.href, timeout]), ...withoutUserInfo(url), timeoutMs: timeout * 1000 },
+  }
+}
+
+/** The first pattern that matches no method; those that leave something out count too, as they may be misspelt. */
+export function unknownPattern({ include, exclude }: MethodPatterns, methods: readonly string[]): string | undefined {
+  return [...include, ...exclude].find(pattern => !methods.some(name => isMatch(pattern, name)))
+}
+
+function parseUrl(text: string): URL | undefined {
+  if (!URL.canParse(text)) {
+    return undefined
+  }
+  const url = new URL(text)
+  return url.protocol === 'http:' || url.protocol === 'https:' ? url : undefined
+}
+
+/** Credentials in a URL go into a header: the URL is shown and logged in parts, the header never. */
+function withoutUserInfo(url: URL): Pick<Endpoint, 'url' | 'headers'> {
+  const bare = new URL(url)
+  bare.username = ''
+  bare.password = ''
+  if (bare.href === url.href) {
+    return { url, headers: [] }
+  }
+  const credentials = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`
+  return { url: bare, headers: ['Authorization', `Basic ${Buffer.from(credentials).toString('base64')}`] }
+}
+
+/** Of a text that was meant to be a URL, what is shown to nobody's harm: scheme and host. */
+function withoutSecrets(text: string): string {
+  if (text === '') {
+    return 'nothing'
+  }
+  const shown = text.includes('@') ? '' : (/^([a-z]+:\/*)?[^/?#]*/i.exec(text)?.[0] ?? '')
+  return shown === text ? JSON.stringify(shown) : `${JSON.stringify(shown)} and more that is not shown`
+}
+
+function problem(path: string, expected: string, got: unknown): Problem {
+  return { path, expected, got: got === '' ? 'nothing' : JSON.stringify(got).slice(0, 100) }
+}
+
+function oneOf(values: readonly string[]): string {
+  return `one of ${values.map(value => `"${value}"`).join(', ')}`
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value.trim() : ''
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null
+}
+
+function digest(parts: readonly (string | number)[]): string {
+  return createHash('sha256').update(JSON.stringify(parts)).digest('base64url').slice(0, 16)
+}
+

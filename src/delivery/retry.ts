@@ -1,0 +1,100 @@
+import type { AttemptOutcome } from './delivery.ts'
+
+const SECOND = 1000
+const MINUTE = 60 * SECOND
+const HOUR = 60 * MINUTE
+
+/** Waits between attempts, ms: 13 attempts in about 72 h. */
+export const RETRY_SCHEDULE_MS: readonly number[] = [
+  1 * SECOND,
+  5 * SECOND,
+  30 * SECOND,
+  2 * MINUTE,
+  10 * MINUTE,
+  30 * MINUTE,
+  2 * HOUR,
+  5 * HOUR,
+  10 * HOUR,
+  14 * HOUR,
+  20 * HOUR,
+  20 * HOUR,
+]
+
+/** Waits up to this are fully random, so that what failed together does not come back together. */
+const FULL_JITTER_UP_TO_MS = 5 * SECOND
+const JITTER = 0.2
+
+/** Answers that speak against the request itself are tried again for this long: a receiver may be mid-deployment. */
+const REFUSAL_PATIENCE_MS = 1 * HOUR
+const TRANSIENT_STATUSES = new Set([408, 425, 429])
+
+export const MAX_RETRY_AFTER_MS = 24 * HOUR
+
+/** A receiver that always says Retry-After spends no failures: this ends it all the same. */
+export const MAX_AGE_MS = 96 * HOUR
+
+export type RetryDecision =
+  | {
+      readonly retry: true
+      readonly delayMs: number
+      /** The receiver named the delay itself: it holds for its whole lane, and no failure is charged. */
+      readonly asked: boolean
+    }
+  | { readonly retry: false; readonly reason: 'exhausted' | 'gone' | 'refused' }
+
+/**
+ * Whether and when to try again after a failed attempt.
+ *
+ * @param failures - charged to this delivery so far, this attempt included
+ * @param ageMs - since its first attempt
+ * @param random - from 0 to 1, 1 excluded
+ */
+export function decideRetry(
+  outcome: Exclude<AttemptOutcome, { kind: 'accepted' }>,
+  failures: number,
+  ageMs: number,
+  random: () => number = Math.random
+): RetryDecision {
+  if (outcome.kind === 'refused' && outcome.status === 410) {
+    return { retry: false, reason: 'gone' }
+  }
+  const patienceMs = isTransient(outcome) ? MAX_AGE_MS : REFUSAL_PATIENCE_MS
+  const askedMs = outcome.kind === 'refused' ? outcome.retryAfterMs : undefined
+  const scheduledMs = RETRY_SCHEDULE_MS[failures - 1]
+  const delayMs = askedMs ?? (scheduledMs === undefined ? undefined : withJitter(scheduledMs, random))
+  if (delayMs === undefined) {
+    return { retry: false, reason: 'exhausted' }
+  }
+  if (ageMs + delayMs > patienceMs) {
+    return { retry: false, reason: isTransient(outcome) ? 'exhausted' : 'refused' }
+  }
+  return { retry: true, delayMs, asked: askedMs !== undefined }
+}
+
+function isTransient(outcome: Exclude<AttemptOutcome, { kind: 'accepted' }>): boolean {
+  return outcome.kind !== 'refused' || outcome.status >= 500 || TRANSIENT_STATUSES.has(outcome.status)
+}
+
+function withJitter(delayMs: number, random: () => number): number {
+  return delayMs <= FULL_JITTER_UP_TO_MS ? random() * delayMs : delayMs * (1 - JITTER + 2 * JITTER * random())
+}
+
+/**
+ * What a `Retry-After` asks for in ms, capped at {@link MAX_RETRY_AFTER_MS}; `undefined` if it says nothing that can be
+ * obeyed (absent, malformed, zero or past), so that the schedule holds.
+ *
+ * Source: RFC 9110 §10.2.3 (seconds or any of the three HTTP dates). Fractions are sent by some, and understood.
+ */
+export function parseRetryAfter(header: string | undefined, now: number): number | undefined {
+  const text = header?.trim() ?? ''
+  let delayMs
+  if (/^\d+(\.\d+)?$/.test(text)) {
+    delayMs = Number(text) * SECOND
+  } else if (/^(mon|tue|wed|thu|fri|sat|sun)/i.test(text)) {
+    // asctime dates carry no zone and are UTC
+    delayMs = Date.parse(/\bGMT$/i.test(text) ? text : `${text} GMT`) - now
+  } else {
+    return undefined
+  }
+  return delayMs > 0 ? Math.min(delayMs, MAX_RETRY_AFTER_MS) : undefined
+}

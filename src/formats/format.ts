@@ -1,0 +1,12 @@
+import type { Payload } from '../delivery/delivery.ts'
+import type { Event } from '../event.ts'
+
+/** How an event becomes a body. */
+export interface Format {
+  /** For the form. */
+  readonly title: string
+  /** What an administrator should know who chooses it. */
+  readonly warning?: string
+  /** Pure; never throws. Called once for an event, however many hooks want it in this format. */
+  build(event: Event): Payload
+}

@@ -1,0 +1,96 @@
+import type { Outcome, Phase } from './event.ts'
+
+/** Which methods a hook wants. */
+export interface MethodPatterns {
+  readonly include: readonly string[]
+  /** Those that were written with a `!`: they are left out again. */
+  readonly exclude: readonly string[]
+}
+
+/** What the matcher needs to know of a hook. */
+export interface Matchable {
+  readonly methods: MethodPatterns
+  readonly phases: readonly Phase[]
+  /** Of a `post`. */
+  readonly status: 'any' | 'success' | 'failure'
+}
+
+/** The hooks that want a method, by outcome, each in the order of the configuration. */
+export type Matches<H> = Readonly<Record<Outcome, readonly H[]>>
+
+/** Patterns separated by commas or white space: `vm.start`, `vm.*`, `*`, and `!vm.set` to leave some out again. */
+export function parsePatterns(text: string): MethodPatterns {
+  const words = text.split(/[\s,]+/).filter(word => word !== '')
+  return {
+    include: words.filter(word => !word.startsWith('!')),
+    exclude: words.filter(word => word.startsWith('!')).map(word => word.slice(1)),
+  }
+}
+
+/** `*` stands for any characters, dots too. */
+export function isMatch(pattern: string, method: string): boolean {
+  if (!pattern.includes('*')) {
+    return pattern === method
+  }
+  // piece by piece instead of a regular expression, which some patterns would send backtracking for ever
+  const [head = '', ...rest] = pattern.split('*')
+  const tail = rest.pop() ?? ''
+  if (!method.startsWith(head) || !method.endsWith(tail) || method.length < head.length + tail.length) {
+    return false
+  }
+  const end = method.length - tail.length
+  let at = head.length
+  for (const piece of rest) {
+    const found = method.indexOf(piece, at)
+    if (found === -1 || found + piece.length > end) {
+      return false
+    }
+    at = found + piece.length
+  }
+  return true
+}
+
+/** Methods are few; more names than this are a caller making them up. */
+const MAX_REMEMBERED = 10_000
+
+/**
+ * Which hooks want an event. The answer for a method is remembered: a call costs one look-up, however many hooks there
+ * are.
+ */
+export class Matcher<H extends Matchable> {
+  readonly #hooks: readonly H[]
+  readonly #namesOf: (method: string) => readonly string[]
+  /** `undefined`: no hook wants it. */
+  readonly #matches = new Map<string, Matches<H> | undefined>()
+
+  /** @param namesOf - all names of a method that has aliases, the given one included */
+  constructor(hooks: readonly H[], namesOf: (method: string) => readonly string[]) {
+    this.#hooks = hooks
+    this.#namesOf = namesOf
+  }
+
+  match(method: string): Matches<H> | undefined {
+    const matches = this.#matches.get(method)
+    return matches !== undefined || this.#matches.has(method) ? matches : this.#find(method)
+  }
+
+  #find(method: string): Matches<H> | undefined {
+    const names = this.#namesOf(method)
+    const isNamed = (patterns: readonly string[]) => patterns.some(pattern => names.some(name => isMatch(pattern, name)))
+    const hooks = this.#hooks.filter(({ methods }) => isNamed(methods.include) && !isNamed(methods.exclude))
+    const post = hooks.filter(hook => hook.phases.includes('post'))
+    const matches =
+      hooks.length === 0
+        ? undefined
+        : {
+            started: hooks.filter(hook => hook.phases.includes('pre')),
+            success: post.filter(hook => hook.status !== 'failure'),
+            failure: post.filter(hook => hook.status !== 'success'),
+          }
+    if (this.#matches.size >= MAX_REMEMBERED) {
+      this.#matches.clear()
+    }
+    this.#matches.set(method, matches)
+    return matches
+  }
+}

@@ -1,0 +1,204 @@
+import { isDeepStrictEqual } from 'node:util'
+
+import { createLogger } from '@xen-orchestra/log'
+import { invalidParameters } from 'xo-common/api-errors.js'
+
+import { parseConfig, unknownPattern } from './config.ts'
+import type { Hook, ParsedConfig } from './config.ts'
+import { connectTo } from './delivery/transport.ts'
+import type { ProxySettings } from './delivery/transport.ts'
+import { describeProblem, messageOf } from './errors.ts'
+import type { Phase } from './event.ts'
+import { isMatch } from './matcher.ts'
+import { Relay } from './relay.ts'
+import { listenToApiCalls } from './sources/api-calls.ts'
+import type { Accept } from './sources/api-calls.ts'
+import type { PluginContext, Signal, Xo, XoConfig } from './xo.ts'
+
+const log = createLogger('xo:xo-server-web-hooks')
+
+/** What requests in flight get when xo-server stops or the plugin is unloaded. */
+const GRACE_MS = 5_000
+
+/**
+ * The plugin as xo-server drives it: `configure` once before the first `load`, and again on every save, loaded or not.
+ *
+ * What `load` does it registers in `#undo`; `unload` and a `load` that fails run that list backwards.
+ */
+export class WebHooksPlugin {
+  readonly #xo: Xo
+  #parsed: ParsedConfig | undefined
+  #relay: Relay | undefined
+  #proxy: ProxySettings = {}
+  #undo: (() => void)[] = []
+
+  constructor({ xo }: PluginContext) {
+    this.#xo = xo
+  }
+
+  /**
+   * The first configuration of an instance is the saved one, or `{}`: what is wrong with it disables single hooks. Any
+   * later one comes from a person or a program, and is refused as a whole.
+   *
+   * @throws `invalidParameters` of xo-common, with every problem; nothing has changed then
+   */
+  configure(configuration: unknown): void {
+    const isFirst = this.#parsed === undefined
+    const parsed = parseConfig(configuration, isFirst ? undefined : this.#knownMethods())
+    const problems = parsed.problems.map(describeProblem)
+    if (!isFirst && problems.length > 0) {
+      invalidParameters(problems.join('; '), parsed.problems)
+    }
+    for (const text of problems) {
+      log.warn(`hook disabled: ${text}`)
+    }
+    for (const text of parsed.warnings) {
+      log.warn(text)
+    }
+    this.#parsed = parsed
+    this.#relay?.reconfigure(parsed.settings)
+  }
+
+  async load(): Promise<void> {
+    await this.unload()
+    const settings = this.#parsed?.settings ?? { hooks: [] }
+    const relay = new Relay({
+      connect: endpoint => connectTo(endpoint, this.#proxy),
+      namesOf: method => namesOf(this.#xo, method),
+      log,
+    })
+    try {
+      relay.reconfigure(settings)
+      this.#undo.push(
+        this.#xo.config.watch(config => {
+          const proxy = proxyOf(config)
+          if (!isDeepStrictEqual(proxy, this.#proxy)) {
+            this.#proxy = proxy
+            relay.reconnect()
+          }
+        }),
+        listenToApiCalls(this.#xo, guarded(relay)),
+        this.#onceRegistered(() => this.#warnOfUnknownMethods()),
+        this.#onStop(() => this.unload())
+      )
+    } catch (error) {
+      this.#runUndo()
+      await relay.close(0)
+      throw error
+    }
+    this.#relay = relay
+    if (settings.hooks.length === 0) {
+      log.info('no hooks are configured yet')
+    }
+  }
+
+  /** Also when xo-server stops, which does not call it by itself. Takes `GRACE_MS` at most. */
+  async unload(): Promise<void> {
+    this.#runUndo()
+    const relay = this.#relay
+    this.#relay = undefined
+    if (relay !== undefined) {
+      await relay.close(GRACE_MS)
+      const { discarded } = relay.stats()
+      if (discarded.stopped !== undefined) {
+        log.warn('stopped with deliveries that were still waiting', { discarded: discarded.stopped })
+      }
+    }
+  }
+
+  /** @throws `invalidParameters` if any request fails: XO's page shows its data, and only that of a test that throws. */
+  async test(): Promise<void> {
+    const methods = this.#knownMethods()
+    const reports = (await this.#relay?.test((hook, phase) => sampleEvent(hook, phase, methods))) ?? []
+    const failed = reports.filter(({ ok }) => !ok)
+    if (failed.length > 0) {
+      invalidParameters(`${failed.length} of ${reports.length} test requests failed`, reports)
+    }
+  }
+
+  /** Methods of plugins are known once all are registered; a hook whose pattern matches nothing may be misspelt. */
+  #warnOfUnknownMethods(): void {
+    const methods = this.#knownMethods()
+    for (const { name, methods: patterns } of this.#parsed?.settings.hooks ?? []) {
+      const unknown = unknownPattern(patterns, methods)
+      if (unknown !== undefined) {
+        log.warn(`hook "${name}": its method "${unknown}" matches no API method, and sends nothing`)
+      }
+    }
+  }
+
+  #knownMethods(): string[] {
+    return Object.keys(this.#xo.apiMethods)
+  }
+
+  #onceRegistered(listener: () => void): () => void {
+    this.#xo.on('plugins:registered', listener)
+    return () => this.#xo.removeListener('plugins:registered', listener)
+  }
+
+  #onStop(listener: () => unknown): () => void {
+    this.#xo.hooks.on('stop', listener)
+    return () => this.#xo.hooks.removeListener('stop', listener)
+  }
+
+  #runUndo(): void {
+    for (const undo of this.#undo.splice(0).reverse()) {
+      undo()
+    }
+  }
+}
+
+/** A listener that throws would fail the API call that it hears of. */
+function guarded(relay: Relay): Accept {
+  return (source, phase, signal) => {
+    try {
+      return relay.accept(source, phase, signal)
+    } catch (error) {
+      log.warn('an event was lost to a bug', { method: signal.method, error: messageOf(error) })
+      return undefined
+    }
+  }
+}
+
+/** An alias is a second name for the very same method. */
+function namesOf({ apiMethods }: Xo, name: string): string[] {
+  const method = apiMethods[name]
+  return method === undefined ? [name] : Object.keys(apiMethods).filter(other => apiMethods[other] === method)
+}
+
+/** As the host: what its configuration says, else the environment (@xen-orchestra … xo-mixins/http.mjs). */
+function proxyOf(config: XoConfig): ProxySettings {
+  const { env } = process
+  const httpProxy = config.httpProxy ?? env['https_proxy'] ?? env['HTTPS_PROXY'] ?? env['http_proxy'] ?? env['HTTP_PROXY']
+  if (httpProxy === undefined || httpProxy === '') {
+    return {}
+  }
+  if (!URL.canParse(httpProxy)) {
+    log.warn("xo-server's httpProxy is not a URL: requests are sent without a proxy")
+    return {}
+  }
+  return { httpProxy, noProxy: config.noProxy ?? env['no_proxy'] ?? env['NO_PROXY'] }
+}
+
+/** What the Test button sends: an event that a hook would get, marked as a test. */
+function sampleEvent({ methods, status }: Hook, phase: Phase, known: readonly string[]): Signal {
+  const isWanted = (name: string) =>
+    methods.include.some(pattern => isMatch(pattern, name)) && !methods.exclude.some(pattern => isMatch(pattern, name))
+  const method = methods.include.find(isExact) ?? known.find(isWanted) ?? 'vm.start'
+  return {
+    callId: 'test',
+    userId: 'b4tm4n',
+    userName: 'bruce.wayne@waynecorp.com',
+    userIp: '127.0.0.1',
+    method,
+    params: { id: '67aac198-0174-11ea-8d71-362b9e155667' },
+    timestamp: Date.now(),
+    ...(phase === 'post' && { duration: 0 }),
+    ...(phase === 'post' && (status === 'failure' ? { error: { message: 'a sample error' } } : { result: true })),
+    test: true,
+  }
+}
+
+function isExact(pattern: string): boolean {
+  return !pattern.includes('*')
+}

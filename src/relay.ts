@@ -1,0 +1,231 @@
+import { randomUUID } from 'node:crypto'
+
+import type { Hook, Settings } from './config.ts'
+import { describeOutcome } from './delivery/delivery.ts'
+import type { Attempt, Delivery, Payload } from './delivery/delivery.ts'
+import { Dispatcher } from './delivery/dispatcher.ts'
+import type { Connect, DispatcherEvent } from './delivery/dispatcher.ts'
+import { freezeEvent, outcomeOf } from './event.ts'
+import type { Event, Phase, Source } from './event.ts'
+import type { Format } from './formats/index.ts'
+import { Matcher } from './matcher.ts'
+import type { Signal } from './xo.ts'
+
+/** A `pre` that comes later than this says nothing any more. */
+const PRE_LIFETIME_MS = 5 * 60_000
+
+/** Messages of one kind are logged at most this often. */
+const LOG_PERIOD_MS = 60_000
+
+export interface Log {
+  info(message: string, data?: object): void
+  warn(message: string, data?: object): void
+}
+
+export interface RelayOptions {
+  readonly connect: Connect
+  /** All names of an API method that has aliases, the given one included. */
+  readonly namesOf: (method: string) => readonly string[]
+  readonly log: Log
+}
+
+/** What became of one test request. */
+export interface TestReport {
+  readonly hook: string
+  readonly type: Phase
+  /** Where it went; the rest of a URL is secret. */
+  readonly origin: string
+  readonly ok: boolean
+  /** In words. */
+  readonly outcome: string
+  readonly status?: number
+  readonly durationMs: number
+}
+
+/** Events in, deliveries out: where events, hooks and the dispatcher meet. */
+export class Relay {
+  readonly #dispatcher: Dispatcher
+  readonly #namesOf: RelayOptions['namesOf']
+  readonly #log: Log
+  #hooks: readonly Hook[] = []
+  #matcher: Matcher<Hook>
+  readonly #lastLogged = new Map<string, { at: number; unsaid: number }>()
+
+  constructor({ connect, namesOf, log }: RelayOptions) {
+    this.#namesOf = namesOf
+    this.#log = log
+    this.#matcher = new Matcher([], namesOf)
+    this.#dispatcher = new Dispatcher({ connect, onEvent: event => this.#report(event) })
+  }
+
+  /** What is pending stays, at the endpoints that its hooks now have; what belongs to a hook that is gone is discarded. */
+  reconfigure({ hooks }: Settings): void {
+    this.#hooks = hooks
+    this.#matcher = new Matcher(hooks, this.#namesOf)
+    this.#dispatcher.reconfigure(new Map(hooks.map(hook => [hook.id, hook.endpoint])))
+  }
+
+  /** Opens the sockets anew, for connection settings that have changed. */
+  reconnect(): void {
+    this.#dispatcher.reconnect()
+  }
+
+  /**
+   * Takes what the host says. Costs one look-up if no hook wants it, else one serialisation and an enqueue for each
+   * hook.
+   *
+   * @returns for a `pre` that a hook wants answered first: settles after the first attempt, within the hook's timeout;
+   *   never rejects
+   */
+  accept(source: Source, phase: Phase, signal: Signal): Promise<unknown> | undefined {
+    const matches = this.#matcher.match(signal.method)
+    if (matches === undefined) {
+      return undefined
+    }
+    const hooks = matches[outcomeOf(phase, signal)]
+    if (hooks.length === 0) {
+      return undefined
+    }
+
+    const event = freezeEvent(source, phase, signal)
+    const eventHeaders = headersOf(event)
+    const payloads = new Map<Format, Payload>()
+    const answers: Promise<void>[] = []
+    for (const hook of hooks) {
+      let payload = payloads.get(hook.format)
+      if (payload === undefined) {
+        payload = hook.format.build(event)
+        payloads.set(hook.format, payload)
+      }
+      const delivery = deliveryOf(event, eventHeaders, hook, payload)
+      if (phase === 'pre' && hook.waitForResponse) {
+        answers.push(this.#submitAndWait(delivery, hook.endpoint.timeoutMs))
+      } else {
+        this.#dispatcher.submit(delivery)
+      }
+    }
+    return answers.length === 0 ? undefined : Promise.all(answers)
+  }
+
+  /** Sends a sample event of each phase of each hook, all at once, without retry. */
+  test(sampleOf: (hook: Hook, phase: Phase) => Signal): Promise<TestReport[]> {
+    const tests = this.#hooks.flatMap(hook => hook.phases.map(phase => ({ hook, phase })))
+    return Promise.all(
+      tests.map(async ({ hook, phase }) => {
+        const event = freezeEvent('api', phase, sampleOf(hook, phase))
+        const headers = [...headersOf(event), 'X-XO-Test', 'true']
+        const delivery = deliveryOf(event, headers, hook, hook.format.build(event))
+        return reportOf(hook, phase, await this.#dispatcher.test(delivery, hook.endpoint))
+      })
+    )
+  }
+
+  stats(): ReturnType<Dispatcher['stats']> {
+    return this.#dispatcher.stats()
+  }
+
+  /** Requests in flight may end within `graceMs`; the rest is discarded as `stopped`, as is all that comes later. */
+  async close(graceMs: number): Promise<void> {
+    await this.#dispatcher.close(graceMs)
+    this.#lastLogged.clear()
+  }
+
+  #submitAndWait(delivery: Delivery, timeoutMs: number): Promise<void> {
+    return new Promise(resolve => {
+      const timer = setTimeout(resolve, timeoutMs)
+      this.#dispatcher.submit(delivery, () => {
+        clearTimeout(timer)
+        resolve()
+      })
+    })
+  }
+
+  #report(event: DispatcherEvent): void {
+    switch (event.type) {
+      case 'attempted':
+        return
+      case 'dead':
+        this.#logAtMost(`dead ${event.endpoint.id}`, 'a delivery has failed for good', {
+          endpoint: event.endpoint.url.origin,
+          delivery: event.delivery.id,
+          attempts: event.attempt.number,
+          lastError: describeOutcome(event.attempt.outcome),
+        })
+        return
+      case 'discarded':
+        this.#logAtMost(`discarded ${event.reason}`, `a delivery was discarded: ${event.reason}`, {
+          delivery: event.delivery.id,
+        })
+        return
+      case 'circuit':
+        if (event.circuit === 'open') {
+          this.#logAtMost(`open ${event.endpoint.id}`, 'an endpoint keeps failing, its deliveries wait', {
+            endpoint: event.endpoint.url.origin,
+          })
+        } else if (event.circuit === 'closed') {
+          this.#log.info('an endpoint answers again', { endpoint: event.endpoint.url.origin })
+        }
+        return
+      default:
+        event satisfies never
+    }
+  }
+
+  /** A warning, of each kind at most one a minute; the next one says how many were not logged. */
+  #logAtMost(kind: string, message: string, data: object): void {
+    const now = Date.now()
+    const last = this.#lastLogged.get(kind)
+    if (last !== undefined && now - last.at < LOG_PERIOD_MS) {
+      ++last.unsaid
+      return
+    }
+    this.#log.warn(message, last === undefined || last.unsaid === 0 ? data : { ...data, notLogged: last.unsaid })
+    this.#lastLogged.set(kind, { at: now, unsaid: 0 })
+  }
+}
+
+function deliveryOf(event: Event, headers: readonly string[], hook: Hook, payload: Payload): Delivery {
+  return {
+    id: randomUUID(),
+    owner: hook.id,
+    payload,
+    headers: [...headers, 'X-XO-Hook', headerText(hook.name)],
+    order: { key: event.callId, leads: event.phase === 'pre' },
+    acceptedAt: Date.now(),
+    ...(event.phase === 'pre' && { lifetimeMs: PRE_LIFETIME_MS }),
+  }
+}
+
+function headersOf({ method, phase, outcome, timestamp }: Event): string[] {
+  return [
+    'X-XO-Event',
+    headerText(method),
+    'X-XO-Event-Type',
+    phase,
+    'X-XO-Event-Status',
+    outcome,
+    'X-XO-Created',
+    new Date(timestamp).toISOString(),
+  ]
+}
+
+/** What a header cannot carry is percent-encoded as UTF-8: a name may be in any script. */
+function headerText(text: string): string {
+  return text
+    .toWellFormed()
+    .slice(0, 200)
+    .toWellFormed()
+    .replace(/[^\x20-\x7e]/gu, encodeURIComponent)
+}
+
+function reportOf(hook: Hook, type: Phase, { outcome, durationMs }: Attempt): TestReport {
+  return {
+    hook: hook.name,
+    type,
+    origin: hook.endpoint.url.origin,
+    ok: outcome.kind === 'accepted',
+    outcome: describeOutcome(outcome),
+    ...('status' in outcome && { status: outcome.status }),
+    durationMs: Math.round(durationMs),
+  }
+}

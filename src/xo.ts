@@ -1,0 +1,68 @@
+/**
+ * The slice of xo-server that is used. Types only: upstream's `@vates/types` is not published and lacks most of it.
+ *
+ * Sources: packages/xo-server/src/xo-mixins/api.mjs (`apiMethods`, `apiContext`), @xen-orchestra/mixins/Config.mjs,
+ * @xen-orchestra/mixins/Hooks.mjs.
+ */
+
+/**
+ * What the host says when something happens, as far as it is relied upon. It is the host's own object: it may change
+ * later and holds values of any make.
+ *
+ * Source: `#callApiMethod` in packages/xo-server/src/xo-mixins/api.mjs; `runJob` in …/xo-mixins/jobs/index.mjs.
+ */
+export interface Signal {
+  readonly callId: string
+  readonly method: string
+  readonly timestamp: number
+  readonly userId?: string | undefined
+  readonly userName?: string | undefined
+  readonly params?: unknown
+  readonly error?: unknown
+  readonly [key: string]: unknown
+}
+
+export interface ApiMethod {
+  /** `null`: open to callers that have not signed in; `undefined`: to every user. */
+  readonly permission?: string | null | undefined
+}
+
+/** The signals of the host that are listened to, with their arguments. */
+export interface XoSignals {
+  'xo:preCall': Signal
+  'xo:postCall': Signal
+  'backup:preCall': Signal
+  'backup:postCall': Signal
+  'plugins:registered': undefined
+}
+
+export interface XoConfig {
+  readonly httpProxy?: string | null
+  readonly noProxy?: string | null
+}
+
+export interface Xo {
+  /** By name. An alias is a getter for the method it stands for. */
+  readonly apiMethods: Readonly<Record<string, ApiMethod>>
+  /** A new object for each API call, the same wherever that call leads; outside of calls any. */
+  readonly apiContext?: object | undefined
+  readonly config: {
+    /** Calls back at once and on every change; returns its undo. */
+    watch(callback: (config: XoConfig) => void): () => void
+  }
+  readonly hooks: {
+    on(event: 'stop', listener: () => unknown): unknown
+    removeListener(event: 'stop', listener: () => unknown): unknown
+  }
+  on<Name extends keyof XoSignals>(event: Name, listener: (data: XoSignals[Name]) => unknown): unknown
+  removeListener<Name extends keyof XoSignals>(event: Name, listener: (data: XoSignals[Name]) => unknown): unknown
+}
+
+/** What xo-server gives to a plugin's factory and schemas (packages/xo-server/src/index.mjs, `registerPlugin`). */
+export interface PluginContext {
+  readonly xo: Xo
+  /** `[plugins.web-hooks]` of xo-server's configuration, read once at boot. */
+  readonly staticConfig: Readonly<Record<string, unknown>>
+  /** Creates and names the plugin's own folder in xo-server's data directory. */
+  getDataDir(): Promise<string>
+}

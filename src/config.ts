@@ -339,4 +339,3 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 function digest(parts: readonly (string | number)[]): string {
   return createHash('sha256').update(JSON.stringify(parts)).digest('base64url').slice(0, 16)
 }
-

@@ -76,7 +76,8 @@ export class Matcher<H extends Matchable> {
 
   #find(method: string): Matches<H> | undefined {
     const names = this.#namesOf(method)
-    const isNamed = (patterns: readonly string[]) => patterns.some(pattern => names.some(name => isMatch(pattern, name)))
+    const isNamed = (patterns: readonly string[]) =>
+      patterns.some(pattern => names.some(name => isMatch(pattern, name)))
     const hooks = this.#hooks.filter(({ methods }) => isNamed(methods.include) && !isNamed(methods.exclude))
     const post = hooks.filter(hook => hook.phases.includes('post'))
     const matches =

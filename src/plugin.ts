@@ -169,7 +169,8 @@ function namesOf({ apiMethods }: Xo, name: string): string[] {
 /** As the host: what its configuration says, else the environment (@xen-orchestra … xo-mixins/http.mjs). */
 function proxyOf(config: XoConfig): ProxySettings {
   const { env } = process
-  const httpProxy = config.httpProxy ?? env['https_proxy'] ?? env['HTTPS_PROXY'] ?? env['http_proxy'] ?? env['HTTP_PROXY']
+  const httpProxy =
+    config.httpProxy ?? env['https_proxy'] ?? env['HTTPS_PROXY'] ?? env['http_proxy'] ?? env['HTTP_PROXY']
   if (httpProxy === undefined || httpProxy === '') {
     return {}
   }

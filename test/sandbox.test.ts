@@ -402,6 +402,9 @@ describe('the receiver', () => {
     expect(await first).toMatchObject([{ body: 'one', method: 'POST', url: '/hook?x' }])
     expect(await receiver.next()).toMatchObject([{ body: 'two' }])
     await expect(receiver.next(2, 1)).rejects.toThrow('2 did not come')
+    const last = expect(receiver.next()).rejects.toThrow('closed')
+    await receiver.close()
+    await last
   })
 
   it('cuts the connection when it is given no answer', async () => {

@@ -58,14 +58,14 @@ export type AttemptOutcome =
       /** 2xx. */
       readonly kind: 'accepted'
       readonly status: number
-      /** The beginning of the answer's body. */
-      readonly excerpt: string
+      /** The beginning of the answer's body, as bytes that nobody has looked at. */
+      readonly excerpt: Buffer
     }
   | {
       /** Any other status; redirects are not followed. */
       readonly kind: 'refused'
       readonly status: number
-      readonly excerpt: string
+      readonly excerpt: Buffer
       /** What `Retry-After` asked for. */
       readonly retryAfterMs?: number
     }
@@ -83,11 +83,7 @@ export type AttemptOutcome =
     }
 
 /** Why a delivery was never tried to the end. */
-export type DiscardReason =
-  | 'queue full'
-  | 'expired'
-  | 'hook removed'
-  | 'stopped'
+export type DiscardReason = 'queue full' | 'expired' | 'hook removed' | 'stopped'
 
 /** `503: maintenance` or `connection refused (ECONNREFUSED)`: for logs and the Test button. */
 export function describeOutcome(outcome: AttemptOutcome): string {

@@ -456,19 +456,13 @@ export class Dispatcher {
 
 type FailedOutcome = Exclude<AttemptOutcome, { kind: 'accepted' }>
 
-async function attempt(
-  connection: Connection,
-  delivery: Delivery,
-  number: number,
-  trigger: Trigger
-): Promise<Attempt> {
+async function attempt(connection: Connection, delivery: Delivery, number: number, trigger: Trigger): Promise<Attempt> {
   const startedAt = Date.now()
   const start = performance.now()
   const outcome = await connection.send({
     contentType: delivery.payload.contentType,
     body: delivery.payload.body,
-    headers: [
-      ...delivery.headers,
+    headers: delivery.headers.concat(
       'X-XO-Delivery',
       delivery.id,
       'X-XO-Attempt',
@@ -476,8 +470,8 @@ async function attempt(
       'webhook-id',
       delivery.id,
       'webhook-timestamp',
-      String(Math.floor(startedAt / 1000)),
-    ],
+      String(Math.floor(startedAt / 1000))
+    ),
   })
   return { number, trigger, startedAt, durationMs: performance.now() - start, outcome }
 }

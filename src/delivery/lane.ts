@@ -192,7 +192,11 @@ export class Lane {
   /** Those whose time is over, the ones in flight excepted. The caller settles them. */
   expired(now: number): Entry[] {
     const expired: Entry[] = []
-    for (let entry = this.#mortal.first(); entry !== undefined && entry.expiresAt <= now; entry = this.#mortal.first()) {
+    for (
+      let entry = this.#mortal.first();
+      entry !== undefined && entry.expiresAt <= now;
+      entry = this.#mortal.first()
+    ) {
       this.#mortal.shift()
       if (entry.state !== 'sending') {
         expired.push(entry)

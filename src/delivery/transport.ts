@@ -38,14 +38,13 @@ export function connectTo(endpoint: Endpoint, proxy: ProxySettings): Connection 
   const { origin, pathname, search } = endpoint.url
   const target = { origin, path: pathname + search, headers: endpoint.headers }
   const dispatcher = openSockets(origin, endpoint.timeoutMs, proxy)
+  const deadlines = new Deadlines()
 
   return {
-    async send(request) {
-      const deadline = performance.now() + endpoint.timeoutMs
-      const first = new Exchange(deadline)
-      const outcome = await first.run(dispatcher, target, request)
-      // A kept-alive connection that the receiver closed in the same moment: nothing was read, let alone processed.
-      return first.isStaleSocket ? new Exchange(deadline).run(dispatcher, target, request) : outcome
+    send(request) {
+      return new Promise(resolve => {
+        new Exchange(dispatcher, target, request, deadlines, endpoint.timeoutMs, resolve).start()
+      })
     },
     close() {
       void dispatcher.close()
@@ -86,7 +85,7 @@ interface Target {
   readonly headers: readonly string[]
 }
 
-/** What undici hands down to the client unchanged: lets an exchange learn which socket it got. */
+/** What undici hands down to the client as it is: so an exchange learns which socket it got. */
 interface ExchangeOptions extends Dispatcher.DispatchOptions {
   readonly exchange?: Exchange
 }
@@ -110,55 +109,86 @@ class CountingClient extends Client {
   }
 }
 
-/** One request and its answer, under one deadline. */
+/** Gives up on exchanges that are late, by up to `PERIOD_MS`: one timer for all of them, as one for each costs more. */
+class Deadlines {
+  static readonly PERIOD_MS = 50
+
+  readonly #running = new Set<Exchange>()
+  #timer: NodeJS.Timeout | undefined
+
+  add(exchange: Exchange): void {
+    this.#running.add(exchange)
+    this.#timer ??= setInterval(() => this.#check(), Deadlines.PERIOD_MS)
+  }
+
+  delete(exchange: Exchange): void {
+    this.#running.delete(exchange)
+  }
+
+  #check(): void {
+    const now = performance.now()
+    for (const exchange of this.#running) {
+      if (now >= exchange.deadline) {
+        exchange.giveUp()
+      }
+    }
+    if (this.#running.size === 0) {
+      clearInterval(this.#timer)
+      this.#timer = undefined
+    }
+  }
+}
+
+/** One request and its answer. */
 class Exchange implements Dispatcher.DispatchHandler {
   client: CountingClient | undefined
-  readonly #deadline: number
-  #controller: Dispatcher.DispatchController | undefined
-  #timer: NodeJS.Timeout | undefined
+  deadline: number
+  readonly #dispatcher: Dispatcher
+  readonly #options: ExchangeOptions
+  readonly #deadlines: Deadlines
   #resolve: ((outcome: AttemptOutcome) => void) | undefined
+  #controller: Dispatcher.DispatchController | undefined
+  #isSecondTry = false
   #status: number | undefined
-  #retryAfterMs: number | undefined
-  #chunks: Buffer[] = []
+  #retryAfter: string | undefined
+  readonly #chunks: Buffer[] = []
   #received = 0
-  #isStale = false
 
-  constructor(deadline: number) {
-    this.#deadline = deadline
+  constructor(
+    dispatcher: Dispatcher,
+    target: Target,
+    { contentType, body, headers }: OutgoingRequest,
+    deadlines: Deadlines,
+    timeoutMs: number,
+    resolve: (outcome: AttemptOutcome) => void
+  ) {
+    this.#dispatcher = dispatcher
+    this.#deadlines = deadlines
+    this.#resolve = resolve
+    this.deadline = performance.now() + timeoutMs
+    const { origin, path } = target
+    const common = ['Content-Type', contentType, 'Accept', 'application/json', 'User-Agent', USER_AGENT]
+    this.#options = {
+      exchange: this,
+      origin,
+      path,
+      method: 'POST',
+      headers: common.concat(headers, target.headers),
+      body,
+    }
   }
 
-  /** It failed before any byte of an answer, on a connection that had served before. */
-  get isStaleSocket(): boolean {
-    return this.#isStale
+  start(): void {
+    this.#deadlines.add(this)
+    this.#dispatch()
   }
 
-  run(dispatcher: Dispatcher, target: Target, request: OutgoingRequest): Promise<AttemptOutcome> {
-    return new Promise(resolve => {
-      this.#resolve = resolve
-      this.#timer = setTimeout(() => this.#giveUp(), Math.max(0, this.#deadline - performance.now()))
-      const options: ExchangeOptions = {
-        exchange: this,
-        origin: target.origin,
-        path: target.path,
-        method: 'POST',
-        headers: [
-          'Content-Type',
-          request.contentType,
-          'Accept',
-          'application/json',
-          'User-Agent',
-          USER_AGENT,
-          ...request.headers,
-          ...target.headers,
-        ],
-        body: request.body,
-      }
-      try {
-        dispatcher.dispatch(options, this)
-      } catch (error) {
-        this.#settle(unreachable(error))
-      }
-    })
+  #dispatch(): void {
+    try {
+      this.#dispatcher.dispatch(this.#options, this)
+    } catch (error) {
+      this.#settle(unreachable(error))
+    }
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -178,10 +208,8 @@ class Exchange implements Dispatcher.DispatchHandler {
     }
     this.#status = status
     const retryAfter = headers['retry-after']
-    this.#retryAfterMs = parseRetryAfter(Array.isArray(retryAfter) ? retryAfter[0] : retryAfter, Date.now())
-    clearTimeout(this.#timer)
-    const leftMs = this.#deadline - performance.now()
-    this.#timer = setTimeout(() => this.#giveUp(), Math.max(0, Math.min(leftMs, BODY_PATIENCE_MS)))
+    this.#retryAfter = Array.isArray(retryAfter) ? retryAfter[0] : retryAfter
+    this.deadline = Math.min(this.deadline, performance.now() + BODY_PATIENCE_MS)
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -191,7 +219,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     }
     this.#received += chunk.length
     if (this.#received > MAX_ANSWER_BYTES) {
-      this.#giveUp()
+      this.giveUp()
     }
   }
 
@@ -204,8 +232,20 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
     const answer = this.#answer()
-    this.#isStale = answer === undefined && isSocketLost(error) && (this.client?.served ?? 0) > 0
-    this.#settle(answer ?? unreachable(error))
+    const isStaleSocket = answer === undefined && isSocketLost(error) && (this.client?.served ?? 0) > 0
+    if (isStaleSocket && !this.#isSecondTry && this.#resolve !== undefined) {
+      // The receiver closed a kept-alive connection in the same moment: it did not read, let alone process, anything.
+      this.#isSecondTry = true
+      this.#dispatch()
+    } else {
+      this.#settle(answer ?? unreachable(error))
+    }
+  }
+
+  /** What has been heard by now is all that counts. */
+  giveUp(): void {
+    this.#settle(this.#answer() ?? { kind: 'timed-out', reason: 'no answer in time' })
+    this.#controller?.abort(new Error('too late'))
   }
 
   /** What the status says, if there is one: an answer that is cut, endless or slow after it says the same. */
@@ -214,22 +254,17 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (status === undefined) {
       return undefined
     }
-    const excerpt = Buffer.concat(this.#chunks).toString()
+    const excerpt = Buffer.concat(this.#chunks)
     if (status < 300) {
       return { kind: 'accepted', status, excerpt }
     }
-    const retryAfterMs = this.#retryAfterMs
+    const retryAfterMs = parseRetryAfter(this.#retryAfter, Date.now())
     return { kind: 'refused', status, excerpt, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) }
-  }
-
-  #giveUp(): void {
-    this.#settle(this.#answer() ?? { kind: 'timed-out', reason: 'no answer in time' })
-    this.#controller?.abort(new Error('too late'))
   }
 
   /** The first word counts. */
   #settle(outcome: AttemptOutcome): void {
-    clearTimeout(this.#timer)
+    this.#deadlines.delete(this)
     this.#resolve?.(outcome)
     this.#resolve = undefined
   }

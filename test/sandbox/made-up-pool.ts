@@ -1,0 +1,259 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { invalidCredentials, noMatchingVm } from 'xo-common/api-errors.js'
+import type { ApiDefinition, ApiMethodOptions, Host, JobRun, User, XoObject } from './host.ts'
+import type { Plugins } from './plugins.ts'
+
+/** Ids of what there is in every sandbox. */
+export const ids = {
+  pool: '7b3f6d53-0a0f-4d0e-9b8a-2f6a2c1d5e01',
+  host: 'c1d0b6a2-5d0e-4f4d-8c55-6f1e4c9f7a02',
+  haltedVm: '67aac198-0174-11ea-8d71-362b9e155667',
+  runningVm: '0f4a9f0e-3c3d-4c55-a6a8-9f7e6a1b8c04',
+  template: '9a1d7c66-7c0b-45a8-b7f3-1d9b0c5e2f05',
+  job: 'b2e7c7f0-5a5e-4d9b-8f7e-3c1a9d4f6b06',
+  schedule: 'e4c9a1d8-2b6f-4e3a-9d5c-7f0b1a8e3c07',
+} as const
+
+const ID = { type: 'string' }
+const ADMIN: ApiMethodOptions = { permission: 'admin' }
+const ANYONE: ApiMethodOptions = { permission: null }
+
+/** Fills `host` with a user, a pool of four objects and VMs, and a backup job with its schedule. */
+export function populate(host: Host): void {
+  addUser(host, 'admin@admin.net', 'admin', 'admin')
+
+  const inPool = { $pool: ids.pool, $poolId: ids.pool, tags: [] }
+  const vm = { ...inPool, type: 'VM', name_description: '', CPUs: { number: 2 }, memory: { size: 2 ** 31 } }
+  const objects: XoObject[] = [
+    { ...inPool, id: ids.pool, type: 'pool', name_label: 'made-up pool', master: ids.host },
+    { ...inPool, id: ids.host, type: 'host', name_label: 'made-up host', power_state: 'Running' },
+    { ...vm, id: ids.haltedVm, name_label: 'web-1', $container: ids.pool, power_state: 'Halted' },
+    { ...vm, id: ids.runningVm, name_label: 'database', $container: ids.host, power_state: 'Running' },
+    { ...vm, id: ids.template, type: 'VM-template', name_label: 'Debian 12', power_state: 'Halted' },
+  ]
+  for (const object of objects) {
+    host.objects.all[object.id] = { ...object, uuid: object.id }
+  }
+
+  for (const type of ['backup', 'metadataBackup', 'mirrorBackup']) {
+    host.registerJobExecutor(type, checkVms)
+  }
+  host.createJob({
+    id: ids.job,
+    type: 'backup',
+    name: 'nightly',
+    settings: { '': { reportWhen: 'failure' } },
+    vms: { id: { __or: [ids.haltedVm, ids.runningVm] } },
+  })
+  host.createSchedule({ id: ids.schedule, jobId: ids.job, name: 'every night' })
+}
+
+/** The part of xo-server's API that works on the made-up pool, each method as in packages/xo-server/src/api/. */
+export function apiMethods(plugins: Plugins): { readonly [namespace: string]: ApiDefinition } {
+  return {
+    backupNg: {
+      createJob: [
+        function (this: Host, job: { name?: string; settings?: Record<string, unknown>; vms: unknown }) {
+          const { name = 'unnamed', settings = {}, vms } = job
+          return this.createJob({ id: randomUUID(), type: 'backup', name, settings, vms }).id
+        },
+        {
+          ...ADMIN,
+          params: {
+            mode: { enum: ['full', 'delta'] },
+            name: { type: 'string', optional: true },
+            settings: { type: 'object', additionalProperties: true, optional: true },
+            vms: { type: 'object' },
+          },
+        },
+      ],
+      getAllJobs: [
+        function (this: Host) {
+          return this.getAllJobs('backup')
+        },
+        ADMIN,
+      ],
+      runJob: [
+        function (this: Host, { id, schedule }: { id: string; schedule: string }) {
+          return this.runJobSequence([id], this.getSchedule(schedule))
+        },
+        { ...ADMIN, params: { id: { type: 'string' }, schedule: { type: 'string' } } },
+      ],
+    },
+    host: {
+      restartAgent: [
+        () => {},
+        {
+          description: 'restart the Xen agent on the host',
+          params: { id: ID },
+          resolve: { host: ['id', 'host', 'administrate'] },
+        },
+      ],
+      restart_agent: 'restartAgent',
+    },
+    plugin: {
+      get: [() => plugins.getAll(), { ...ADMIN, description: 'returns a list of all installed plugins' }],
+      configure: [
+        ({ id, configuration }: { id: string; configuration: unknown }) => plugins.configure(id, configuration),
+        { ...ADMIN, description: 'sets the configuration of a plugin', params: { id: ID, configuration: {} } },
+      ],
+      disableAutoload: [({ id }: { id: string }) => plugins.setAutoload(id, false), pluginOptions('')],
+      enableAutoload: [({ id }: { id: string }) => plugins.setAutoload(id, true), pluginOptions('enables a plugin')],
+      load: [({ id }: { id: string }) => plugins.load(id), pluginOptions('loads a plugin')],
+      unload: [({ id }: { id: string }) => plugins.unload(id), pluginOptions('unloads a plugin')],
+      purgeConfiguration: [({ id }: { id: string }) => plugins.purge(id), pluginOptions('removes a configuration')],
+      test: [
+        ({ id, data }: { id: string; data?: unknown }) => plugins.test(id, data),
+        { ...ADMIN, params: { id: ID, data: { optional: true } } },
+      ],
+    },
+    session: {
+      getUser: [
+        function (this: Host) {
+          // Open to anyone, and yet an error for who has not signed in: as in packages/xo-server/src/api/session.mjs.
+          return publicUser(this.apiContext!.user!)
+        },
+        ANYONE,
+      ],
+      signIn: [signIn, { ...ANYONE, description: 'sign in' }],
+      signOut: function (this: Host) {
+        this.apiContext?.connection?.unset('user_id')
+      },
+    },
+    system: {
+      getMethodsInfo: [
+        function (this: Host) {
+          return Object.fromEntries(
+            Object.entries(this.apiMethods).map(([name, { description, params = {}, permission }]) => [
+              name,
+              { description, params, permission },
+            ])
+          )
+        },
+        { ...ANYONE, description: 'returns the signatures of all available API methods' },
+      ],
+    },
+    token: {
+      create: [
+        () => randomBytes(32).toString('base64url'),
+        {
+          description: 'create a new authentication token',
+          params: { description: { type: 'string', optional: true } },
+        },
+      ],
+    },
+    user: {
+      create: [
+        function (this: Host, { email, password, permission }: Pick<User, 'email' | 'password' | 'permission'>) {
+          return addUser(this, email, password, permission).id
+        },
+        {
+          ...ADMIN,
+          description: 'creates a new user',
+          params: {
+            email: { type: 'string' },
+            password: { type: 'string' },
+            permission: { type: 'string', optional: true },
+          },
+        },
+      ],
+      getAll: [
+        function (this: Host) {
+          return [...this.users.values()].map(publicUser)
+        },
+        ADMIN,
+      ],
+    },
+    vm: {
+      convertToTemplate: [
+        ({ vm }: { vm: XoObject }) => {
+          vm.type = 'VM-template'
+        },
+        { params: { id: ID }, resolve: { vm: ['id', ['VM', 'VM-snapshot'], 'administrate'] } },
+      ],
+      convert: 'convertToTemplate',
+      set: [
+        ({ vm, ...changes }: { vm: XoObject }) => {
+          Object.assign(vm, changes)
+        },
+        {
+          params: {
+            id: ID,
+            name_label: { type: 'string', optional: true },
+            name_description: { type: 'string', minLength: 0, optional: true },
+          },
+          resolve: { vm: ['id', ['VM', 'VM-snapshot', 'VM-template'], 'administrate'] },
+        },
+      ],
+      start: [
+        ({ vm }: { vm: XoObject }) => changePower(vm, 'Halted', 'Running'),
+        {
+          params: { force: { type: 'boolean', optional: true }, id: ID },
+          resolve: { vm: ['id', 'VM', 'operate'] },
+        },
+      ],
+      stop: [
+        ({ vm }: { vm: XoObject }) => changePower(vm, 'Running', 'Halted'),
+        {
+          params: { force: { type: 'boolean', optional: true }, id: ID },
+          resolve: { vm: ['id', 'VM', 'operate'] },
+        },
+      ],
+    },
+    xo: {
+      // The live index and no copy, as on the host: a listener of `xo:postCall` sees the very same object.
+      getAllObjects: function (this: Host) {
+        return this.objects.all
+      },
+    },
+  }
+}
+
+function pluginOptions(description: string): ApiMethodOptions {
+  return { ...ADMIN, description, params: { id: ID } }
+}
+
+function addUser(host: Host, email: string, password: string, permission: User['permission'] = 'none'): User {
+  if ([...host.users.values()].some(user => user.email === email)) {
+    throw new Error(`the user ${email} already exists`)
+  }
+  const user = { id: randomUUID(), email, name: email, password, permission }
+  host.users.set(user.id, user)
+  return user
+}
+
+function publicUser({ email, id, permission }: User): object {
+  return { id, email, permission, groups: [], preferences: {} }
+}
+
+function signIn(this: Host, credentials: { email?: string; username?: string; password?: string }): object {
+  const { password, email = credentials.username } = credentials
+  const user = [...this.users.values()].find(candidate => candidate.email === email)
+  const connection = this.apiContext?.connection
+  if (user === undefined || user.password !== password) {
+    this.emit('xo:audit', 'signInFailed', { userId: user?.id, userName: email, userIp: connection?.get('user_ip') })
+    return invalidCredentials()
+  }
+  connection?.set('user_id', user.id)
+  return publicUser(user)
+}
+
+/** The pool's own error, of which only the client gets a translation (packages/xen-api/_XapiError.mjs). */
+function changePower(vm: XoObject, from: string, to: string): void {
+  if (vm.power_state !== from) {
+    const params = [vm.id, from, vm.power_state]
+    const error = new Error(`VM_BAD_POWER_STATE(${params.join(', ')})`)
+    throw Object.assign(error, { name: 'XapiError', code: 'VM_BAD_POWER_STATE', params })
+  }
+  vm.power_state = to
+}
+
+/** A backup that saves nothing: all that it can fail on is a VM that is not there. */
+function checkVms({ app, data, job, runJobId, schedule }: JobRun): void {
+  const { id } = (job.vms ?? {}) as { id?: string | { __or: string[] } }
+  const wanted = (data as { vms?: string[] } | undefined)?.vms ?? (typeof id === 'string' ? [id] : id?.__or)
+  const found = wanted?.filter(vm => app.objects.all[vm]?.type === 'VM')
+  if (found?.length === 0) {
+    noMatchingVm({ jobId: job.id, runJobId, scheduleId: schedule?.id })
+  }
+}

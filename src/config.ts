@@ -21,6 +21,8 @@ export interface Hook extends Matchable {
 export interface Settings {
   /** Those that can be used and are not disabled. */
   readonly hooks: readonly Hook[]
+  /** E-mail addresses that are told when an endpoint fails, is disabled, or is back. */
+  readonly notify: readonly string[]
 }
 
 /** What a configuration comes to: what can be used of it, and what is wrong with the rest. */
@@ -160,7 +162,7 @@ function formSchema(methods: readonly string[]): FormSchema {
             limits: {
               type: 'object',
               title: 'Limits',
-              description: 'How long a receiver may take.',
+              description: 'How long a receiver may take, and how often it may fail.',
               properties: {
                 timeout: {
                   type: 'number',
@@ -170,11 +172,25 @@ function formSchema(methods: readonly string[]): FormSchema {
                   min: 1,
                   max: MAX_TIMEOUT_S,
                 },
+                disableAfter: {
+                  type: 'number',
+                  title: 'Disable after',
+                  description:
+                    'Stop sending after this many failures in a row, until this configuration is saved again. Without: after 5 days of nothing but failures.',
+                  min: 1,
+                },
               },
             },
           },
           required: ['method', 'type', 'url', 'format'],
         },
+      },
+      notify: {
+        type: 'array',
+        title: 'Notify',
+        description:
+          'Who gets an e-mail when a URL has failed 5 times in a row, when it is disabled, and when it answers again. Needs the plugin `transport-email`.',
+        items: { type: 'string', title: 'E-mail address' },
       },
     },
     required: ['hooks'],
@@ -212,7 +228,9 @@ export function parseConfig(raw: unknown, knownMethods?: readonly string[]): Par
   const warnings: string[] = []
   const hooks: Hook[] = []
   const ids = new Set<string>()
-  const items = isRecord(raw) && Array.isArray(raw['hooks']) ? raw['hooks'] : []
+  const config = isRecord(raw) ? raw : {}
+  const items = Array.isArray(config['hooks']) ? config['hooks'] : []
+  const addresses = Array.isArray(config['notify']) ? config['notify'] : []
   for (const [index, item] of items.entries()) {
     if (!isRecord(item) || item['disabled'] === true) {
       continue // the form adds an item as `null` until it is filled in
@@ -232,7 +250,8 @@ export function parseConfig(raw: unknown, knownMethods?: readonly string[]): Par
     ids.add(id)
     hooks.push({ ...hook, id })
   }
-  return { settings: { hooks }, problems, warnings }
+  const notify = addresses.map(textOf).filter(address => address !== '')
+  return { settings: { hooks, notify }, problems, warnings }
 }
 
 function parseHook(item: Record<string, unknown>, path: string, knownMethods?: readonly string[]): Hook | Problem {
@@ -273,6 +292,11 @@ function parseHook(item: Record<string, unknown>, path: string, knownMethods?: r
     return problem(`${path}.limits.timeout`, `seconds, more than 0 and at most ${MAX_TIMEOUT_S}`, timeout)
   }
 
+  const disableAfter = limits['disableAfter'] ?? undefined
+  if (disableAfter !== undefined && !(Number.isInteger(disableAfter) && Number(disableAfter) > 0)) {
+    return problem(`${path}.limits.disableAfter`, 'a whole number of failures, at least 1', disableAfter)
+  }
+
   const name = textOf(item['name'])
   return {
     id: digest(name !== '' ? ['name', name] : ['hook', method, type, formatName, url.href]),
@@ -282,7 +306,12 @@ function parseHook(item: Record<string, unknown>, path: string, knownMethods?: r
     status,
     format,
     waitForResponse: item['waitForResponse'] === true,
-    endpoint: { id: digest([url.href, timeout]), ...withoutUserInfo(url), timeoutMs: timeout * 1000 },
+    endpoint: {
+      id: digest([url.href, timeout, Number(disableAfter ?? 0)]),
+      ...withoutUserInfo(url),
+      timeoutMs: timeout * 1000,
+      ...(disableAfter !== undefined && { disableAfter: Number(disableAfter) }),
+    },
   }
 }
 

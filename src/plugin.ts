@@ -4,13 +4,15 @@ import { createLogger } from '@xen-orchestra/log'
 import { invalidParameters } from 'xo-common/api-errors.js'
 
 import { parseConfig, unknownPattern } from './config.ts'
-import type { Hook, ParsedConfig } from './config.ts'
+import type { Hook, ParsedConfig, Settings } from './config.ts'
 import { connectTo } from './delivery/transport.ts'
 import type { ProxySettings } from './delivery/transport.ts'
 import { describeProblem, messageOf } from './errors.ts'
 import type { Phase } from './event.ts'
 import { isMatch } from './matcher.ts'
+import { mailOf } from './mail.ts'
 import { Relay } from './relay.ts'
+import type { Alert } from './relay.ts'
 import { listenToApiCalls } from './sources/api-calls.ts'
 import type { Accept } from './sources/api-calls.ts'
 import type { PluginContext, Signal, Xo, XoConfig } from './xo.ts'
@@ -27,13 +29,15 @@ const GRACE_MS = 5_000
  */
 export class WebHooksPlugin {
   readonly #xo: Xo
+  readonly #getDataDir: () => Promise<string>
   #parsed: ParsedConfig | undefined
   #relay: Relay | undefined
   #proxy: ProxySettings = {}
   #undo: (() => void)[] = []
 
-  constructor({ xo }: PluginContext) {
+  constructor({ xo, getDataDir }: PluginContext) {
     this.#xo = xo
+    this.#getDataDir = getDataDir
   }
 
   /**
@@ -61,14 +65,15 @@ export class WebHooksPlugin {
 
   async load(): Promise<void> {
     await this.unload()
-    const settings = this.#parsed?.settings ?? { hooks: [] }
-    const relay = new Relay({
+    const settings = this.#parsed?.settings ?? NO_SETTINGS
+    const relay = new Relay(settings, {
       connect: endpoint => connectTo(endpoint, this.#proxy),
       namesOf: method => namesOf(this.#xo, method),
       log,
+      notify: alert => this.#sendMail(alert),
+      openDirectory: this.#getDataDir,
     })
     try {
-      relay.reconfigure(settings)
       this.#undo.push(
         this.#xo.config.watch(config => {
           const proxy = proxyOf(config)
@@ -99,9 +104,12 @@ export class WebHooksPlugin {
     this.#relay = undefined
     if (relay !== undefined) {
       await relay.close(GRACE_MS)
-      const { discarded } = relay.stats()
-      if (discarded.stopped !== undefined) {
-        log.warn('stopped with deliveries that were still waiting', { discarded: discarded.stopped })
+      const { discarded, pending } = relay.stats()
+      if (discarded.stopped !== undefined || pending > 0) {
+        log.warn('stopped with deliveries that were still waiting', {
+          kept: pending,
+          discarded: discarded.stopped ?? 0,
+        })
       }
     }
   }
@@ -114,6 +122,20 @@ export class WebHooksPlugin {
     if (failed.length > 0) {
       invalidParameters(`${failed.length} of ${reports.length} test requests failed`, reports)
     }
+  }
+
+  #sendMail(alert: Alert): void {
+    const to = this.#parsed?.settings.notify ?? []
+    // looked up each time: transport-email may be loaded and unloaded
+    const { sendEmail } = this.#xo
+    if (to.length === 0 || sendEmail === undefined) {
+      return
+    }
+    void Promise.resolve()
+      .then(() => sendEmail({ to, ...mailOf(alert) }))
+      .catch((error: unknown) =>
+        log.warn('the e-mail about an endpoint could not be sent', { error: messageOf(error) })
+      )
   }
 
   /** Methods of plugins are known once all are registered; a hook whose pattern matches nothing may be misspelt. */
@@ -147,6 +169,8 @@ export class WebHooksPlugin {
     }
   }
 }
+
+const NO_SETTINGS: Settings = { hooks: [], notify: [] }
 
 /** A listener that throws would fail the API call that it hears of. */
 function guarded(relay: Relay): Accept {

@@ -2,9 +2,11 @@ import { randomUUID } from 'node:crypto'
 
 import type { Hook, Settings } from './config.ts'
 import { describeOutcome } from './delivery/delivery.ts'
-import type { Attempt, Delivery, Payload } from './delivery/delivery.ts'
+import type { Attempt, Delivery, Endpoint, Payload } from './delivery/delivery.ts'
 import { Dispatcher } from './delivery/dispatcher.ts'
-import type { Connect, DispatcherEvent } from './delivery/dispatcher.ts'
+import type { Connect, DispatcherEvent, EndpointReport } from './delivery/dispatcher.ts'
+import type { HealthChange } from './delivery/health.ts'
+import { Journal } from './delivery/journal.ts'
 import { freezeEvent, outcomeOf } from './event.ts'
 import type { Event, Phase, Source } from './event.ts'
 import type { Format } from './formats/index.ts'
@@ -27,6 +29,27 @@ export interface RelayOptions {
   /** All names of an API method that has aliases, the given one included. */
   readonly namesOf: (method: string) => readonly string[]
   readonly log: Log
+  /** Once for each change of an endpoint's health. */
+  readonly notify: (alert: Alert) => void
+  /** The journal's folder. Without, everything stays in memory. */
+  readonly openDirectory?: () => Promise<string>
+}
+
+/** What an administrator is told of an endpoint. Holds nothing secret. */
+export interface Alert {
+  readonly change: HealthChange
+  readonly hooks: readonly string[]
+  readonly origin: string
+  /** Waiting to be sent. */
+  readonly pending: number
+  /** Kept, to be replayed. */
+  readonly dead: number
+  /** Of the first failure, ISO 8601. */
+  readonly since?: string
+  /** In words. */
+  readonly lastError?: string
+  /** Why it is disabled. */
+  readonly reason?: string
 }
 
 /** What became of one test request. */
@@ -47,22 +70,38 @@ export class Relay {
   readonly #dispatcher: Dispatcher
   readonly #namesOf: RelayOptions['namesOf']
   readonly #log: Log
+  readonly #notify: (alert: Alert) => void
   #hooks: readonly Hook[] = []
   #matcher: Matcher<Hook>
   readonly #lastLogged = new Map<string, { at: number; unsaid: number }>()
 
-  constructor({ connect, namesOf, log }: RelayOptions) {
+  constructor({ hooks }: Settings, { connect, namesOf, log, notify, openDirectory }: RelayOptions) {
     this.#namesOf = namesOf
     this.#log = log
-    this.#matcher = new Matcher([], namesOf)
-    this.#dispatcher = new Dispatcher({ connect, onEvent: event => this.#report(event) })
+    this.#notify = notify
+    this.#hooks = hooks
+    this.#matcher = new Matcher(hooks, namesOf)
+    this.#dispatcher = new Dispatcher({
+      connect,
+      onEvent: event => this.#report(event),
+      ...(openDirectory && {
+        openJournal: async progressOf => Journal.open(await openDirectory(), progressOf),
+      }),
+    })
+    this.#dispatcher.reconfigure(routesOf(hooks))
   }
 
-  /** What is pending stays, at the endpoints that its hooks now have; what belongs to a hook that is gone is discarded. */
+  /**
+   * What is pending stays, at the endpoints that its hooks now have; what belongs to a hook that is gone is discarded.
+   * Endpoints that were disabled or failing get a new chance: someone has looked at them.
+   */
   reconfigure({ hooks }: Settings): void {
     this.#hooks = hooks
     this.#matcher = new Matcher(hooks, this.#namesOf)
-    this.#dispatcher.reconfigure(new Map(hooks.map(hook => [hook.id, hook.endpoint])))
+    this.#dispatcher.reconfigure(routesOf(hooks))
+    for (const { endpoint } of hooks) {
+      this.#dispatcher.enable(endpoint.id)
+    }
   }
 
   /** Opens the sockets anew, for connection settings that have changed. */
@@ -142,8 +181,6 @@ export class Relay {
 
   #report(event: DispatcherEvent): void {
     switch (event.type) {
-      case 'attempted':
-        return
       case 'dead':
         this.#logAtMost(`dead ${event.endpoint.id}`, 'a delivery has failed for good', {
           endpoint: event.endpoint.url.origin,
@@ -154,21 +191,45 @@ export class Relay {
         return
       case 'discarded':
         this.#logAtMost(`discarded ${event.reason}`, `a delivery was discarded: ${event.reason}`, {
-          delivery: event.delivery.id,
+          delivery: event.id,
         })
         return
-      case 'circuit':
-        if (event.circuit === 'open') {
-          this.#logAtMost(`open ${event.endpoint.id}`, 'an endpoint keeps failing, its deliveries wait', {
-            endpoint: event.endpoint.url.origin,
+      case 'health':
+        this.#reportHealth(event.change, event.report)
+        return
+      case 'journal':
+        if (event.problem !== undefined) {
+          this.#logAtMost('journal', 'the journal cannot be used: deliveries are kept in memory only', {
+            problem: event.problem,
           })
-        } else if (event.circuit === 'closed') {
-          this.#log.info('an endpoint answers again', { endpoint: event.endpoint.url.origin })
+        } else {
+          this.#log.info('the journal is in use', { recovered: event.recovered, damaged: event.damaged })
         }
         return
       default:
         event satisfies never
     }
+  }
+
+  #reportHealth(change: HealthChange, report: EndpointReport): void {
+    const { endpoint, health, pending, dead } = report
+    const alert: Alert = {
+      change,
+      hooks: this.#hooks.filter(hook => hook.endpoint.id === endpoint.id).map(({ name }) => name),
+      origin: endpoint.url.origin,
+      pending,
+      dead,
+      ...(health.failingSince !== undefined && { since: new Date(health.failingSince).toISOString() }),
+      ...(health.lastError !== undefined && { lastError: health.lastError }),
+      ...(health.disabled !== undefined && { reason: health.disabled.reason }),
+    }
+    const { change: _, ...data } = alert
+    if (change === 'recovered') {
+      this.#log.info('an endpoint answers again', data)
+    } else {
+      this.#log.warn(change === 'failing' ? 'an endpoint keeps failing' : 'an endpoint is disabled', data)
+    }
+    this.#notify(alert)
   }
 
   /** A warning, of each kind at most one a minute; the next one says how many were not logged. */
@@ -182,6 +243,10 @@ export class Relay {
     this.#log.warn(message, last === undefined || last.unsaid === 0 ? data : { ...data, notLogged: last.unsaid })
     this.#lastLogged.set(kind, { at: now, unsaid: 0 })
   }
+}
+
+function routesOf(hooks: readonly Hook[]): ReadonlyMap<string, Endpoint> {
+  return new Map(hooks.map(hook => [hook.id, hook.endpoint]))
 }
 
 function deliveryOf(event: Event, headers: readonly string[], hook: Hook, payload: Payload): Delivery {

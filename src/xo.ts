@@ -54,6 +54,9 @@ export interface Xo {
     on(event: 'stop', listener: () => unknown): unknown
     removeListener(event: 'stop', listener: () => unknown): unknown
   }
+  /** Of the plugin transport-email, absent while that is not loaded. It drops `text`: `markdown` fills both parts. */
+  readonly sendEmail?:
+    ((mail: { to: readonly string[]; subject: string; markdown: string }) => Promise<unknown>) | undefined
   on<Name extends keyof XoSignals>(event: Name, listener: (data: XoSignals[Name]) => unknown): unknown
   removeListener<Name extends keyof XoSignals>(event: Name, listener: (data: XoSignals[Name]) => unknown): unknown
 }

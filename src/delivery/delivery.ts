@@ -14,6 +14,8 @@ export interface Endpoint {
   readonly headers: readonly string[]
   /** For the whole exchange: connecting, sending, the answer. */
   readonly timeoutMs: number
+  /** It is disabled after this many failures in a row. */
+  readonly disableAfter?: number
 }
 
 /** One event for one hook. */
@@ -39,7 +41,7 @@ export interface Order {
 }
 
 /** Why an attempt was made. */
-export type Trigger = 'event' | 'retry' | 'test'
+export type Trigger = 'event' | 'retry' | 'replay' | 'test'
 
 /** One HTTP request of a delivery. */
 export interface Attempt {
@@ -83,7 +85,17 @@ export type AttemptOutcome =
     }
 
 /** Why a delivery was never tried to the end. */
-export type DiscardReason = 'queue full' | 'expired' | 'hook removed' | 'stopped'
+export type DiscardReason =
+  /** A bound was reached. */
+  | 'queue full'
+  /** A `pre` that came too late, or a dead letter that was kept long enough. */
+  | 'expired'
+  | 'hook removed'
+  | 'cancelled'
+  /** The plugin stopped and could not keep it in a journal. */
+  | 'stopped'
+  /** Its body could not be read back from the journal. */
+  | 'damaged'
 
 /** `503: maintenance` or `connection refused (ECONNREFUSED)`: for logs and the Test button. */
 export function describeOutcome(outcome: AttemptOutcome): string {

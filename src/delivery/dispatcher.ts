@@ -1,8 +1,13 @@
-import type { Circuit } from './circuit-breaker.ts'
-import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint, Trigger } from './delivery.ts'
+import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint, Payload, Trigger } from './delivery.ts'
+import { HEALTHY } from './health.ts'
+import type { Health, HealthChange } from './health.ts'
+import type { Journal, LogRow, Progress, Recovered } from './journal.ts'
 import { Lane } from './lane.ts'
 import type { Entry } from './lane.ts'
-import { decideRetry } from './retry.ts'
+import { Recorder } from './recorder.ts'
+import { decideRetry, MAX_RETRY_AFTER_MS } from './retry.ts'
+import { Counter } from './tally.ts'
+import type { Ended, Tally } from './tally.ts'
 
 /** One request as it goes out. */
 export interface OutgoingRequest {
@@ -24,71 +29,105 @@ export interface Connection {
 
 export type Connect = (endpoint: Endpoint) => Connection
 
+/** How an endpoint is doing, and what waits there. */
+export interface EndpointReport {
+  readonly endpoint: Endpoint
+  readonly health: Health
+  readonly pending: number
+  readonly dead: number
+}
+
 /** What happened, for whoever logs it. A listener that throws harms nobody. */
 export type DispatcherEvent =
-  | { readonly type: 'attempted'; readonly delivery: Delivery; readonly endpoint: Endpoint; readonly attempt: Attempt }
   | { readonly type: 'dead'; readonly delivery: Delivery; readonly endpoint: Endpoint; readonly attempt: Attempt }
-  | { readonly type: 'discarded'; readonly delivery: Delivery; readonly reason: DiscardReason }
-  | { readonly type: 'circuit'; readonly endpoint: Endpoint; readonly circuit: Circuit['name'] }
+  | { readonly type: 'discarded'; readonly id: string; readonly owner: string; readonly reason: DiscardReason }
+  | { readonly type: 'health'; readonly change: HealthChange; readonly report: EndpointReport }
+  /** `problem`: why everything stays in memory; `undefined`: the journal is in use. */
+  | {
+      readonly type: 'journal'
+      readonly problem: string | undefined
+      readonly recovered: number
+      readonly damaged: number
+    }
 
 export interface DispatcherOptions {
   readonly connect: Connect
+  /** Without, everything stays in memory. */
+  readonly openJournal?: (progressOf: (entry: Entry) => Progress) => Promise<{ journal: Journal; recovered: Recovered }>
   readonly onEvent?: (event: DispatcherEvent) => void
-  /** Deliveries that may be pending in all. @default 100000 */
+  /** Deliveries that may be kept in all, pending and dead. @default 100000 */
   readonly maxPending?: number
-  /** Bytes of bodies that may be pending in all. @default 67108864 */
+  /** Bytes of bodies in memory in all. @default 67108864 */
   readonly maxBytes?: number
+  /** Bytes in the journal of what is pending or dead. @default 1073741824 */
+  readonly maxJournalBytes?: number
+  /** Settled deliveries in the delivery log. @default 10000 */
+  readonly maxLogged?: number
+  /** Age of what is in the delivery log, and of dead letters. @default 30 days */
+  readonly maxLoggedMs?: number
   /** Requests at once in all. @default 64 */
   readonly concurrency?: number
+  /** Waits between attempts, ms. @default {@link RETRY_SCHEDULE_MS} */
+  readonly schedule?: readonly number[]
   readonly random?: () => number
 }
 
-/** accepted = delivered + pending + dead + discarded, at every moment. */
-export interface Tally {
-  readonly accepted: number
-  readonly delivered: number
-  readonly pending: number
-  readonly dead: number
-  readonly discarded: Readonly<Partial<Record<DiscardReason, number>>>
+export interface Stats extends Tally {
+  /** As the rest, but over the journal's life, not since the start. */
+  readonly life: Tally
+  /** By endpoint id. */
+  readonly endpoints: ReadonlyMap<string, Tally & { readonly life: Tally; readonly health: Health }>
 }
 
 /** An endpoint in use: its queue, its sockets, its numbers. */
 interface Line {
   readonly lane: Lane
-  readonly tally: Counts
+  readonly counter: Counter
   connection: Connection
   timer: NodeJS.Timeout | undefined
   /** When `timer` fires. */
   wakeAt: number
 }
 
-interface Counts {
-  accepted: number
-  delivered: number
-  dead: number
-  discarded: Partial<Record<DiscardReason, number>>
+/** What is written of the engine itself. Instants in epoch ms. */
+interface EngineState {
+  readonly ended: Ended
+  readonly endpoints: Readonly<Record<string, { readonly ended: Ended; readonly health: Health }>>
 }
+
+type FailedOutcome = Exclude<AttemptOutcome, { kind: 'accepted' }>
 
 /** Longer timers overflow; a lane that wakes early looks again. */
 const LONGEST_TIMER_MS = 24 * 60 * 60_000
+/** Retries that became due while nothing ran come spread over this. */
+const SPREAD_MS = 60_000
+/** A body that cannot be read back at present is asked for again. */
+const READ_AGAIN_AFTER_MS = 5_000
+const DAY_MS = 24 * 60 * 60_000
+const EXPIRE_DEAD_EVERY_MS = 60 * 60_000
 
 /**
  * The engine over all lanes: under one bound and one concurrency, each lane in its turn, so that none can keep another
- * waiting. The only place with timers.
+ * waiting. With the recorder, the only place with timers.
  *
  * A delivery belongs to an owner, and `routes` says which endpoint the owner's deliveries go to: a new set of routes
- * moves what is pending.
+ * moves what is kept.
  *
  * Runs on the monotonic clock, so that a jump of the wall clock sends nothing early, late or twice.
  *
- * open → `close()` → closed. Once closing, everything that comes or is left is discarded as `stopped`.
+ * open → `close()` → closed. Once closing, nothing is sent: what is in the journal stays there, anything else is
+ * discarded as `stopped`.
  */
 export class Dispatcher {
   readonly #connect: Connect
   readonly #onEvent: (event: DispatcherEvent) => void
+  readonly #recorder: Recorder | undefined
   readonly #maxPending: number
   readonly #maxBytes: number
+  readonly #maxJournalBytes: number
+  readonly #maxLoggedMs: number
   readonly #concurrency: number
+  readonly #schedule: readonly number[] | undefined
   readonly #random: () => number
 
   /** By endpoint id. */
@@ -97,14 +136,19 @@ export class Dispatcher {
   #routes: ReadonlyMap<string, Endpoint> = new Map()
   /** Ids of the endpoints that `#routes` leads to. */
   #used: ReadonlySet<string> = new Set()
+  /** Of an earlier run, for endpoints that have no line yet. By endpoint id. */
+  readonly #earlier = new Map<string, { ended: Ended; health: Health }>()
   /** Lines that may have something to send; each gets one turn, then goes to the end. */
   readonly #ready = new Set<Line>()
-  readonly #counts: Counts = newCounts()
-  #pending = 0
-  #bytes = 0
+  readonly #counter = new Counter()
+  /** Entries that share a body in memory. */
+  readonly #payloads = new Map<Payload, number>()
+  #memoryBytes = 0
+  #kept = 0
   #inFlight = 0
   #isPumpDue = false
   #isClosing = false
+  #deadExpiredAt = performance.now()
   /** Called when nothing is in flight any more. */
   #onQuiet: (() => void) | undefined
 
@@ -113,20 +157,38 @@ export class Dispatcher {
     this.#onEvent = options.onEvent ?? (() => {})
     this.#maxPending = options.maxPending ?? 100_000
     this.#maxBytes = options.maxBytes ?? 64 * 1024 * 1024
+    this.#maxJournalBytes = options.maxJournalBytes ?? 1024 * 1024 * 1024
+    this.#maxLoggedMs = options.maxLoggedMs ?? 30 * DAY_MS
     this.#concurrency = options.concurrency ?? 64
+    this.#schedule = options.schedule
     this.#random = options.random ?? Math.random
+    const { openJournal } = options
+    this.#recorder =
+      openJournal &&
+      new Recorder({
+        open: () => openJournal(progressOf),
+        onOpen: (journal, recovered, isFirst) => this.#opened(journal, recovered, isFirst),
+        onSaved: entries => entries.forEach(entry => this.#unloadIfIdle(entry)),
+        onProblem: problem => this.#journalFailed(problem),
+        engineState: () => this.#engineState(),
+        maxLogged: options.maxLogged ?? 10_000,
+        maxLoggedMs: this.#maxLoggedMs,
+      })
   }
 
   /**
-   * From now on an owner's deliveries go to its endpoint here, those that are pending too. What belongs to an owner
-   * that is not in `routes` is discarded as `hook removed`.
+   * From now on an owner's deliveries go to its endpoint here, those that are kept too. What belongs to an owner that is
+   * not in `routes` is discarded as `hook removed`.
    */
   reconfigure(routes: ReadonlyMap<string, Endpoint>): void {
     this.#routes = routes
     this.#used = new Set([...routes.values()].map(endpoint => endpoint.id))
     for (const line of [...this.#lines.values()]) {
-      for (const entry of line.lane.idle()) {
-        const endpoint = routes.get(entry.delivery.owner)
+      for (const entry of [...line.lane.entries]) {
+        const endpoint = routes.get(entry.owner)
+        if (entry.state === 'sending') {
+          continue // its attempt's end looks at the routes
+        }
         if (endpoint === undefined) {
           this.#discard(line, entry, 'hook removed')
         } else if (endpoint.id !== line.lane.endpoint.id) {
@@ -146,8 +208,9 @@ export class Dispatcher {
   }
 
   /**
-   * Takes a delivery; costs no I/O. At a bound, the newest delivery of the endpoint that takes up most is discarded as
-   * `queue full`: it may be this one.
+   * Takes a delivery; costs no I/O. At a bound, something of the endpoint that takes up most is discarded as
+   * `queue full`: a dead letter, else its newest delivery, which may be this one. While its endpoint is disabled, it is
+   * kept as a dead letter.
    *
    * @param onFirstAttempt - makes it urgent: it goes ahead of any backlog, and this is called once its first attempt is
    *   over, or at once if that cannot be made right away
@@ -157,30 +220,40 @@ export class Dispatcher {
     if (endpoint === undefined) {
       throw new Error(`no route for ${delivery.owner}`)
     }
-    ++this.#counts.accepted
     if (this.#isClosing) {
-      countDiscarded(this.#counts, 'stopped')
+      ++this.#counter.accepted
+      this.#counter.discard('stopped')
       onFirstAttempt?.()
       return
     }
 
     const now = performance.now()
     const line = this.#lineTo(endpoint)
-    const isUrgent = onFirstAttempt !== undefined && line.lane.isOpenFor(now)
-    ++line.tally.accepted
-    this.#add(line, {
+    const { lane } = line
+    const isUrgent = onFirstAttempt !== undefined && lane.isFlowing(now)
+    this.#keep(line, {
+      id: delivery.id,
+      owner: delivery.owner,
+      orderKey: delivery.order.key,
+      leads: delivery.order.leads,
+      bytes: delivery.payload.body.length,
+      acceptedAt: delivery.acceptedAt,
+      takenAt: now,
       delivery,
+      place: undefined,
+      state: lane.health.disabled === undefined ? 'queued' : 'dead',
       expiresAt: now + (delivery.lifetimeMs ?? Number.POSITIVE_INFINITY),
-      onFirstAttempt: isUrgent ? onFirstAttempt : undefined,
-      state: 'queued',
+      trigger: 'event',
       attempts: 0,
       failures: 0,
       firstTriedAt: undefined,
       dueAt: 0,
+      onFirstAttempt: isUrgent ? onFirstAttempt : undefined,
+      isCancelled: false,
     })
     this.#makeRoom()
     if (isUrgent) {
-      const urgent = line.lane.takeUrgent(now)
+      const urgent = lane.takeUrgent(now)
       if (urgent !== undefined) {
         this.#send(line, urgent, now)
         return
@@ -201,28 +274,110 @@ export class Dispatcher {
     }
   }
 
-  /** Since the start. */
-  stats(): Tally & { readonly endpoints: ReadonlyMap<string, Tally & { readonly circuit: Circuit['name'] }> } {
+  /**
+   * Tries a delivery again now: a dead letter as the same delivery with a new budget of attempts, one that is waiting
+   * ahead of its time. One that is under way or about to be is left alone.
+   *
+   * @returns whether there is such a delivery
+   */
+  replay(id: string): boolean {
+    return this.#replay(entry => entry.id === id) > 0
+  }
+
+  /** As {@link replay}, for all of an endpoint that were accepted at or after `since`. @returns how many there are */
+  replaySince(endpointId: string, since: number): number {
+    return this.#replay((entry, line) => line.lane.endpoint.id === endpointId && entry.acceptedAt >= since)
+  }
+
+  #replay(isMeant: (entry: Entry, line: Line) => boolean): number {
     const now = performance.now()
+    let found = 0
+    for (const line of this.#lines.values()) {
+      const meant = [...line.lane.entries].filter(entry => isMeant(entry, line))
+      const waiting = meant.filter(({ state }) => state === 'waiting')
+      for (const entry of waiting) {
+        entry.trigger = 'replay'
+      }
+      line.lane.hasten(waiting, now)
+      for (const entry of meant.filter(({ state }) => state === 'dead')) {
+        this.#replace(line, entry, line, {
+          ...entry,
+          state: 'waiting',
+          trigger: 'replay',
+          // even if it was never tried: what is replayed goes with the retries
+          dueAt: now,
+          failures: 0,
+          firstTriedAt: undefined,
+          expiresAt: Number.POSITIVE_INFINITY,
+        })
+      }
+      found += meant.length
+      this.#wake(line)
+    }
+    return found
+  }
+
+  /** Discards a delivery that is kept; one that is under way once its attempt is over, if that fails. */
+  cancel(id: string): boolean {
+    for (const line of this.#lines.values()) {
+      for (const entry of line.lane.entries) {
+        if (entry.id === id) {
+          entry.isCancelled = true
+          if (entry.state !== 'sending') {
+            this.#discard(line, entry, 'cancelled')
+            this.#wake(line)
+          }
+          return true
+        }
+      }
+    }
+    return false
+  }
+
+  /** A disabled or failing endpoint gets a new chance: what is waiting there is sent. */
+  enable(endpointId: string): boolean {
+    const line = this.#lines.get(endpointId)
+    if (line === undefined) {
+      const earlier = this.#earlier.get(endpointId)
+      if (earlier !== undefined) {
+        this.#earlier.set(endpointId, { ...earlier, health: HEALTHY })
+      }
+      return earlier !== undefined
+    }
+    line.lane.enable()
+    this.#recorder?.saveState()
+    this.#wake(line)
+    return true
+  }
+
+  stats(): Stats {
+    const dead = [...this.#lines.values()].reduce((sum, { lane }) => sum + lane.dead, 0)
     return {
-      ...snapshot(this.#counts, this.#pending),
+      ...this.#counter.sinceStart(this.#kept - dead, dead),
+      life: this.#counter.overLife(this.#kept - dead, dead),
       endpoints: new Map(
-        [...this.#lines].map(([id, { lane, tally }]) => [
+        [...this.#lines].map(([id, { lane, counter }]) => [
           id,
-          { ...snapshot(tally, lane.pending), circuit: lane.circuitAt(now).name },
+          {
+            ...counter.sinceStart(lane.pending, lane.dead),
+            life: counter.overLife(lane.pending, lane.dead),
+            health: lane.health,
+          },
         ])
       ),
     }
   }
 
-  /** What is in flight may end within `graceMs`; everything else is discarded as `stopped`. Leaves no timer or socket. */
+  /** The rows of the delivery log, the latest first. */
+  readLog(): AsyncIterable<LogRow> {
+    return this.#recorder?.readLog() ?? (async function* () {})()
+  }
+
+  /** What is in flight may end within `graceMs`. Leaves no timer, socket or open file. */
   async close(graceMs: number): Promise<void> {
     this.#isClosing = true
-    for (const line of this.#lines.values()) {
-      for (const entry of line.lane.idle()) {
-        this.#discard(line, entry, 'stopped')
-      }
-      clearTimeout(line.timer)
+    for (const { timer } of this.#lines.values()) {
+      clearTimeout(timer)
     }
     if (this.#inFlight > 0) {
       let timer: NodeJS.Timeout | undefined
@@ -236,7 +391,13 @@ export class Dispatcher {
       })
       clearTimeout(timer)
     }
-    for (const line of this.#lines.values()) {
+    const unsaved = await this.#recorder?.close()
+    for (const line of [...this.#lines.values()]) {
+      for (const entry of [...line.lane.entries]) {
+        if (unsaved === undefined || unsaved.has(entry)) {
+          this.#discard(line, entry, 'stopped')
+        }
+      }
       this.#remove(line)
     }
   }
@@ -244,9 +405,10 @@ export class Dispatcher {
   #lineTo(endpoint: Endpoint): Line {
     let line = this.#lines.get(endpoint.id)
     if (line === undefined) {
+      const earlier = this.#earlier.get(endpoint.id)
       line = {
-        lane: new Lane(endpoint),
-        tally: newCounts(),
+        lane: new Lane(endpoint, earlier?.health),
+        counter: new Counter(earlier?.ended),
         connection: this.#connect(endpoint),
         timer: undefined,
         wakeAt: Number.POSITIVE_INFINITY,
@@ -257,7 +419,7 @@ export class Dispatcher {
   }
 
   #removeIfUnused(line: Line): void {
-    if (line.lane.pending === 0 && !this.#used.has(line.lane.endpoint.id)) {
+    if (line.lane.pending + line.lane.dead === 0 && !this.#used.has(line.lane.endpoint.id)) {
       this.#remove(line)
     }
   }
@@ -267,51 +429,108 @@ export class Dispatcher {
     this.#ready.delete(line)
     line.connection.close()
     this.#lines.delete(line.lane.endpoint.id)
+    this.#earlier.delete(line.lane.endpoint.id)
   }
 
-  #add(line: Line, entry: Entry): void {
+  #keep(line: Line, entry: Entry): void {
     line.lane.add(entry)
-    ++this.#pending
-    this.#bytes += entry.delivery.payload.body.length
+    ++line.counter.accepted
+    ++this.#counter.accepted
+    ++this.#kept
+    this.#load(entry)
+    this.#recorder?.keep(entry)
   }
 
-  /** The only way out of pending. */
+  /** The only way out of what is kept. */
   #settle(line: Line, entry: Entry): void {
     line.lane.settle(entry)
-    --this.#pending
-    this.#bytes -= entry.delivery.payload.body.length
+    --this.#kept
+    this.#recorder?.drop(entry)
+    this.#unload(entry)
+  }
+
+  /** Another entry takes the place of one, here or on another line: what is settled must stay settled. */
+  #replace(from: Line, old: Entry, to: Line, entry: Entry): void {
+    from.lane.settle(old)
+    --from.counter.accepted
+    to.lane.add(entry)
+    ++to.counter.accepted
+    this.#recorder?.update(entry, old)
   }
 
   #move(from: Line, entry: Entry, endpoint: Endpoint): void {
     const to = this.#lineTo(endpoint)
-    this.#settle(from, entry)
-    --from.tally.accepted
-    ++to.tally.accepted
-    // a copy: what is settled there must stay settled there
-    this.#add(to, { ...entry })
+    this.#replace(from, entry, to, { ...entry })
     this.#wake(to)
   }
 
   #discard(line: Line, entry: Entry, reason: DiscardReason): void {
     this.#settle(line, entry)
-    countDiscarded(line.tally, reason)
-    countDiscarded(this.#counts, reason)
+    line.counter.discard(reason)
+    this.#counter.discard(reason)
     entry.onFirstAttempt?.()
-    this.#tell({ type: 'discarded', delivery: entry.delivery, reason })
+    this.#recorder?.log({ id: entry.id, owner: entry.owner, at: Date.now(), settled: reason })
+    this.#tell({ type: 'discarded', id: entry.id, owner: entry.owner, reason })
+  }
+
+  /** Its body is in memory now: a body that several share counts once. */
+  #load(entry: Entry): void {
+    const { delivery } = entry
+    if (delivery !== undefined) {
+      const users = this.#payloads.get(delivery.payload) ?? 0
+      this.#payloads.set(delivery.payload, users + 1)
+      this.#memoryBytes += users === 0 ? delivery.payload.body.length : 0
+    }
+  }
+
+  #unload(entry: Entry): void {
+    const payload = entry.delivery?.payload
+    if (payload === undefined) {
+      return
+    }
+    entry.delivery = undefined
+    const users = this.#payloads.get(payload) ?? 0
+    if (users > 1) {
+      this.#payloads.set(payload, users - 1)
+    } else {
+      this.#payloads.delete(payload)
+      this.#memoryBytes -= payload.body.length
+    }
+  }
+
+  /** What is on disk stays in memory too only while its turn is near. */
+  #unloadIfIdle(entry: Entry): void {
+    if (entry.place === undefined || entry.state === 'sending' || entry.state === 'settled') {
+      return
+    }
+    const endpoint = this.#routes.get(entry.owner)
+    const lane = endpoint && this.#lines.get(endpoint.id)?.lane
+    if (
+      entry.state === 'dead' ||
+      entry.state === 'waiting' ||
+      this.#memoryBytes > this.#maxBytes / 2 ||
+      lane?.isFlowing(performance.now()) !== true
+    ) {
+      this.#unload(entry)
+    }
   }
 
   #makeRoom(): void {
-    while (this.#pending > this.#maxPending || this.#bytes > this.#maxBytes) {
+    while (
+      this.#kept > this.#maxPending ||
+      this.#memoryBytes > this.#maxBytes ||
+      (this.#recorder?.bytes ?? 0) > this.#maxJournalBytes
+    ) {
       let largest
       let largestShare = 0
       for (const line of this.#lines.values()) {
-        const share = line.lane.pending / this.#maxPending + line.lane.bytes / this.#maxBytes
+        const share = (line.lane.pending + line.lane.dead) / this.#maxPending + line.lane.bytes / this.#maxBytes
         if (share > largestShare) {
           largest = line
           largestShare = share
         }
       }
-      const entry = largest?.lane.newest()
+      const entry = largest?.lane.expendable()
       if (largest === undefined || entry === undefined) {
         return // all that is left is in flight
       }
@@ -353,13 +572,14 @@ export class Dispatcher {
         this.#send(line, entry, now)
       }
     }
+    this.#expireDead(now)
   }
 
   /** A timer that fires earlier than needed is left alone: it looks again. */
   #setTimer(line: Line, now: number): void {
-    const wakeAt = Math.min(line.lane.wakeAt(now), now + LONGEST_TIMER_MS)
-    const isForTime = line.lane.wakeAt(now) !== Number.POSITIVE_INFINITY && wakeAt > now
-    if (!isForTime || wakeAt >= line.wakeAt) {
+    const due = line.lane.wakeAt(now)
+    const wakeAt = Math.min(due, now + LONGEST_TIMER_MS)
+    if (due === Number.POSITIVE_INFINITY || due <= now || wakeAt >= line.wakeAt) {
       return
     }
     clearTimeout(line.timer)
@@ -376,55 +596,107 @@ export class Dispatcher {
 
   #send(line: Line, entry: Entry, now: number): void {
     ++this.#inFlight
-    ++entry.attempts
-    entry.firstTriedAt ??= now
-    const trigger = entry.attempts === 1 ? 'event' : 'retry'
-    void attempt(line.connection, entry.delivery, entry.attempts, trigger).then(done => {
-      --this.#inFlight
-      this.#ready.add(line)
-      this.#attempted(line, entry, done)
-      this.#removeIfUnused(line)
-      this.#pump()
-      if (this.#inFlight === 0) {
-        this.#onQuiet?.()
-      }
-    })
+    void (
+      entry.delivery === undefined ? this.#readAndAttempt(line, entry) : this.#attempt(line, entry, entry.delivery, now)
+    )
+      .catch(() => undefined)
+      .then(() => {
+        --this.#inFlight
+        this.#ready.add(line)
+        this.#removeIfUnused(line)
+        this.#pump()
+        if (this.#inFlight === 0) {
+          this.#onQuiet?.()
+        }
+      })
   }
 
-  #attempted(line: Line, entry: Entry, done: Attempt): void {
-    const { lane } = line
-    const now = performance.now()
-    const before = lane.circuitAt(now).name
-    lane.attempted(done.outcome.kind === 'accepted', now)
-    const circuit = lane.circuitAt(now).name
-    this.#tell({ type: 'attempted', delivery: entry.delivery, endpoint: lane.endpoint, attempt: done })
-    if (circuit !== before) {
-      this.#tell({ type: 'circuit', endpoint: lane.endpoint, circuit })
-    }
-    entry.onFirstAttempt?.()
-    entry.onFirstAttempt = undefined
-
-    if (done.outcome.kind === 'accepted') {
-      this.#settle(line, entry)
-      ++line.tally.delivered
-      ++this.#counts.delivered
-    } else {
-      this.#failed(line, entry, done, done.outcome, now)
-    }
-  }
-
-  #failed(line: Line, entry: Entry, done: Attempt, outcome: FailedOutcome, now: number): void {
-    const endpoint = this.#routes.get(entry.delivery.owner)
-    if (this.#isClosing || endpoint === undefined) {
-      this.#discard(line, entry, this.#isClosing ? 'stopped' : 'hook removed')
+  async #readAndAttempt(line: Line, entry: Entry): Promise<void> {
+    let delivery
+    try {
+      delivery = await this.#recorder?.read(entry)
+    } catch {
+      line.lane.putBack(entry, performance.now() + READ_AGAIN_AFTER_MS)
       return
     }
-    const decision = decideRetry(outcome, entry.failures + 1, now - (entry.firstTriedAt ?? now), this.#random)
-    if (!decision.retry) {
+    const now = performance.now()
+    if (delivery === undefined) {
+      line.lane.putBack(entry, now)
+      this.#discard(line, entry, 'damaged')
+    } else if (this.#isClosing || entry.isCancelled) {
+      line.lane.putBack(entry, now)
+      if (entry.isCancelled) {
+        this.#discard(line, entry, 'cancelled')
+      }
+    } else {
+      entry.delivery = delivery
+      this.#load(entry)
+      await this.#attempt(line, entry, delivery, now)
+    }
+  }
+
+  async #attempt(line: Line, entry: Entry, delivery: Delivery, now: number): Promise<void> {
+    ++entry.attempts
+    entry.firstTriedAt ??= now
+    const { trigger } = entry
+    entry.trigger = 'retry'
+    const done = await attempt(line.connection, delivery, entry.attempts, trigger)
+    this.#attempted(line, entry, delivery, done)
+  }
+
+  #attempted(line: Line, entry: Entry, delivery: Delivery, done: Attempt): void {
+    const { lane } = line
+    const now = performance.now()
+    const { outcome } = done
+    entry.onFirstAttempt?.()
+    entry.onFirstAttempt = undefined
+    if (this.#isClosing && outcome.kind === 'unreachable') {
+      // cut off by ourselves, which says nothing of the endpoint
+      --entry.attempts
+      lane.putBack(entry, now)
+      return
+    }
+
+    const change = lane.attempted(outcome, now, Date.now())
+    if (outcome.kind === 'accepted') {
       this.#settle(line, entry)
-      ++line.tally.dead
-      ++this.#counts.dead
-      this.#tell({ type: 'dead', delivery: entry.delivery, endpoint: line.lane.endpoint, attempt: done })
+      ++line.counter.delivered
+      ++this.#counter.delivered
+      this.#log(delivery, done, 'delivered')
+    } else {
+      this.#failed(line, entry, delivery, done, outcome, now)
+    }
+    if (change !== undefined) {
+      this.#recorder?.saveState()
+      const { endpoint, health, pending, dead } = lane
+      this.#tell({ type: 'health', change, report: { endpoint, health, pending, dead } })
+    }
+    if (outcome.kind !== 'accepted' && !lane.isFlowing(now)) {
+      for (const idle of lane.entries) {
+        this.#unloadIfIdle(idle)
+      }
+    }
+  }
+
+  #failed(line: Line, entry: Entry, delivery: Delivery, done: Attempt, outcome: FailedOutcome, now: number): void {
+    const endpoint = this.#routes.get(entry.owner)
+    if (endpoint === undefined || entry.isCancelled) {
+      this.#log(delivery, done, undefined)
+      this.#discard(line, entry, entry.isCancelled ? 'cancelled' : 'hook removed')
+      return
+    }
+    const decision = decideRetry(
+      outcome,
+      entry.failures + 1,
+      now - (entry.firstTriedAt ?? now),
+      this.#random,
+      this.#schedule
+    )
+    if (!decision.retry) {
+      line.lane.bury(entry)
+      this.#recorder?.update(entry)
+      this.#log(delivery, done, 'dead')
+      this.#tell({ type: 'dead', delivery, endpoint: line.lane.endpoint, attempt: done })
       return
     }
     const dueAt = now + decision.delayMs
@@ -433,15 +705,169 @@ export class Dispatcher {
     } else {
       ++entry.failures
     }
+    this.#log(delivery, done, undefined)
     if (dueAt >= entry.expiresAt) {
       this.#discard(line, entry, 'expired')
       return
     }
-    if (endpoint.id === line.lane.endpoint.id) {
-      line.lane.retryAt(entry, dueAt)
-    } else {
-      entry.dueAt = dueAt
+    line.lane.retryAt(entry, dueAt)
+    if (endpoint.id !== line.lane.endpoint.id) {
       this.#move(line, entry, endpoint)
+    } else {
+      this.#recorder?.update(entry)
+    }
+  }
+
+  #log(
+    { id, owner, headers, acceptedAt }: Delivery,
+    { outcome, ...attempt }: Attempt,
+    settled: string | undefined
+  ): void {
+    this.#recorder?.log({
+      id,
+      owner,
+      at: attempt.startedAt,
+      ...(settled !== undefined && { settled }),
+      acceptedAt,
+      headers,
+      attempt: {
+        ...attempt,
+        outcome: 'excerpt' in outcome ? { ...outcome, excerpt: outcome.excerpt.toString() } : outcome,
+      },
+    })
+  }
+
+  /** Dead letters are kept as long as the log. */
+  #expireDead(now: number): void {
+    if (now - this.#deadExpiredAt < EXPIRE_DEAD_EVERY_MS) {
+      return
+    }
+    this.#deadExpiredAt = now
+    const since = Date.now() - this.#maxLoggedMs
+    for (const line of this.#lines.values()) {
+      for (const entry of [...line.lane.entries]) {
+        if (entry.state === 'dead' && entry.acceptedAt < since) {
+          this.#discard(line, entry, 'expired')
+        }
+      }
+    }
+  }
+
+  #journalFailed(problem: string | undefined): void {
+    if (problem === undefined) {
+      return
+    }
+    for (const { lane } of this.#lines.values()) {
+      for (const entry of lane.entries) {
+        entry.place = undefined
+        if (entry.delivery !== undefined) {
+          this.#recorder?.keep(entry)
+        }
+      }
+    }
+    this.#tell({ type: 'journal', problem, recovered: 0, damaged: 0 })
+  }
+
+  #opened(journal: Journal, { deliveries, state, damaged }: Recovered, isFirst: boolean): void {
+    if (isFirst) {
+      this.#restoreState(state as EngineState | undefined)
+    }
+    const kept = new Map<string, Entry>()
+    for (const { lane } of this.#lines.values()) {
+      for (const entry of lane.entries) {
+        kept.set(entry.id, entry)
+      }
+    }
+    for (const found of deliveries) {
+      const entry = kept.get(found.stored.id)
+      if (entry !== undefined) {
+        entry.place = found.place
+        journal.adopt(entry)
+        this.#recorder?.forget(entry)
+      } else {
+        this.#restore(journal, found, isFirst)
+      }
+    }
+    for (const line of [...this.#lines.values()]) {
+      for (const entry of [...line.lane.entries]) {
+        if (entry.delivery === undefined && entry.place === undefined && entry.state !== 'sending') {
+          this.#discard(line, entry, 'damaged')
+        }
+      }
+      this.#wake(line)
+    }
+    this.#tell({ type: 'journal', problem: undefined, recovered: isFirst ? deliveries.length : 0, damaged })
+  }
+
+  /** A delivery of an earlier run is kept again, or removed if it was settled while the journal could not be written. */
+  #restore(journal: Journal, { stored, progress, place }: Recovered['deliveries'][number], isFirst: boolean): void {
+    const now = performance.now()
+    const age = Math.max(0, Date.now() - stored.acceptedAt)
+    const entry: Entry = {
+      id: stored.id,
+      owner: stored.owner,
+      orderKey: stored.order.key,
+      leads: stored.order.leads,
+      bytes: stored.length,
+      acceptedAt: stored.acceptedAt,
+      takenAt: now,
+      delivery: undefined,
+      place,
+      state: progress.isDead ? 'dead' : 'queued',
+      expiresAt: now + (stored.lifetimeMs ?? Number.POSITIVE_INFINITY) - age,
+      trigger: progress.attempts === 0 ? 'event' : 'retry',
+      attempts: progress.attempts,
+      failures: progress.failures,
+      firstTriedAt: progress.firstTriedAt === undefined ? undefined : now - (Date.now() - progress.firstTriedAt),
+      dueAt: this.#dueAgainAt(progress.dueAt, now),
+      onFirstAttempt: undefined,
+      isCancelled: false,
+    }
+    journal.adopt(entry)
+    const endpoint = this.#routes.get(entry.owner)
+    if (!isFirst || endpoint === undefined) {
+      journal.remove(entry)
+      if (isFirst) {
+        ++this.#counter.accepted
+        this.#counter.discard('hook removed')
+        this.#tell({ type: 'discarded', id: entry.id, owner: entry.owner, reason: 'hook removed' })
+      }
+      return
+    }
+    const line = this.#lineTo(endpoint)
+    line.lane.add(entry)
+    ++line.counter.accepted
+    ++this.#counter.accepted
+    ++this.#kept
+  }
+
+  /** What became due in the meantime comes spread, not as a burst; a clock that was changed delays nothing for long. */
+  #dueAgainAt(dueAt: number | undefined, now: number): number {
+    const leftMs = dueAt === undefined ? 0 : dueAt - Date.now()
+    return now + (leftMs > 0 ? Math.min(leftMs, MAX_RETRY_AFTER_MS) : this.#random() * SPREAD_MS)
+  }
+
+  #engineState(): EngineState {
+    const endpoints: Record<string, { ended: Ended; health: Health }> = Object.fromEntries(this.#earlier)
+    for (const [id, { lane, counter }] of this.#lines) {
+      endpoints[id] = { ended: counter.ended(), health: shifted(lane.health, Date.now() - performance.now()) }
+    }
+    return { ended: this.#counter.ended(), endpoints }
+  }
+
+  #restoreState(state: EngineState | undefined): void {
+    if (state === undefined) {
+      return
+    }
+    this.#counter.continue(state.ended)
+    for (const [id, { ended, health }] of Object.entries(state.endpoints)) {
+      const line = this.#lines.get(id)
+      if (line !== undefined) {
+        // the journal could be opened only after its first deliveries: its health is fresher than what was written
+        line.counter.continue(ended)
+      } else if (this.#used.has(id)) {
+        this.#earlier.set(id, { ended, health: shifted(health, performance.now() - Date.now()) })
+      }
     }
   }
 
@@ -454,36 +880,47 @@ export class Dispatcher {
   }
 }
 
-type FailedOutcome = Exclude<AttemptOutcome, { kind: 'accepted' }>
+/** How far an entry has come, in the journal's clock. */
+function progressOf(entry: Entry): Progress {
+  const toEpoch = Date.now() - performance.now()
+  return {
+    attempts: entry.attempts,
+    failures: entry.failures,
+    isDead: entry.state === 'dead',
+    ...(entry.firstTriedAt !== undefined && { firstTriedAt: entry.firstTriedAt + toEpoch }),
+    ...(entry.state === 'waiting' && { dueAt: entry.dueAt + toEpoch }),
+  }
+}
+
+/** From one clock to another. */
+function shifted(health: Health, by: number): Health {
+  const { circuit, blockedUntil } = health
+  return {
+    ...health,
+    circuit: circuit.name === 'open' ? { ...circuit, until: circuit.until + by } : circuit,
+    blockedUntil: blockedUntil + by,
+  }
+}
 
 async function attempt(connection: Connection, delivery: Delivery, number: number, trigger: Trigger): Promise<Attempt> {
   const startedAt = Date.now()
   const start = performance.now()
-  const outcome = await connection.send({
-    contentType: delivery.payload.contentType,
-    body: delivery.payload.body,
-    headers: delivery.headers.concat(
-      'X-XO-Delivery',
-      delivery.id,
-      'X-XO-Attempt',
-      String(number),
-      'webhook-id',
-      delivery.id,
-      'webhook-timestamp',
-      String(Math.floor(startedAt / 1000))
-    ),
-  })
+  const outcome = await connection
+    .send({
+      contentType: delivery.payload.contentType,
+      body: delivery.payload.body,
+      headers: delivery.headers.concat(
+        'X-XO-Delivery',
+        delivery.id,
+        'X-XO-Attempt',
+        String(number),
+        'webhook-id',
+        delivery.id,
+        'webhook-timestamp',
+        String(Math.floor(startedAt / 1000))
+      ),
+    })
+    // a connection that breaks its word must not take a place in the lane for ever
+    .catch((): AttemptOutcome => ({ kind: 'unreachable', code: 'INTERNAL', reason: 'the request could not be made' }))
   return { number, trigger, startedAt, durationMs: performance.now() - start, outcome }
-}
-
-function newCounts(): Counts {
-  return { accepted: 0, delivered: 0, dead: 0, discarded: {} }
-}
-
-function countDiscarded({ discarded }: Counts, reason: DiscardReason): void {
-  discarded[reason] = (discarded[reason] ?? 0) + 1
-}
-
-function snapshot(counts: Counts, pending: number): Tally {
-  return { ...counts, discarded: { ...counts.discarded }, pending }
 }

@@ -1,27 +1,52 @@
 import TinyQueue from 'tinyqueue'
 
-import { afterFailure, afterSuccess, circuitAt, CLOSED } from './circuit-breaker.ts'
+import { circuitAt } from './circuit-breaker.ts'
 import type { Circuit } from './circuit-breaker.ts'
-import type { Delivery, Endpoint } from './delivery.ts'
+import type { AttemptOutcome, Delivery, Endpoint, Trigger } from './delivery.ts'
+import { afterAttempt, HEALTHY } from './health.ts'
+import type { Health, HealthChange } from './health.ts'
 
 /**
- * A pending delivery with what the engine knows of it. Instants are of the engine's clock.
+ * A delivery that is kept, with what the engine knows of it. Instants are of the engine's clock.
  *
- * `held` (behind the leader of its call) → `queued` → `sending` → `settled`, or → `waiting` → `sending` … ; `settled`
- * at any point but `sending` when it is discarded.
+ * `held` (behind the leader of its call) → `queued` → `sending` → `settled`, or → `waiting` → `sending` …, or → `dead`,
+ * from where a replay leads back; `settled` at any point but `sending` when it is discarded.
  */
 export interface Entry {
-  readonly delivery: Delivery
-  readonly expiresAt: number
-  /** Someone waits for the first attempt: it goes ahead of any backlog. */
-  onFirstAttempt: (() => void) | undefined
-  state: 'held' | 'queued' | 'sending' | 'waiting' | 'settled'
+  readonly id: string
+  readonly owner: string
+  readonly orderKey: string
+  readonly leads: boolean
+  /** Of its body. */
+  readonly bytes: number
+  /** Epoch ms. */
+  readonly acceptedAt: number
+  /** When the engine took it, now or after a restart. */
+  readonly takenAt: number
+  /** `undefined` while it is in the journal only. */
+  delivery: Delivery | undefined
+  /** Where it stands in the journal. */
+  place: Place | undefined
+  state: 'held' | 'queued' | 'sending' | 'waiting' | 'dead' | 'settled'
+  expiresAt: number
+  /** Of the next attempt. */
+  trigger: Trigger
   attempts: number
   /** Failed attempts, those not counted for which the receiver named the delay itself. */
   failures: number
   firstTriedAt: number | undefined
   /** While `waiting`. */
   dueAt: number
+  /** Someone waits for the first attempt: it goes ahead of any backlog. */
+  onFirstAttempt: (() => void) | undefined
+  /** To be discarded once the attempt under way is over. */
+  isCancelled: boolean
+}
+
+/** See `journal.ts`. */
+export interface Place {
+  readonly page: { readonly number: number }
+  readonly index: number
 }
 
 /** Requests at once to one endpoint. Urgent ones may double it. */
@@ -33,61 +58,79 @@ const RETRY_TURN = 4
 /** The queue of one endpoint: who may go when. No timers, no I/O; time is passed in. */
 export class Lane {
   readonly endpoint: Endpoint
-  #circuit: Circuit = CLOSED
-  #blockedUntil = 0
-  /** How many may be under way: one after the circuit was open, then one more with each success. */
+  #health: Health
+  /** How many may be under way: one after a trouble, then one more with each success. */
   #window = LANE_CONCURRENCY
   #inFlight = 0
-  #pending = 0
   #bytes = 0
   #turn = 0
+  /** Pending and dead, in the order in which they came. */
+  readonly #kept = new Set<Entry>()
+  #dead = 0
   readonly #urgent = new Fifo()
   readonly #fresh = new Fifo()
-  readonly #waiting = new TinyQueue<Entry>([], (a, b) => a.dueAt - b.dueAt)
+  #waiting = new TinyQueue<Entry>([], byDueAt)
   /** Those that can expire, in the order in which they do: they live equally long. May hold settled ones. */
   readonly #mortal = new Fifo()
   /** By order key, as long as a leader is pending. */
   readonly #calls = new Map<string, { leaders: number; held: Entry[] }>()
 
-  constructor(endpoint: Endpoint) {
+  constructor(endpoint: Endpoint, health: Health = HEALTHY) {
     this.endpoint = endpoint
+    this.#health = health
   }
 
-  /** Deliveries that are not settled, those in flight included. */
   get pending(): number {
-    return this.#pending
+    return this.#kept.size - this.#dead
   }
 
-  /** Bytes of the pending bodies; a body that several share counts for each. */
+  get dead(): number {
+    return this.#dead
+  }
+
+  /** Bytes of the bodies of all that are kept; a body that several share counts for each. */
   get bytes(): number {
     return this.#bytes
   }
 
-  get inFlight(): number {
-    return this.#inFlight
+  get health(): Health {
+    return this.#health
+  }
+
+  /** Pending and dead, in the order in which they came. */
+  get entries(): Iterable<Entry> {
+    return this.#kept
   }
 
   circuitAt(now: number): Circuit {
-    return circuitAt(this.#circuit, now)
+    return circuitAt(this.#health.circuit, now)
   }
 
-  /** Whether a request could go right away, were it urgent. */
-  isOpenFor(now: number): boolean {
-    return now >= this.#blockedUntil && this.circuitAt(now).name === 'closed'
+  /** Whether what is queued is being sent. */
+  isFlowing(now: number): boolean {
+    return (
+      now >= this.#health.blockedUntil && this.circuitAt(now).name === 'closed' && this.#health.disabled === undefined
+    )
   }
 
   add(entry: Entry): void {
-    ++this.#pending
-    this.#bytes += entry.delivery.payload.body.length
+    this.#kept.add(entry)
+    this.#bytes += entry.bytes
+    if (entry.state === 'dead') {
+      ++this.#dead
+    } else {
+      this.#enqueue(entry)
+    }
+  }
+
+  #enqueue(entry: Entry): void {
     if (entry.expiresAt !== Number.POSITIVE_INFINITY) {
       this.#mortal.push(entry)
     }
-
-    const { key, leads } = entry.delivery.order
-    const call = this.#calls.get(key)
-    if (leads) {
+    const call = this.#calls.get(entry.orderKey)
+    if (entry.leads) {
       if (call === undefined) {
-        this.#calls.set(key, { leaders: 1, held: [] })
+        this.#calls.set(entry.orderKey, { leaders: 1, held: [] })
       } else {
         ++call.leaders
       }
@@ -96,7 +139,10 @@ export class Lane {
       call.held.push(entry)
       return
     }
+    this.#queue(entry)
+  }
 
+  #queue(entry: Entry): void {
     if (entry.attempts > 0) {
       this.retryAt(entry, entry.dueAt)
     } else {
@@ -116,7 +162,7 @@ export class Lane {
   }
 
   #mayGo(now: number, window: number): boolean {
-    if (now < this.#blockedUntil || this.#inFlight >= window) {
+    if (now < this.#health.blockedUntil || this.#inFlight >= window || this.#health.disabled !== undefined) {
       return false
     }
     const { name } = this.circuitAt(now)
@@ -125,7 +171,10 @@ export class Lane {
 
   #start(entry: Entry | undefined, now: number): Entry | undefined {
     if (entry !== undefined) {
-      this.#circuit = this.circuitAt(now)
+      const circuit = this.circuitAt(now)
+      if (circuit !== this.#health.circuit) {
+        this.#health = { ...this.#health, circuit }
+      }
       entry.state = 'sending'
       ++this.#inFlight
     }
@@ -143,16 +192,24 @@ export class Lane {
     return this.#fresh.shift()
   }
 
-  /** After an attempt, whatever it came to: its place is free, and the circuit knows. */
-  attempted(ok: boolean, now: number): void {
+  /** An attempt is over: its place is free, and the endpoint's health knows. */
+  attempted(outcome: AttemptOutcome, now: number, epochMs: number): HealthChange | undefined {
     --this.#inFlight
-    const wasClosed = this.#circuit.name === 'closed'
-    this.#circuit = ok ? afterSuccess(this.#circuit) : afterFailure(this.#circuit, now)
-    if (this.#circuit.name === 'open') {
+    const wasClosed = this.#health.circuit.name === 'closed'
+    const { health, change } = afterAttempt(this.#health, outcome, now, epochMs, this.endpoint.disableAfter)
+    this.#health = health
+    if (health.circuit.name === 'open') {
       this.#window = 1
-    } else if (ok && wasClosed) {
+    } else if (outcome.kind === 'accepted' && wasClosed) {
       this.#window = Math.min(this.#window + 1, LANE_CONCURRENCY)
     }
+    return change
+  }
+
+  /** It was not sent after all: back to where it was, due at `dueAt`. */
+  putBack(entry: Entry, dueAt: number): void {
+    --this.#inFlight
+    this.retryAt(entry, dueAt)
   }
 
   retryAt(entry: Entry, dueAt: number): void {
@@ -163,28 +220,58 @@ export class Lane {
 
   /** Nothing is sent before `until`. */
   block(until: number): void {
-    this.#blockedUntil = Math.max(this.#blockedUntil, until)
+    this.#health = { ...this.#health, blockedUntil: Math.max(this.#health.blockedUntil, until) }
   }
 
-  /** It is no longer pending here; those held behind it may go. */
-  settle(entry: Entry): void {
-    entry.state = 'settled'
-    --this.#pending
-    this.#bytes -= entry.delivery.payload.body.length
-    this.#mortal.first() // lets go of settled ones
+  /** A failing or disabled endpoint has a new chance, with one request at a time; what it asked for still holds. */
+  enable(): void {
+    const { isTold, blockedUntil, failuresInRow, disabled } = this.#health
+    if (failuresInRow > 0 || disabled !== undefined) {
+      this.#health = { ...HEALTHY, isTold, blockedUntil }
+      this.#window = 1
+    }
+  }
 
-    const { key, leads } = entry.delivery.order
-    const call = this.#calls.get(key)
+  /** It is no longer kept here; those held behind it may go. */
+  settle(entry: Entry): void {
+    const { state } = entry
+    entry.state = 'settled'
+    this.#kept.delete(entry)
+    this.#bytes -= entry.bytes
+    if (state === 'dead') {
+      --this.#dead
+    } else {
+      this.#dequeue(entry)
+    }
+  }
+
+  /** Not tried again by itself; those held behind it may go. */
+  bury(entry: Entry): void {
+    entry.state = 'dead'
+    ++this.#dead
+    this.#dequeue(entry)
+  }
+
+  /** Those that are waiting become due now. */
+  hasten(entries: readonly Entry[], now: number): void {
+    for (const entry of entries) {
+      entry.dueAt = now
+    }
+    this.#waiting = new TinyQueue(this.#waiting.data, byDueAt)
+  }
+
+  #dequeue(entry: Entry): void {
+    this.#mortal.first() // lets go of settled ones
+    const call = this.#calls.get(entry.orderKey)
     if (call === undefined) {
       return
     }
-    if (!leads) {
+    if (!entry.leads) {
       call.held = call.held.filter(held => held !== entry)
     } else if (--call.leaders === 0) {
-      this.#calls.delete(key)
+      this.#calls.delete(entry.orderKey)
       for (const held of call.held) {
-        held.state = 'queued'
-        this.#fresh.push(held)
+        this.#queue(held)
       }
     }
   }
@@ -205,17 +292,16 @@ export class Lane {
     return expired
   }
 
-  /** The one that was accepted last and is not in flight: the one to give up when there is no room. */
-  newest(): Entry | undefined {
+  /** The one to give up when there is no room: the oldest dead letter, else what came last and is not in flight. */
+  expendable(): Entry | undefined {
+    if (this.#dead > 0) {
+      for (const entry of this.#kept) {
+        if (entry.state === 'dead') {
+          return entry
+        }
+      }
+    }
     return this.#fresh.last() ?? this.#urgent.last() ?? this.#waiting.data.findLast(isPending)
-  }
-
-  /** All that are pending and not in flight, oldest first. */
-  idle(): Entry[] {
-    const held = [...this.#calls.values()].flatMap(call => call.held)
-    return [...this.#urgent.items(), ...this.#fresh.items(), ...this.#waiting.data.filter(isPending), ...held].sort(
-      (a, b) => a.delivery.acceptedAt - b.delivery.acceptedAt
-    )
   }
 
   /**
@@ -224,10 +310,14 @@ export class Lane {
    */
   wakeAt(now: number): number {
     const expiresAt = this.#mortal.first()?.expiresAt ?? Number.POSITIVE_INFINITY
+    if (this.#health.disabled !== undefined) {
+      return expiresAt
+    }
     const hasFresh = (this.#urgent.first() ?? this.#fresh.first()) !== undefined
     const dueAt = hasFresh ? now : (this.#nextWaiting()?.dueAt ?? Number.POSITIVE_INFINITY)
-    const opensAt = this.#circuit.name === 'open' ? this.#circuit.until : 0
-    return Math.min(expiresAt, Math.max(dueAt, this.#blockedUntil, opensAt))
+    const { circuit, blockedUntil } = this.#health
+    const opensAt = circuit.name === 'open' ? circuit.until : 0
+    return Math.min(expiresAt, Math.max(dueAt, blockedUntil, opensAt))
   }
 
   #nextWaiting(): Entry | undefined {
@@ -240,13 +330,17 @@ export class Lane {
   }
 }
 
+function byDueAt(a: Entry, b: Entry): number {
+  return a.dueAt - b.dueAt
+}
+
 function isPending(entry: Entry): boolean {
-  return entry.state !== 'settled'
+  return entry.state !== 'settled' && entry.state !== 'dead'
 }
 
 /**
- * First in, first out, in constant time. Settled entries are skipped where they are met, so that one can be discarded
- * from the middle at no cost.
+ * First in, first out, in constant time. Entries that are no longer pending are skipped where they are met, so that one
+ * can be taken from the middle at no cost.
  */
 class Fifo {
   #items: Entry[] = []
@@ -285,10 +379,6 @@ class Fifo {
       this.#items.pop()
     }
     return undefined
-  }
-
-  items(): Entry[] {
-    return this.#items.slice(this.#start).filter(isPending)
   }
 
   #advance(): void {

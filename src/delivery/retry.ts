@@ -53,14 +53,15 @@ export function decideRetry(
   outcome: Exclude<AttemptOutcome, { kind: 'accepted' }>,
   failures: number,
   ageMs: number,
-  random: () => number = Math.random
+  random: () => number = Math.random,
+  schedule: readonly number[] = RETRY_SCHEDULE_MS
 ): RetryDecision {
   if (outcome.kind === 'refused' && outcome.status === 410) {
     return { retry: false, reason: 'gone' }
   }
   const patienceMs = isTransient(outcome) ? MAX_AGE_MS : REFUSAL_PATIENCE_MS
   const askedMs = outcome.kind === 'refused' ? outcome.retryAfterMs : undefined
-  const scheduledMs = RETRY_SCHEDULE_MS[failures - 1]
+  const scheduledMs = schedule[failures - 1]
   const delayMs = askedMs ?? (scheduledMs === undefined ? undefined : withJitter(scheduledMs, random))
   if (delayMs === undefined) {
     return { retry: false, reason: 'exhausted' }

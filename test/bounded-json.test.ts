@@ -177,25 +177,27 @@ describe('a hostile value', () => {
         withTypedArray: true,
       }),
       fc.array(fc.nat(0xff_ff)).map(units => String.fromCharCode(...units)),
-      fc.constantFrom<() => unknown>(
-        () => Symbol('x'),
-        () => throwing(),
-        () => withGetter(throwing('\ud800')),
-        () => ({ toJSON: throwing() }),
-        () => new Proxy({}, { get: throwing() }),
-        () => new Proxy([], { get: throwing() }),
-        () => new Proxy({}, { getPrototypeOf: throwing() }),
-        () => new Proxy(throwing, { get: throwing() }),
-        () => new Proxy({ a: 1 }, { getOwnPropertyDescriptor: throwing() }),
-        () => Object.assign(new Error('x'), { message: 1n }),
-        () => Object.defineProperty(new Error('x'), 'message', { get: throwing() }),
-        () => Readable.from([]),
-        () => new Array(4_000_000_000),
-        () => new Map([[{ toString: throwing() }, 1]]),
-        () => new Date(Number.NaN),
-        () => 'é'.repeat(5000),
-        () => nested(1000)
-      ).map(make => make())
+      fc
+        .constantFrom<() => unknown>(
+          () => Symbol('x'),
+          () => throwing(),
+          () => withGetter(throwing('\ud800')),
+          () => ({ toJSON: throwing() }),
+          () => new Proxy({}, { get: throwing() }),
+          () => new Proxy([], { get: throwing() }),
+          () => new Proxy({}, { getPrototypeOf: throwing() }),
+          () => new Proxy(throwing, { get: throwing() }),
+          () => new Proxy({ a: 1 }, { getOwnPropertyDescriptor: throwing() }),
+          () => Object.assign(new Error('x'), { message: 1n }),
+          () => Object.defineProperty(new Error('x'), 'message', { get: throwing() }),
+          () => Readable.from([]),
+          () => new Array(4_000_000_000),
+          () => new Map([[{ toString: throwing() }, 1]]),
+          () => new Date(Number.NaN),
+          () => 'é'.repeat(5000),
+          () => nested(1000)
+        )
+        .map(make => make())
     ),
     branch: fc.oneof(
       fc.array(tie('hostile'), { maxLength: 4 }),

@@ -307,8 +307,16 @@ function withoutUserInfo(url: URL): Pick<Endpoint, 'url' | 'headers'> {
   if (bare.href === url.href) {
     return { url, headers: [] }
   }
-  const credentials = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`
+  const credentials = `${decoded(url.username)}:${decoded(url.password)}`
   return { url: bare, headers: ['Authorization', `Basic ${Buffer.from(credentials).toString('base64')}`] }
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text // a `%` that encodes nothing is a `%`
+  }
 }
 
 /** Of a text that was meant to be a URL, what is shown to nobody's harm: scheme and host. */

@@ -324,8 +324,13 @@ function withoutSecrets(text: string): string {
   if (text === '') {
     return 'nothing'
   }
-  const shown = text.includes('@') ? '' : (/^([a-z]+:\/*)?[^/?#]*/i.exec(text)?.[0] ?? '')
-  return shown === text ? JSON.stringify(shown) : `${JSON.stringify(shown)} and more that is not shown`
+  const shown = text.includes('@')
+    ? ''
+    : (/^([a-z][a-z0-9+.-]*:\/+)?[^/?#\\:\s]*(:\d+(?=[/?#\\]|$))?/i.exec(text)?.[0] ?? '')
+  if (shown === text) {
+    return JSON.stringify(shown)
+  }
+  return shown === '' ? 'something else, not shown' : `${JSON.stringify(shown)} and more that is not shown`
 }
 
 function problem(path: string, expected: string, got: unknown): Problem {

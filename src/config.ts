@@ -219,7 +219,8 @@ export function parseConfig(raw: unknown, knownMethods?: readonly string[]): Par
     }
     const hook = parseHook(item, `hooks[${index}]`, knownMethods)
     if ('expected' in hook) {
-      problems.push(hook)
+      const name = textOf(item['name']) || textOf(item['method'])
+      problems.push(name === '' ? hook : { ...hook, hook: name.slice(0, 100) })
       continue
     }
     if (hook.format.warning !== undefined) {

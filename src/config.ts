@@ -65,31 +65,24 @@ interface FormSchema {
  * The plugin's `configurationSchema`. It has two readers who want different things, so it is two schemas.
  *
  * xo-server validates a saved configuration with the object itself, at boot too, where a mismatch silently kills the
- * whole plugin: it is lax, and checks types only. XO's form gets what `toJSON` gives, and shows choices, suggestions,
+ * whole plugin: it is lax, and asks for a list of objects only. XO's form gets what `toJSON` gives, and shows choices, suggestions,
  * titles. {@link parseConfig} does the real checking, and can disable a single hook.
  *
  * Sources: packages/xo-server/src/xo-mixins/plugins.mjs; packages/xo-web/src/common/json-schema-input.
  */
 export function configSchema(methods: readonly string[]): object {
   const form = formSchema(methods)
-  return Object.defineProperty(lax(form), 'toJSON', { value: () => form })
+  return Object.defineProperty(laxSchema(), 'toJSON', { value: () => form })
 }
 
-interface LaxSchema {
-  type: FormSchema['type']
-  nullable: true
-  properties?: Record<string, LaxSchema>
-  items?: LaxSchema
-}
-
-function lax({ type, properties, items }: FormSchema): LaxSchema {
+/** No types of the fields: to the stock plugin's schema some of them were unknown, and could have any. */
+function laxSchema(): object {
   return {
-    type,
+    type: 'object',
     nullable: true,
-    ...(properties && {
-      properties: Object.fromEntries(Object.entries(properties).map(([key, schema]) => [key, lax(schema)])),
-    }),
-    ...(items && { items: lax(items) }),
+    properties: {
+      hooks: { type: 'array', nullable: true, items: { type: 'object', nullable: true } },
+    },
   }
 }
 
@@ -181,6 +174,8 @@ function formSchema(methods: readonly string[]): FormSchema {
   }
 }
 
+const HOOK_SCHEMA = formSchema([]).properties?.['hooks']?.items
+
 /**
  * Starting points that the form offers. It puts one in place of what it shows: they are for a first hook, and their
  * names say so.
@@ -237,6 +232,10 @@ export function parseConfig(raw: unknown, knownMethods?: readonly string[]): Par
 }
 
 function parseHook(item: Record<string, unknown>, path: string, knownMethods?: readonly string[]): Hook | Problem {
+  const mistyped = findMistyped(item, HOOK_SCHEMA, path)
+  if (mistyped !== undefined) {
+    return mistyped
+  }
   const method = textOf(item['method'])
   const methods = parsePatterns(method)
   if (methods.include.length === 0) {
@@ -285,6 +284,23 @@ function parseHook(item: Record<string, unknown>, path: string, knownMethods?: r
     waitForResponse: item['waitForResponse'] === true,
     endpoint: { id: digest([url.href, timeout]), ...withoutUserInfo(url), timeoutMs: timeout * 1000 },
   }
+}
+
+/** The first value that is not of the form's type. `null` is an empty field. */
+function findMistyped(value: unknown, schema: FormSchema | undefined, path: string): Problem | undefined {
+  if (value === undefined || value === null || schema === undefined) {
+    return undefined
+  }
+  if (typeof value !== schema.type) {
+    return { path, expected: `a value of type ${schema.type}`, got: `one of type ${typeof value}` }
+  }
+  for (const [key, child] of Object.entries(schema.properties ?? {})) {
+    const found = findMistyped((value as Record<string, unknown>)[key], child, `${path}.${key}`)
+    if (found !== undefined) {
+      return found
+    }
+  }
+  return undefined
 }
 
 /** The first pattern that matches no method; those that leave something out count too, as they may be misspelt. */

@@ -32,11 +32,11 @@ export interface ParsedConfig {
   readonly warnings: readonly string[]
 }
 
-const PHASES: Readonly<Record<string, readonly Phase[]>> = {
-  pre: ['pre'],
-  post: ['post'],
-  'pre/post': ['pre', 'post'],
-}
+const PHASES: ReadonlyMap<string, readonly Phase[]> = new Map([
+  ['pre', ['pre']],
+  ['post', ['post']],
+  ['pre/post', ['pre', 'post']],
+])
 const STATUSES = ['any', 'success', 'failure'] as const
 const DEFAULT_TYPE = 'post'
 const DEFAULT_FORMAT = 'json'
@@ -116,7 +116,7 @@ function formSchema(methods: readonly string[]): FormSchema {
               type: 'string',
               title: 'Type',
               description: '*pre*: right before it happens. *post*: when it is over, with the result or the error.',
-              enum: Object.keys(PHASES),
+              enum: [...PHASES.keys()],
               default: DEFAULT_TYPE,
             },
             status: {
@@ -247,9 +247,9 @@ function parseHook(item: Record<string, unknown>, path: string, knownMethods?: r
   }
 
   const type = textOf(item['type']) || DEFAULT_TYPE
-  const phases = PHASES[type]
+  const phases = PHASES.get(type)
   if (phases === undefined) {
-    return problem(`${path}.type`, oneOf(Object.keys(PHASES)), type)
+    return problem(`${path}.type`, oneOf([...PHASES.keys()]), type)
   }
   const statusText = textOf(item['status']) || STATUSES[0]
   const status = STATUSES.find(known => known === statusText)

@@ -273,6 +273,18 @@ describe('a value beyond the bound', () => {
     expect(reads).toBeLessThan(1100)
   })
 
+  it('of 50 MB behind a hidden toJSON is looked at as far as the bound', () => {
+    const { list, reads } = counted(LENGTH, () => 'x'.repeat(1000))
+    expect(boundedJson(Object.defineProperty({}, 'toJSON', { value: () => list }), MIB)).toBeUndefined()
+    expect(reads()).toBeLessThan(LENGTH / 10)
+  })
+
+  it('only because it would go round in circles is not beyond it', () => {
+    const circular: Record<string, unknown> = { text: 'x'.repeat(100_000) }
+    circular['self'] = circular
+    expect(read(circular)).toEqual({ text: circular['text'], self: '[Circular]' })
+  })
+
   it('that unfolds from few objects is not unfolded', () => {
     let value: unknown = 'x'
     for (let i = 0; i < 100; ++i) {
@@ -287,6 +299,7 @@ describe('a value beyond the bound', () => {
     ['numbers', new Array(5 * MIB).fill(1234567)],
     ['holes', new Array(4_000_000_000)],
     ['an odd value, then holes', [1n, new Array(4_000_000_000)]],
+    ['an odd value, then a text that JSON.stringify has no room for', [1n, 'x'.repeat(2 ** 29 - 24)]],
     ['a key', { ['x'.repeat(2 * MIB)]: 1 }],
     ['a key beside an odd value', { ['x'.repeat(2 * MIB)]: 1n }],
   ])('gives nothing: %s', (_, value) => {

@@ -337,6 +337,7 @@ describe('what is wrong with a hook', () => {
     'hooks.example.org?s3cret',
     'hooks.example.org:8080/s3cret',
     'alice:s3cret@hooks.example.org',
+    'ftp://s3cret@hooks.example.org',
     'http://alice:s3cret@',
     'http://alice:s3cret@hooks.example.org:99999/s3cret',
     'http://hooks.example.org:99999/s3cret#s3cret',

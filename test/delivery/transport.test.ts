@@ -417,6 +417,23 @@ describe('a kept-alive connection', () => {
     expect(receiver.requests).toHaveLength(4)
   })
 
+  it('is tried anew once only, though the second is a used one, too', async () => {
+    const receiver = await startRawReceiver({
+      onRequest: ({ number, socket }) => {
+        if (number === 1) {
+          setTimeout(() => socket.write(answer(200)), 50)
+        } else {
+          socket.resetAndDestroy()
+        }
+      },
+    })
+    const connection = connectionTo(receiver.origin)
+    await Promise.all([send(connection), send(connection), send(connection)])
+    expect(receiver.connections).toBe(3)
+    expect(await send(connection)).toMatchObject({ kind: 'unreachable' })
+    expect(receiver.requests).toHaveLength(5)
+  })
+
   it('that is silent or answers nonsense is not tried anew', async () => {
     for (const nonsense of ['', 'nonsense\r\n']) {
       const receiver = await startRawReceiver({

@@ -219,7 +219,8 @@ export function parseConfig(raw: unknown, knownMethods?: readonly string[]): Par
     }
     const hook = parseHook(item, `hooks[${index}]`, knownMethods)
     if ('expected' in hook) {
-      problems.push(hook)
+      const name = textOf(item['name'])
+      problems.push(name === '' ? hook : { ...hook, hook: name })
       continue
     }
     if (hook.format.warning !== undefined) {

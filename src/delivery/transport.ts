@@ -47,10 +47,10 @@ export function connectTo(endpoint: Endpoint, proxy: ProxySettings): Connection 
       })
     },
     close() {
-      void dispatcher.close()
+      dispatcher.close().catch(() => {}) // it has been closed or destroyed before
     },
     destroy() {
-      void dispatcher.destroy()
+      dispatcher.destroy().catch(() => {})
     },
   }
 }

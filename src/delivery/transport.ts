@@ -50,6 +50,7 @@ export function connectTo(endpoint: Endpoint, proxy: ProxySettings): Connection 
       dispatcher.close().catch(() => {}) // it has been closed or destroyed before
     },
     destroy() {
+      deadlines.cut() // by hand: an agent that has been closed before has forgotten its clients
       dispatcher.destroy().catch(() => {})
     },
   }
@@ -123,6 +124,13 @@ class Deadlines {
 
   delete(exchange: Exchange): void {
     this.#running.delete(exchange)
+  }
+
+  /** Gives up on all of them, now. */
+  cut(): void {
+    for (const exchange of this.#running) {
+      exchange.giveUp()
+    }
   }
 
   #check(): void {

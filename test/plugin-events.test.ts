@@ -283,6 +283,45 @@ describe('a backup job', () => {
     expect(post).toMatchObject({ result: true })
   })
 
+  it('that is started by another, which someone runs, is a run of its own', async () => {
+    const { sandbox, receiver } = await startWith({ method: 'backupNg.runJob', type: 'pre/post' })
+    sandbox.host.createJob({ ...sandbox.host.getJob(ids.job), id: 'inner' })
+    sandbox.host.on('backup:preCall', ({ params }) =>
+      params.id === ids.job ? sandbox.host.runJobSequence(['inner']) : undefined
+    )
+    await call(sandbox, 'backupNg.runJob', job)
+
+    const sent = await allSent(sandbox, receiver, 4)
+    const runs = sent.map(
+      body => `${phaseAndMethod(body)} ${(body['params'] as { id: string }).id} ${body['userName']}`
+    )
+    expect(runs.sort()).toEqual(
+      [
+        `pre backupNg.runJob ${ids.job} ${ADMIN.email}`,
+        `post backupNg.runJob ${ids.job} ${ADMIN.email}`,
+        'pre backupNg.runJob inner (unknown user)',
+        'post backupNg.runJob inner (unknown user)',
+      ].sort()
+    )
+  })
+
+  it('that begins on schedule while someone is about to run it keeps its own events', async () => {
+    const { sandbox, receiver } = await startWith({ method: 'backupNg.runJob', type: 'pre/post' })
+    const listener = gate()
+    sandbox.host.on('xo:preCall', ({ method }) => (method === 'backupNg.runJob' ? listener.opened : undefined))
+    const byHand = call(sandbox, 'backupNg.runJob', job)
+    await sandbox.host.runSchedule(ids.schedule)
+    listener.open()
+    await byHand
+
+    const sent = await allSent(sandbox, receiver, 4)
+    expect(sent.map(body => `${phaseAndMethod(body)} ${String(body['userName'])}`).sort()).toEqual(
+      ['(unknown user)', ADMIN.email]
+        .flatMap(user => [`post backupNg.runJob ${user}`, `pre backupNg.runJob ${user}`])
+        .sort()
+    )
+  })
+
   it('that runs on schedule while another is run by hand keeps its own events', async () => {
     const { sandbox, receiver } = await startWith({ method: 'backupNg.runJob', type: 'pre/post' })
     const other = { ...sandbox.host.getJob(ids.job), id: 'other' }

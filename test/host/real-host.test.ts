@@ -136,7 +136,7 @@ describe('a real xo-server', () => {
     ])
   })
 
-  it('announces a backup that is run by hand once, and one that is refused with its error alone', async () => {
+  it('announces each run of a backup once, and one that is refused with its error alone', async () => {
     const receiver = await openReceiver()
     await configure(hookTo(receiver, 'backupNg.runJob'), fence(receiver))
     const id = await admin.call('backupNg.createJob', {
@@ -155,7 +155,10 @@ describe('a real xo-server', () => {
     onTestFinished(() => stranger.close())
     await expect(stranger.call('backupNg.runJob', job)).rejects.toThrow('not enough permissions')
 
-    const sent = await allSent(receiver, 4)
+    // runs it as cron does: without the call of a backup, and for a job without an owner
+    await admin.call('schedule.runSequence', { schedules: [job.schedule] })
+
+    const sent = await allSent(receiver, 6)
     expect(sent.slice(0, 2).map(({ callId }) => callId)).toEqual(Array(2).fill(sent[0]!['callId']))
     const event = 'post backupNg.runJob'
     expect(sent.map(outline)).toEqual([
@@ -163,7 +166,10 @@ describe('a real xo-server', () => {
       { event, userName: ADMIN_NAME, result: true },
       { event, userName: ADMIN_NAME, error: 'no such job none' },
       { event, userName: '(unknown user)', error: 'not enough permissions' },
+      { event: 'pre backupNg.runJob', userName: '(unknown user)' },
+      { event, userName: '(unknown user)', result: true },
     ])
+    expect(sent[5]).not.toHaveProperty('userId')
   })
 
   it('holds a call until the receiver has answered', async () => {

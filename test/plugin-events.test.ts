@@ -305,6 +305,27 @@ describe('a backup job', () => {
     )
   })
 
+  it('that runs on schedule after someone has run it is a run of its own, though it has the context of that call', async () => {
+    const { sandbox, receiver } = await startWith({ method: 'backupNg.runJob', type: 'pre/post' })
+    let scheduled: Promise<void> | undefined
+    // a timer that is set during a call keeps its context, as that of a schedule does on the host
+    sandbox.host.once('job:terminated', () => {
+      setImmediate(() => {
+        scheduled = sandbox.host.runSchedule(ids.schedule)
+      })
+    })
+    await call(sandbox, 'backupNg.runJob', job)
+    await vi.waitFor(() => expect(scheduled).toBeDefined())
+    await scheduled
+
+    const sent = await allSent(sandbox, receiver, 4)
+    expect(sent.map(body => `${phaseAndMethod(body)} ${String(body['userName'])}`).sort()).toEqual(
+      ['(unknown user)', ADMIN.email]
+        .flatMap(user => [`post backupNg.runJob ${user}`, `pre backupNg.runJob ${user}`])
+        .sort()
+    )
+  })
+
   it('that begins on schedule while someone is about to run it keeps its own events', async () => {
     const { sandbox, receiver } = await startWith({ method: 'backupNg.runJob', type: 'pre/post' })
     const listener = gate()

@@ -336,17 +336,20 @@ describe('the log', () => {
     expect(log).not.toContain('s3cret')
   })
 
-  it('has the receiver get what was in the URL all the same', async () => {
-    const sandbox = await startPlugin()
-    const receiver = await openReceiver()
-    const url = `${receiver.url.replace('//', '//user:pass@')}/some/path?token=abc#part`
-    await sandbox.configure({ hooks: [{ method: 'vm.start', type: 'post', url, format: 'json' }, fence(url)] })
-    await startVm(sandbox)
+  it.each(['user:pass', 'user:', 'us%40er:p%3Ass'])(
+    'has the receiver get %s of the URL all the same',
+    async userInfo => {
+      const sandbox = await startPlugin()
+      const receiver = await openReceiver()
+      const url = `${receiver.url.replace('//', `//${userInfo}@`)}/some/path?token=abc#part`
+      await sandbox.configure({ hooks: [{ method: 'vm.start', type: 'post', url, format: 'json' }, fence(url)] })
+      await startVm(sandbox)
 
-    await allSent(sandbox, receiver, 1)
-    expect(receiver.requests[0]).toMatchObject({
-      url: '/some/path?token=abc',
-      headers: { authorization: `Basic ${Buffer.from('user:pass').toString('base64')}` },
-    })
-  })
+      await allSent(sandbox, receiver, 1)
+      expect(receiver.requests[0]).toMatchObject({
+        url: '/some/path?token=abc',
+        headers: { authorization: `Basic ${Buffer.from(decodeURIComponent(userInfo)).toString('base64')}` },
+      })
+    }
+  )
 })

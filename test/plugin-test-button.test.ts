@@ -212,6 +212,20 @@ describe('the Test button', () => {
     expect(receiver.requests).toHaveLength(1)
   })
 
+  it('is given up when the plugin is unloaded', async () => {
+    const sandbox = await startPlugin({ autoload: false })
+    const before = await leftoversAtRest(sandbox)
+    const silent = await openSilentReceiver()
+    await sandbox.configure({ hooks: [{ ...hookTo(silent.url), limits: { timeout: 60 } }] })
+    const tested = sandbox.plugins.test(PLUGIN_ID)
+    await silent.next()
+    await sandbox.plugins.unload(PLUGIN_ID)
+
+    await expect(tested).rejects.toThrow('1 of 1 test requests failed')
+    await silent.close()
+    expect(await leftoversAtRest(sandbox)).toEqual(before)
+  })
+
   it('goes past what waits for the same receiver', async () => {
     const sandbox = await startPlugin()
     const receiver = await openReceiver(({ headers }) => (headers['x-xo-test'] === 'true' ? {} : new Promise(() => {})))

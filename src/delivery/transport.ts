@@ -126,10 +126,10 @@ class Deadlines {
     this.#running.delete(exchange)
   }
 
-  /** Gives up on all of them, now. */
+  /** Ends all of them, now. */
   cut(): void {
     for (const exchange of this.#running) {
-      exchange.giveUp()
+      exchange.cut()
     }
   }
 
@@ -254,6 +254,12 @@ class Exchange implements Dispatcher.DispatchHandler {
   giveUp(): void {
     this.#settle(this.#answer() ?? { kind: 'timed-out', reason: 'no answer in time' })
     this.#controller?.abort(new Error('too late'))
+  }
+
+  /** As `giveUp`, but by our own will: it says nothing of the receiver. */
+  cut(): void {
+    this.#settle(this.#answer() ?? unreachable({ code: 'UND_ERR_DESTROYED' }))
+    this.#controller?.abort(new Error('stopped'))
   }
 
   /** What the status says, if there is one: an answer that is cut, endless or slow after it says the same. */

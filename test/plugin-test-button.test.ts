@@ -217,11 +217,11 @@ describe('the Test button', () => {
     const before = await leftoversAtRest(sandbox)
     const silent = await openSilentReceiver()
     await sandbox.configure({ hooks: [{ ...hookTo(silent.url), limits: { timeout: 60 } }] })
-    const tested = sandbox.plugins.test(PLUGIN_ID)
+    const failed = expect(sandbox.plugins.test(PLUGIN_ID)).rejects.toThrow('1 of 1 test requests failed')
     await silent.next()
     await sandbox.plugins.unload(PLUGIN_ID)
 
-    await expect(tested).rejects.toThrow('1 of 1 test requests failed')
+    await failed
     await silent.close()
     expect(await leftoversAtRest(sandbox)).toEqual(before)
   })

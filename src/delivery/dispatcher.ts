@@ -738,7 +738,7 @@ export class Dispatcher {
   #failed(line: Line, entry: Entry, delivery: Delivery, done: Attempt, outcome: FailedOutcome, now: number): void {
     const endpoint = this.#routes.get(entry.owner)
     if (endpoint === undefined || entry.isCancelled) {
-      this.#log(delivery, done, undefined)
+      this.#log(delivery, done)
       this.#discard(line, entry, entry.isCancelled ? 'cancelled' : 'hook removed')
       return
     }
@@ -762,7 +762,7 @@ export class Dispatcher {
     } else {
       ++entry.failures
     }
-    this.#log(delivery, done, undefined)
+    this.#log(delivery, done)
     if (dueAt >= entry.expiresAt) {
       this.#discard(line, entry, 'expired')
       return
@@ -776,20 +776,23 @@ export class Dispatcher {
   }
 
   #log(
-    { id, owner, headers, acceptedAt }: Delivery,
-    { outcome, ...attempt }: Attempt,
-    settled: string | undefined
+    { id, owner, label, acceptedAt }: Delivery,
+    { outcome, number, trigger, startedAt, durationMs }: Attempt,
+    settled?: string
   ): void {
     this.#recorder?.log({
       id,
       owner,
-      at: attempt.startedAt,
-      ...(settled !== undefined && { settled }),
+      label,
+      at: startedAt,
       acceptedAt,
-      headers,
+      ...(settled !== undefined && { settled }),
       attempt: {
-        ...attempt,
-        outcome: 'excerpt' in outcome ? { ...outcome, excerpt: outcome.excerpt.toString() } : outcome,
+        number,
+        trigger,
+        durationMs: Math.round(durationMs),
+        ...outcome,
+        ...('excerpt' in outcome && { excerpt: outcome.excerpt.toString() }),
       },
     })
   }

@@ -1,3 +1,4 @@
+import type { Pauses } from './circuit-breaker.ts'
 import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint, Payload, Trigger } from './delivery.ts'
 import { HEALTHY } from './health.ts'
 import type { Health, HealthChange } from './health.ts'
@@ -69,6 +70,10 @@ export interface DispatcherOptions {
   readonly concurrency?: number
   /** Waits between attempts, ms. @default {@link RETRY_SCHEDULE_MS} */
   readonly schedule?: readonly number[]
+  /** Of a circuit that is open. @default from 5 s, doubling, to 5 min */
+  readonly pauses?: Pauses
+  /** What became due while nothing ran comes spread over this, ms. @default 60000 */
+  readonly spreadMs?: number
   readonly random?: () => number
 }
 
@@ -99,8 +104,6 @@ type FailedOutcome = Exclude<AttemptOutcome, { kind: 'accepted' }>
 
 /** Longer timers overflow; a lane that wakes early looks again. */
 const LONGEST_TIMER_MS = 24 * 60 * 60_000
-/** Retries that became due while nothing ran come spread over this. */
-const SPREAD_MS = 60_000
 /** A body that cannot be read back at present is asked for again. */
 const READ_AGAIN_AFTER_MS = 5_000
 const DAY_MS = 24 * 60 * 60_000
@@ -128,6 +131,8 @@ export class Dispatcher {
   readonly #maxLoggedMs: number
   readonly #concurrency: number
   readonly #schedule: readonly number[] | undefined
+  readonly #pauses: Pauses | undefined
+  readonly #spreadMs: number
   readonly #random: () => number
 
   /** By endpoint id. */
@@ -161,6 +166,8 @@ export class Dispatcher {
     this.#maxLoggedMs = options.maxLoggedMs ?? 30 * DAY_MS
     this.#concurrency = options.concurrency ?? 64
     this.#schedule = options.schedule
+    this.#pauses = options.pauses
+    this.#spreadMs = options.spreadMs ?? 60_000
     this.#random = options.random ?? Math.random
     const { openJournal } = options
     this.#recorder =
@@ -407,7 +414,7 @@ export class Dispatcher {
     if (line === undefined) {
       const earlier = this.#earlier.get(endpoint.id)
       line = {
-        lane: new Lane(endpoint, earlier?.health),
+        lane: new Lane(endpoint, earlier?.health, this.#pauses),
         counter: new Counter(earlier?.ended),
         connection: this.#connect(endpoint),
         timer: undefined,
@@ -844,7 +851,7 @@ export class Dispatcher {
   /** What became due in the meantime comes spread, not as a burst; a clock that was changed delays nothing for long. */
   #dueAgainAt(dueAt: number | undefined, now: number): number {
     const leftMs = dueAt === undefined ? 0 : dueAt - Date.now()
-    return now + (leftMs > 0 ? Math.min(leftMs, MAX_RETRY_AFTER_MS) : this.#random() * SPREAD_MS)
+    return now + (leftMs > 0 ? Math.min(leftMs, MAX_RETRY_AFTER_MS) : this.#random() * this.#spreadMs)
   }
 
   #engineState(): EngineState {

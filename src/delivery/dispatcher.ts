@@ -229,7 +229,7 @@ export class Dispatcher {
     }
     if (this.#isClosing) {
       ++this.#counter.accepted
-      this.#counter.discard('stopped')
+      this.#discarded(delivery, 'stopped')
       onFirstAttempt?.()
       return
     }
@@ -404,6 +404,7 @@ export class Dispatcher {
         if (unsaved === undefined || unsaved.has(entry)) {
           this.#discard(line, entry, 'stopped')
         }
+        entry.onFirstAttempt?.()
       }
       this.#remove(line)
     }
@@ -474,10 +475,14 @@ export class Dispatcher {
   #discard(line: Line, entry: Entry, reason: DiscardReason): void {
     this.#settle(line, entry)
     line.counter.discard(reason)
-    this.#counter.discard(reason)
+    this.#discarded(entry, reason)
     entry.onFirstAttempt?.()
-    this.#recorder?.log({ id: entry.id, owner: entry.owner, at: Date.now(), settled: reason })
-    this.#tell({ type: 'discarded', id: entry.id, owner: entry.owner, reason })
+  }
+
+  #discarded({ id, owner }: Entry | Delivery, reason: DiscardReason): void {
+    this.#counter.discard(reason)
+    this.#recorder?.log({ id, owner, at: Date.now(), settled: reason })
+    this.#tell({ type: 'discarded', id, owner, reason })
   }
 
   /** Its body is in memory now: a body that several share counts once. */
@@ -836,8 +841,7 @@ export class Dispatcher {
       journal.remove(entry)
       if (isFirst) {
         ++this.#counter.accepted
-        this.#counter.discard('hook removed')
-        this.#tell({ type: 'discarded', id: entry.id, owner: entry.owner, reason: 'hook removed' })
+        this.#discarded(entry, 'hook removed')
       }
       return
     }

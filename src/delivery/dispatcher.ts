@@ -152,6 +152,11 @@ export class Dispatcher {
   #kept = 0
   #inFlight = 0
   #isPumpDue = false
+  /**
+   * The journal has been neither read nor given up yet. Nothing is sent: it may tell of a leader to wait for, or of an
+   * endpoint that is disabled.
+   */
+  #isOpening: boolean
   #isClosing = false
   #deadExpiredAt = performance.now()
   /** Called when nothing is in flight any more. */
@@ -170,6 +175,7 @@ export class Dispatcher {
     this.#spreadMs = options.spreadMs ?? 60_000
     this.#random = options.random ?? Math.random
     const { openJournal } = options
+    this.#isOpening = openJournal !== undefined
     this.#recorder =
       openJournal &&
       new Recorder({
@@ -237,7 +243,7 @@ export class Dispatcher {
     const now = performance.now()
     const line = this.#lineTo(endpoint)
     const { lane } = line
-    const isUrgent = onFirstAttempt !== undefined && lane.isFlowing(now)
+    const isUrgent = onFirstAttempt !== undefined && !this.#isOpening && lane.isFlowing(now)
     this.#keep(line, {
       id: delivery.id,
       owner: delivery.owner,
@@ -563,7 +569,7 @@ export class Dispatcher {
   }
 
   #pump(): void {
-    if (this.#isClosing) {
+    if (this.#isClosing || this.#isOpening) {
       return
     }
     const now = performance.now()
@@ -778,6 +784,15 @@ export class Dispatcher {
       }
     }
     this.#tell({ type: 'journal', problem, recovered: 0, damaged: 0 })
+    this.#begin()
+  }
+
+  /** Whether the journal can be used or not: what is kept is sent. */
+  #begin(): void {
+    this.#isOpening = false
+    for (const line of this.#lines.values()) {
+      this.#wake(line)
+    }
   }
 
   #opened(journal: Journal, { deliveries, state, damaged }: Recovered, isFirst: boolean): void {
@@ -790,6 +805,7 @@ export class Dispatcher {
         kept.set(entry.id, entry)
       }
     }
+    const early = this.#isOpening ? [...kept.values()] : []
     for (const found of deliveries) {
       const entry = kept.get(found.stored.id)
       if (entry !== undefined) {
@@ -800,15 +816,20 @@ export class Dispatcher {
         this.#restore(journal, found, isFirst)
       }
     }
-    for (const line of [...this.#lines.values()]) {
+    for (const entry of early) {
+      // behind those that were here before it
+      const line = this.#lineTo(this.#routes.get(entry.owner)!)
+      this.#replace(line, entry, line, { ...entry, state: line.lane.health.disabled === undefined ? 'queued' : 'dead' })
+    }
+    for (const line of this.#lines.values()) {
       for (const entry of [...line.lane.entries]) {
         if (entry.delivery === undefined && entry.place === undefined && entry.state !== 'sending') {
           this.#discard(line, entry, 'damaged')
         }
       }
-      this.#wake(line)
     }
     this.#tell({ type: 'journal', problem: undefined, recovered: isFirst ? deliveries.length : 0, damaged })
+    this.#begin()
   }
 
   /** A delivery of an earlier run is kept again, or removed if it was settled while the journal could not be written. */
@@ -874,8 +895,10 @@ export class Dispatcher {
     for (const [id, { ended, health }] of Object.entries(state.endpoints)) {
       const line = this.#lines.get(id)
       if (line !== undefined) {
-        // the journal could be opened only after its first deliveries: its health is fresher than what was written
         line.counter.continue(ended)
+        if (this.#isOpening) {
+          line.lane.recall(shifted(health, performance.now() - Date.now()))
+        }
       } else if (this.#used.has(id)) {
         this.#earlier.set(id, { ended, health: shifted(health, performance.now() - Date.now()) })
       }

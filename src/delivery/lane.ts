@@ -104,6 +104,11 @@ export class Lane {
     return this.#kept
   }
 
+  /** What an earlier run knew of the endpoint; before anything is sent. */
+  recall(health: Health): void {
+    this.#health = health
+  }
+
   circuitAt(now: number): Circuit {
     return circuitAt(this.#health.circuit, now)
   }

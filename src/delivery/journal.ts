@@ -28,17 +28,19 @@ export interface Progress {
   readonly dueAt?: number
 }
 
+export interface RecoveredDelivery {
+  readonly stored: StoredDelivery
+  readonly progress: Progress
+  readonly place: Place
+}
+
 /** What {@link Journal.open} found. */
 export interface Recovered {
   /** In the order in which they were accepted. */
-  readonly deliveries: readonly {
-    readonly stored: StoredDelivery
-    readonly progress: Progress
-    readonly place: Place
-  }[]
+  readonly deliveries: readonly RecoveredDelivery[]
   /** What was written with {@link Journal.writeState}. */
   readonly state: unknown
-  /** Deliveries that could not be read. */
+  /** Pages of deliveries that could not be read. A body that cannot be is found when its turn comes. */
   readonly damaged: number
 }
 
@@ -400,7 +402,7 @@ export class Journal {
     for await (const [key, value] of this.#db.iterator({ gt: STATE, lt: `${STATE}~` })) {
       states.set(key.slice(STATE.length), parseRecord<PageState>(value) ?? { progress: {}, settled: [] })
     }
-    const deliveries: Recovered['deliveries'][number][] = []
+    const deliveries: RecoveredDelivery[] = []
     let damaged = 0
     for await (const [key, value] of this.#db.iterator({ gt: HEAD, lt: `${HEAD}~` })) {
       const number = Number(key.slice(HEAD.length))
@@ -418,8 +420,7 @@ export class Journal {
       this.#nextLogPage = number + 1
       this.#logPages.push(logPage(number, parseRecord<LogRow[]>(value) ?? []))
     }
-    deliveries.sort((a, b) => a.stored.acceptedAt - b.stored.acceptedAt)
-    return { deliveries, damaged, state: parseRecord(await this.#db.get(ENGINE)) }
+    return { deliveries: inOrder(deliveries), damaged, state: parseRecord(await this.#db.get(ENGINE)) }
   }
 
   #recoverPage(
@@ -427,7 +428,7 @@ export class Journal {
     headBytes: number,
     { deliveries }: PageHead,
     state: PageState = { progress: {}, settled: [] }
-  ): Recovered['deliveries'][number][] {
+  ): RecoveredDelivery[] {
     const settled = new Set(state.settled)
     const last = deliveries.reduce((end, { offset, length }) => Math.max(end, offset + length), 0)
     const live = deliveries.length - settled.size
@@ -450,6 +451,22 @@ export class Journal {
 }
 
 const NO_PROGRESS: Progress = { attempts: 0, failures: 0, isDead: false }
+
+/** As they were accepted. A call's leader is ahead of the rest of it even if the clock was set back in between. */
+function inOrder(deliveries: readonly RecoveredDelivery[]): RecoveredDelivery[] {
+  const ledAt = new Map<string, number>()
+  for (const { stored } of deliveries) {
+    const { key, leads } = stored.order
+    if (leads) {
+      ledAt.set(key, Math.max(stored.acceptedAt, ledAt.get(key) ?? 0))
+    }
+  }
+  const timeOf = ({ order, acceptedAt }: StoredDelivery): number =>
+    order.leads ? acceptedAt : Math.max(acceptedAt, ledAt.get(order.key) ?? 0)
+  return deliveries.toSorted(
+    (a, b) => timeOf(a.stored) - timeOf(b.stored) || Number(b.stored.order.leads) - Number(a.stored.order.leads)
+  )
+}
 
 /** A damaged store is repaired as far as LevelDB can, else put aside: what came before is lost, what comes is not. */
 async function withRepair<T>(location: string, open: () => Promise<T>): Promise<T> {

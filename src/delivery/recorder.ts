@@ -60,8 +60,10 @@ export class Recorder {
 
   /** An entry is kept from now on; its delivery is in memory. */
   keep(entry: Entry): void {
-    this.#unsaved.add(entry)
-    this.#unsavedBytes += entry.bytes
+    if (!this.#unsaved.has(entry)) {
+      this.#unsaved.add(entry)
+      this.#unsavedBytes += entry.bytes
+    }
     this.#schedule(this.#unsavedBytes > EAGER_BYTES ? 0 : WRITE_AFTER_MS)
   }
 
@@ -164,13 +166,14 @@ export class Recorder {
     try {
       const { journal, recovered } = await this.#options.open()
       this.#journal = journal
-      const isFirst = !this.#wasOpen
+      this.#options.onOpen(journal, recovered, !this.#wasOpen)
       this.#wasOpen = true
-      this.#options.onOpen(journal, recovered, isFirst)
       this.#options.onProblem(undefined)
       this.#schedule(0)
     } catch (error) {
+      const journal = this.#journal
       this.#fail(error)
+      await journal?.close().catch(() => {})
     }
   }
 
@@ -181,6 +184,7 @@ export class Recorder {
       return
     }
     const entries = this.#takeUnsaved(this.#unsavedBytes > EAGER_BYTES ? Number.POSITIVE_INFINITY : takenBefore)
+    const rows = this.#rows
     try {
       for (const group of byOwner(entries)) {
         journal.add(group)
@@ -191,6 +195,10 @@ export class Recorder {
       }
       this.#options.onSaved(entries)
     } catch (error) {
+      if (rows !== this.#rows) {
+        this.#rows = [...rows, ...this.#rows]
+      }
+      this.#isLogDirty = true
       this.#fail(error)
       await journal.close().catch(() => {})
     }

@@ -137,7 +137,24 @@ export class DurableRun {
           throw new Error(`not so in time: ${isSo}`)
         }
       },
-      { timeout: 5_000, interval: 5 }
+      { timeout: 3_000, interval: 5 }
+    )
+  }
+
+  /** Time goes by, and as much again until it holds. */
+  async later(ms: number, isSo: () => boolean): Promise<void> {
+    await vi.waitFor(
+      async () => {
+        await vi.advanceTimersByTimeAsync(ms)
+        // what reads and writes files takes turns of the loop
+        for (let turn = 0; turn < 20 && !isSo(); ++turn) {
+          await new Promise(setImmediate)
+        }
+        if (!isSo()) {
+          throw new Error(`not so in time: ${isSo}`)
+        }
+      },
+      { timeout: 3_000, interval: 5 }
     )
   }
 

@@ -316,7 +316,7 @@ describe('a disk that fills up', () => {
       [ids[2], false],
       ['trouble', false],
     ])
-    const third = new DurableRun({ directory, routes })
+    const third = new DurableRun({ directory, routes, answering: () => underWay })
     const rows = await third.opened().then(() => third.log())
     expect(rows.filter(({ settled }) => settled !== undefined).map(({ id, settled }) => [id, settled])).toEqual(
       expect.arrayContaining([

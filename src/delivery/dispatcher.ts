@@ -636,11 +636,10 @@ export class Dispatcher {
   }
 
   async #attempt(line: Line, entry: Entry, delivery: Delivery, now: number): Promise<void> {
-    ++entry.attempts
     entry.firstTriedAt ??= now
     const { trigger } = entry
     entry.trigger = 'retry'
-    const done = await attempt(line.connection, delivery, entry.attempts, trigger)
+    const done = await attempt(line.connection, delivery, entry.attempts + 1, trigger)
     this.#attempted(line, entry, delivery, done)
   }
 
@@ -652,11 +651,11 @@ export class Dispatcher {
     entry.onFirstAttempt = undefined
     if (this.#isClosing && outcome.kind === 'unreachable') {
       // cut off by ourselves, which says nothing of the endpoint
-      --entry.attempts
       lane.putBack(entry, now)
       return
     }
 
+    ++entry.attempts
     const change = lane.attempted(outcome, now, Date.now())
     if (outcome.kind === 'accepted') {
       this.#settle(line, entry)

@@ -1,5 +1,4 @@
 import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint, Payload, Trigger } from './delivery.ts'
-import { HEALTHY } from './health.ts'
 import type { Health, HealthChange } from './health.ts'
 import type { Journal, LogRow, Progress, Recovered } from './journal.ts'
 import { Lane } from './lane.ts'
@@ -136,8 +135,6 @@ export class Dispatcher {
   #routes: ReadonlyMap<string, Endpoint> = new Map()
   /** Ids of the endpoints that `#routes` leads to. */
   #used: ReadonlySet<string> = new Set()
-  /** Of an earlier run, for endpoints that have no line yet. By endpoint id. */
-  readonly #earlier = new Map<string, { ended: Ended; health: Health }>()
   /** Lines that may have something to send; each gets one turn, then goes to the end. */
   readonly #ready = new Set<Line>()
   readonly #counter = new Counter()
@@ -338,11 +335,7 @@ export class Dispatcher {
   enable(endpointId: string): boolean {
     const line = this.#lines.get(endpointId)
     if (line === undefined) {
-      const earlier = this.#earlier.get(endpointId)
-      if (earlier !== undefined) {
-        this.#earlier.set(endpointId, { ...earlier, health: HEALTHY })
-      }
-      return earlier !== undefined
+      return false
     }
     line.lane.enable()
     this.#recorder?.saveState()
@@ -405,10 +398,9 @@ export class Dispatcher {
   #lineTo(endpoint: Endpoint): Line {
     let line = this.#lines.get(endpoint.id)
     if (line === undefined) {
-      const earlier = this.#earlier.get(endpoint.id)
       line = {
-        lane: new Lane(endpoint, earlier?.health),
-        counter: new Counter(earlier?.ended),
+        lane: new Lane(endpoint),
+        counter: new Counter(),
         connection: this.#connect(endpoint),
         timer: undefined,
         wakeAt: Number.POSITIVE_INFINITY,
@@ -429,7 +421,6 @@ export class Dispatcher {
     this.#ready.delete(line)
     line.connection.close()
     this.#lines.delete(line.lane.endpoint.id)
-    this.#earlier.delete(line.lane.endpoint.id)
   }
 
   #keep(line: Line, entry: Entry): void {
@@ -849,7 +840,7 @@ export class Dispatcher {
   }
 
   #engineState(): EngineState {
-    const endpoints: Record<string, { ended: Ended; health: Health }> = Object.fromEntries(this.#earlier)
+    const endpoints: Record<string, { ended: Ended; health: Health }> = {}
     for (const [id, { lane, counter }] of this.#lines) {
       endpoints[id] = { ended: counter.ended(), health: shifted(lane.health, Date.now() - performance.now()) }
     }
@@ -861,13 +852,12 @@ export class Dispatcher {
       return
     }
     this.#counter.continue(state.ended)
-    for (const [id, { ended, health }] of Object.entries(state.endpoints)) {
-      const line = this.#lines.get(id)
-      if (line !== undefined) {
-        // the journal could be opened only after its first deliveries: its health is fresher than what was written
-        line.counter.continue(ended)
-      } else if (this.#used.has(id)) {
-        this.#earlier.set(id, { ended, health: shifted(health, performance.now() - Date.now()) })
+    for (const endpoint of this.#routes.values()) {
+      const earlier = state.endpoints[endpoint.id]
+      if (earlier !== undefined) {
+        const { lane, counter } = this.#lineTo(endpoint)
+        counter.continue(earlier.ended)
+        lane.restore(recovered(earlier.health))
       }
     }
   }
@@ -900,6 +890,17 @@ function shifted(health: Health, by: number): Health {
     ...health,
     circuit: circuit.name === 'open' ? { ...circuit, until: circuit.until + by } : circuit,
     blockedUntil: blockedUntil + by,
+  }
+}
+
+/** As it is after a restart. However the wall clock was changed in between, no pause is longer than it was meant to be. */
+function recovered(health: Health): Health {
+  const now = performance.now()
+  const { circuit, blockedUntil, ...rest } = shifted(health, now - Date.now())
+  return {
+    ...rest,
+    circuit: circuit.name === 'open' ? { ...circuit, until: Math.min(circuit.until, now + circuit.pauseMs) } : circuit,
+    blockedUntil: Math.min(blockedUntil, now + MAX_RETRY_AFTER_MS),
   }
 }
 

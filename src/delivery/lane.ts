@@ -58,7 +58,7 @@ const RETRY_TURN = 4
 /** The queue of one endpoint: who may go when. No timers, no I/O; time is passed in. */
 export class Lane {
   readonly endpoint: Endpoint
-  #health: Health
+  #health = HEALTHY
   /** How many may be under way: one after a trouble, then one more with each success. */
   #window = LANE_CONCURRENCY
   #inFlight = 0
@@ -75,9 +75,8 @@ export class Lane {
   /** By order key, as long as a leader is pending. */
   readonly #calls = new Map<string, { leaders: number; held: Entry[] }>()
 
-  constructor(endpoint: Endpoint, health: Health = HEALTHY) {
+  constructor(endpoint: Endpoint) {
     this.endpoint = endpoint
-    this.#health = health
   }
 
   get pending(): number {
@@ -221,6 +220,17 @@ export class Lane {
   /** Nothing is sent before `until`. */
   block(until: number): void {
     this.#health = { ...this.#health, blockedUntil: Math.max(this.#health.blockedUntil, until) }
+  }
+
+  /** What an earlier run knew; it may come only after the first attempts of this one, whose failures count more. */
+  restore(health: Health): void {
+    const { disabled } = health
+    if (this.#health.failuresInRow === 0) {
+      this.#health = health
+      this.#window = health.circuit.name === 'closed' ? LANE_CONCURRENCY : 1
+    } else if (disabled !== undefined) {
+      this.#health = { ...this.#health, isTold: true, disabled }
+    }
   }
 
   /** A failing or disabled endpoint has a new chance, with one request at a time; what it asked for still holds. */

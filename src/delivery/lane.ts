@@ -70,8 +70,8 @@ export class Lane {
   readonly #urgent = new Fifo()
   readonly #fresh = new Fifo()
   #waiting = new TinyQueue<Entry>([], byDueAt)
-  /** Those that can expire, in the order in which they do: they live equally long. May hold settled ones. */
-  readonly #mortal = new Fifo()
+  /** Those that can expire, by when they do. May hold settled ones. */
+  readonly #mortal = new TinyQueue<Entry>([], byExpiresAt)
   /** By order key, as long as a leader is pending. */
   readonly #calls = new Map<string, { leaders: number; held: Entry[] }>()
 
@@ -182,7 +182,7 @@ export class Lane {
 
   /** Fresh deliveries go ahead of retries, which yet have a share. */
   #takeTurn(now: number): Entry | undefined {
-    const retry = this.#nextWaiting()
+    const retry = firstPending(this.#waiting)
     const isRetryDue = retry !== undefined && retry.dueAt <= now
     const isFreshDue = this.#fresh.first() !== undefined
     if (isRetryDue && (!isFreshDue || ++this.#turn % RETRY_TURN === 0)) {
@@ -271,7 +271,7 @@ export class Lane {
   }
 
   #dequeue(entry: Entry): void {
-    this.#mortal.first() // lets go of settled ones
+    firstPending(this.#mortal) // lets go of settled ones
     const call = this.#calls.get(entry.orderKey)
     if (call === undefined) {
       return
@@ -290,11 +290,11 @@ export class Lane {
   expired(now: number): Entry[] {
     const expired: Entry[] = []
     for (
-      let entry = this.#mortal.first();
+      let entry = firstPending(this.#mortal);
       entry !== undefined && entry.expiresAt <= now;
-      entry = this.#mortal.first()
+      entry = firstPending(this.#mortal)
     ) {
-      this.#mortal.shift()
+      this.#mortal.pop()
       if (entry.state !== 'sending') {
         expired.push(entry)
       }
@@ -319,29 +319,34 @@ export class Lane {
    * time that is waited for, but the end of a request.
    */
   wakeAt(now: number): number {
-    const expiresAt = this.#mortal.first()?.expiresAt ?? Number.POSITIVE_INFINITY
+    const expiresAt = firstPending(this.#mortal)?.expiresAt ?? Number.POSITIVE_INFINITY
     if (this.#health.disabled !== undefined) {
       return expiresAt
     }
     const hasFresh = (this.#urgent.first() ?? this.#fresh.first()) !== undefined
-    const dueAt = hasFresh ? now : (this.#nextWaiting()?.dueAt ?? Number.POSITIVE_INFINITY)
+    const dueAt = hasFresh ? now : (firstPending(this.#waiting)?.dueAt ?? Number.POSITIVE_INFINITY)
     const { circuit, blockedUntil } = this.#health
     const opensAt = circuit.name === 'open' ? circuit.until : 0
     return Math.min(expiresAt, Math.max(dueAt, blockedUntil, opensAt))
-  }
-
-  #nextWaiting(): Entry | undefined {
-    let entry = this.#waiting.peek()
-    while (entry !== undefined && !isPending(entry)) {
-      this.#waiting.pop()
-      entry = this.#waiting.peek()
-    }
-    return entry
   }
 }
 
 function byDueAt(a: Entry, b: Entry): number {
   return a.dueAt - b.dueAt
+}
+
+function byExpiresAt(a: Entry, b: Entry): number {
+  return a.expiresAt - b.expiresAt
+}
+
+/** Lets go of those before it. */
+function firstPending(queue: TinyQueue<Entry>): Entry | undefined {
+  let entry = queue.peek()
+  while (entry !== undefined && !isPending(entry)) {
+    queue.pop()
+    entry = queue.peek()
+  }
+  return entry
 }
 
 function isPending(entry: Entry): boolean {

@@ -822,6 +822,7 @@ export class Dispatcher {
       if (isFirst) {
         ++this.#counter.accepted
         this.#counter.discard('hook removed')
+        this.#recorder?.log({ id: entry.id, owner: entry.owner, at: Date.now(), settled: 'hook removed' })
         this.#tell({ type: 'discarded', id: entry.id, owner: entry.owner, reason: 'hook removed' })
       }
       return

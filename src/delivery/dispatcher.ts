@@ -661,8 +661,9 @@ export class Dispatcher {
       const { endpoint, health, pending, dead } = lane
       this.#tell({ type: 'health', change, report: { endpoint, health, pending, dead } })
     }
-    if (outcome.kind !== 'accepted' && !lane.isFlowing(now)) {
-      for (const idle of lane.entries) {
+    if (outcome.kind !== 'accepted') {
+      // its next turn is not near, nor is that of the others once nothing is sent
+      for (const idle of lane.isFlowing(now) ? [entry] : lane.entries) {
         this.#unloadIfIdle(idle)
       }
     }

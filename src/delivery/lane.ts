@@ -142,7 +142,7 @@ export class Lane {
   }
 
   #queue(entry: Entry): void {
-    if (entry.attempts > 0) {
+    if (entry.attempts > 0 || entry.trigger === 'replay') {
       this.retryAt(entry, entry.dueAt)
     } else {
       entry.state = 'queued'

@@ -120,9 +120,14 @@ export class Recorder {
 
   /** The rows of the delivery log, the latest first. */
   async *readLog(): AsyncGenerator<LogRow> {
-    yield* this.#rows.toReversed()
-    if (this.#journal !== undefined) {
-      yield* this.#journal.readLog()
+    // a row that is being written is neither here nor there
+    this.#work(() => this.#write(performance.now() - WRITE_AFTER_MS))
+    await this.#working
+    const unwritten = this.#rows.toReversed()
+    const written = this.#journal?.readLog()
+    yield* unwritten
+    if (written !== undefined) {
+      yield* written
     }
   }
 

@@ -19,6 +19,9 @@ import type { PluginContext, Signal, Xo, XoConfig } from './xo.ts'
 
 const log = createLogger('xo:xo-server-web-hooks')
 
+/** `load` waits this long for the journal; xo-server's boot waits for it. */
+const READY_WITHIN_MS = 3_000
+
 /** What requests in flight get when xo-server stops or the plugin is unloaded. */
 const GRACE_MS = 5_000
 
@@ -85,6 +88,7 @@ export class WebHooksPlugin {
       throw error
     }
     this.#relay = relay
+    await within(READY_WITHIN_MS, relay.ready)
     if (settings.hooks.length === 0) {
       log.info('no hooks are configured yet')
     }
@@ -174,6 +178,17 @@ export class WebHooksPlugin {
 }
 
 const NO_SETTINGS: Settings = { hooks: [], notify: [] }
+
+/** Waits for `done`, but no longer than `ms`. */
+function within(ms: number, done: Promise<void>): Promise<void> {
+  return new Promise(resolve => {
+    const timer = setTimeout(resolve, ms)
+    void done.then(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+}
 
 /** A listener that throws would fail the API call that it hears of. */
 function guarded(relay: Relay): Accept {

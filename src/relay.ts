@@ -91,6 +91,11 @@ export class Relay {
     this.#dispatcher.reconfigure(routesOf(hooks))
   }
 
+  /** Settles once deliveries are sent: the journal has been read, or given up. */
+  get ready(): Promise<void> {
+    return this.#dispatcher.ready
+  }
+
   /**
    * What is pending stays, at the endpoints that its hooks now have; what belongs to a hook that is gone is discarded.
    * Endpoints that were disabled or failing get a new chance: someone has looked at them.

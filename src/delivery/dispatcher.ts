@@ -1,7 +1,6 @@
 import type { Circuit, Pauses } from './circuit-breaker.ts'
 import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint, Trigger } from './delivery.ts'
 import { Fifo } from './fifo.ts'
-import { HEALTHY } from './health.ts'
 import type { Health, HealthChange } from './health.ts'
 import type { Journal, LogRow, Progress, Recovered } from './journal.ts'
 import { Lane } from './lane.ts'
@@ -151,8 +150,6 @@ export class Dispatcher {
   #routes: ReadonlyMap<string, Endpoint> = new Map()
   /** Ids of the endpoints that `#routes` leads to. */
   #used: ReadonlySet<string> = new Set()
-  /** Of an earlier run, for endpoints that have no line yet. By endpoint id. */
-  readonly #earlier = new Map<string, { ended: Ended; health: Health }>()
   /** Lines that may have something to send; each gets one turn, then goes to the end. */
   readonly #ready = new Fifo<Line>(line => line.isReady)
   /** Leaders that are being sent to an endpoint they no longer belong to, and the lines where they may go next. */
@@ -167,6 +164,9 @@ export class Dispatcher {
    * endpoint that is disabled.
    */
   #isOpening: boolean
+  #onReady: (() => void) | undefined
+  /** Settles once the journal has been read or given up, and what is kept is sent. */
+  readonly ready: Promise<void>
   #isClosing = false
   #deadExpiredAt = performance.now()
   /** Connections that are closed, and may have requests under way still. */
@@ -191,6 +191,7 @@ export class Dispatcher {
     this.#random = options.random ?? Math.random
     const { openJournal } = options
     this.#isOpening = openJournal !== undefined
+    this.ready = this.#isOpening ? new Promise(resolve => (this.#onReady = resolve)) : Promise.resolve()
     this.#recorder =
       openJournal &&
       new Recorder({
@@ -378,11 +379,7 @@ export class Dispatcher {
   enable(endpointId: string): boolean {
     const line = this.#lines.get(endpointId)
     if (line === undefined) {
-      const earlier = this.#earlier.get(endpointId)
-      if (earlier !== undefined) {
-        this.#earlier.set(endpointId, { ...earlier, health: HEALTHY })
-      }
-      return earlier !== undefined
+      return false
     }
     line.lane.enable()
     this.#recorder?.saveState()
@@ -466,10 +463,9 @@ export class Dispatcher {
   #lineTo(endpoint: Endpoint): Line {
     let line = this.#lines.get(endpoint.id)
     if (line === undefined) {
-      const earlier = this.#earlier.get(endpoint.id)
       line = {
-        lane: new Lane(endpoint, earlier?.health, this.#pauses),
-        counter: new Counter(earlier?.ended),
+        lane: new Lane(endpoint, this.#pauses),
+        counter: new Counter(),
         isReady: false,
         connection: this.#connect(endpoint),
         timer: undefined,
@@ -499,7 +495,6 @@ export class Dispatcher {
     line.isReady = false
     this.#retire(line.connection)
     this.#lines.delete(line.lane.endpoint.id)
-    this.#earlier.delete(line.lane.endpoint.id)
   }
 
   #keep(line: Line, entry: Entry): void {
@@ -631,7 +626,7 @@ export class Dispatcher {
   /** The lane has changed: it gets a turn, but not on the tick of whoever called, which is an API call of the host. */
   #wake(line: Line): void {
     this.#enqueue(line)
-    if (!this.#isPumpDue) {
+    if (!this.#isPumpDue && !this.#isClosing) {
       this.#isPumpDue = true
       setImmediate(() => {
         this.#isPumpDue = false
@@ -736,11 +731,10 @@ export class Dispatcher {
   }
 
   async #attempt(line: Line, entry: Entry, delivery: Delivery, now: number): Promise<void> {
-    ++entry.attempts
     entry.firstTriedAt ??= now
     const { trigger } = entry
     entry.trigger = 'retry'
-    const done = await attempt(line.connection, delivery, entry.attempts, trigger)
+    const done = await attempt(line.connection, delivery, entry.attempts + 1, trigger)
     this.#attempted(line, entry, delivery, done)
   }
 
@@ -751,7 +745,6 @@ export class Dispatcher {
     answer(entry)
     if (this.#isClosing && outcome.kind === 'unreachable') {
       // cut off by ourselves, which says nothing of the endpoint
-      --entry.attempts
       lane.putBack(entry, now)
       if (entry.isCancelled) {
         this.#discard(line, entry, 'cancelled')
@@ -761,6 +754,7 @@ export class Dispatcher {
       return
     }
 
+    ++entry.attempts
     this.#tell({ type: 'attempted', delivery, endpoint: lane.endpoint, attempt: done })
     const wasFlowing = lane.isFlowing(now)
     const change = lane.attempted(outcome, now, Date.now())
@@ -777,8 +771,9 @@ export class Dispatcher {
       const { endpoint, health, pending, dead } = lane
       this.#tell({ type: 'health', change, report: { endpoint, health, pending, dead } })
     }
-    if (wasFlowing && !lane.isFlowing(now)) {
-      for (const idle of lane.entries) {
+    if (outcome.kind !== 'accepted') {
+      // its next turn is not near, nor is that of the others once nothing is sent
+      for (const idle of wasFlowing && !lane.isFlowing(now) ? lane.entries : [entry]) {
         this.#unloadIfIdle(idle)
       }
     }
@@ -800,7 +795,7 @@ export class Dispatcher {
     )
     if (!decision.retry) {
       line.lane.bury(entry)
-      this.#recorder?.update(entry)
+      this.#follow(line, entry, endpoint)
       this.#log(delivery, done, 'dead')
       this.#tell({ type: 'dead', delivery, endpoint: line.lane.endpoint, attempt: done })
       return
@@ -817,6 +812,11 @@ export class Dispatcher {
       return
     }
     line.lane.retryAt(entry, dueAt)
+    this.#follow(line, entry, endpoint)
+  }
+
+  /** It has come further, and its owner may have moved while it was under way. */
+  #follow(line: Line, entry: Entry, endpoint: Endpoint): void {
     if (endpoint.id !== line.lane.endpoint.id) {
       this.#move(line, entry, endpoint)
     } else {
@@ -840,8 +840,7 @@ export class Dispatcher {
         number,
         trigger,
         durationMs: Math.round(durationMs),
-        ...outcome,
-        ...('excerpt' in outcome && { excerpt: outcome.excerpt.toString() }),
+        outcome: 'excerpt' in outcome ? { ...outcome, excerpt: outcome.excerpt.toString() } : outcome,
       },
     })
   }
@@ -881,6 +880,7 @@ export class Dispatcher {
   /** Whether the journal can be used or not: what is kept is sent. */
   #begin(): void {
     this.#isOpening = false
+    this.#onReady?.()
     for (const line of this.#lines.values()) {
       this.#wake(line)
     }
@@ -902,6 +902,8 @@ export class Dispatcher {
       if (entry !== undefined) {
         entry.place = found.place
         journal.adopt(entry)
+        // what happened while it could not be written
+        journal.update(entry)
         this.#recorder?.forget(entry)
       } else {
         this.#restore(journal, found, isFirst)
@@ -972,9 +974,9 @@ export class Dispatcher {
   }
 
   #engineState(): EngineState {
-    const endpoints: Record<string, { ended: Ended; health: Health }> = Object.fromEntries(this.#earlier)
+    const endpoints: Record<string, { ended: Ended; health: Health }> = {}
     for (const [id, { lane, counter }] of this.#lines) {
-      endpoints[id] = { ended: counter.ended(), health: shifted(lane.health, Date.now() - performance.now()) }
+      endpoints[id] = { ended: counter.ended(), health: written(lane.health) }
     }
     return { ended: this.#counter.ended(), endpoints }
   }
@@ -984,15 +986,12 @@ export class Dispatcher {
       return
     }
     this.#counter.continue(state.ended)
-    for (const [id, { ended, health }] of Object.entries(state.endpoints)) {
-      const line = this.#lines.get(id)
-      if (line !== undefined) {
-        line.counter.continue(ended)
-        if (this.#isOpening) {
-          line.lane.recall(shifted(health, performance.now() - Date.now()))
-        }
-      } else if (this.#used.has(id)) {
-        this.#earlier.set(id, { ended, health: shifted(health, performance.now() - Date.now()) })
+    for (const endpoint of this.#routes.values()) {
+      const earlier = state.endpoints[endpoint.id]
+      if (earlier !== undefined) {
+        const { lane, counter } = this.#lineTo(endpoint)
+        counter.continue(earlier.ended)
+        lane.restore(recovered(earlier.health))
       }
     }
   }
@@ -1018,13 +1017,30 @@ function progressOf(entry: Entry): Progress {
   }
 }
 
-/** From one clock to another. */
-function shifted(health: Health, by: number): Health {
+/** In the journal's clock. */
+function written(health: Health): Health {
+  const now = performance.now()
+  const toEpoch = Date.now() - now
   const { circuit, blockedUntil } = health
   return {
     ...health,
-    circuit: circuit.name === 'open' ? { ...circuit, until: circuit.until + by } : circuit,
-    blockedUntil: blockedUntil + by,
+    circuit: circuit.name === 'open' ? { ...circuit, until: circuit.until + toEpoch } : circuit,
+    blockedUntil: blockedUntil > now ? blockedUntil + toEpoch : 0,
+  }
+}
+
+/** As it is after a restart. However the wall clock was changed in between, no pause is longer than it was meant to be. */
+function recovered(health: Health): Health {
+  const now = performance.now()
+  const fromEpoch = now - Date.now()
+  const { circuit, blockedUntil } = health
+  return {
+    ...health,
+    circuit:
+      circuit.name === 'open'
+        ? { ...circuit, until: Math.min(circuit.until + fromEpoch, now + circuit.pauseMs) }
+        : circuit,
+    blockedUntil: Math.min(blockedUntil + fromEpoch, now + MAX_RETRY_AFTER_MS),
   }
 }
 

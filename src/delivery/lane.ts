@@ -62,7 +62,7 @@ const RETRY_TURN = 4
 export class Lane {
   readonly endpoint: Endpoint
   readonly #pauses: Pauses | undefined
-  #health: Health
+  #health: Health = HEALTHY
   /** How many may be under way: one after a trouble, then one more with each success. */
   #window = LANE_CONCURRENCY
   #inFlight = 0
@@ -80,9 +80,8 @@ export class Lane {
   /** By order key, as long as a leader is pending. */
   readonly #calls = new Map<string, { leaders: number; held: Entry[] }>()
 
-  constructor(endpoint: Endpoint, health: Health = HEALTHY, pauses?: Pauses) {
+  constructor(endpoint: Endpoint, pauses?: Pauses) {
     this.endpoint = endpoint
-    this.#health = health
     this.#pauses = pauses
   }
 
@@ -106,11 +105,6 @@ export class Lane {
   /** Pending and dead, in the order in which they came. */
   get entries(): Iterable<Entry> {
     return this.#kept
-  }
-
-  /** What an earlier run knew of the endpoint; before anything is sent. */
-  recall(health: Health): void {
-    this.#health = health
   }
 
   circuitAt(now: number): Circuit {
@@ -172,7 +166,7 @@ export class Lane {
   }
 
   #queue(entry: Entry): void {
-    if (entry.attempts > 0) {
+    if (entry.attempts > 0 || entry.trigger === 'replay') {
       this.retryAt(entry, entry.dueAt)
     } else {
       entry.state = 'queued'
@@ -251,6 +245,17 @@ export class Lane {
   /** Nothing is sent before `until`. */
   block(until: number): void {
     this.#health = { ...this.#health, blockedUntil: Math.max(this.#health.blockedUntil, until) }
+  }
+
+  /** What an earlier run knew; it may come only after the first attempts of this one, whose failures count more. */
+  restore(health: Health): void {
+    const { disabled } = health
+    if (this.#health.failuresInRow === 0) {
+      this.#health = health
+      this.#window = health.circuit.name === 'closed' ? LANE_CONCURRENCY : 1
+    } else if (disabled !== undefined) {
+      this.#health = { ...this.#health, isTold: true, disabled }
+    }
   }
 
   /** A failing or disabled endpoint has a new chance, with one request at a time; what it asked for still holds. */

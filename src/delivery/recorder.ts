@@ -61,15 +61,18 @@ export class Recorder {
 
   /** An entry is kept from now on; its delivery is in memory. */
   keep(entry: Entry): void {
-    entry.isUnsaved = true
-    this.#unsaved.push(entry)
-    this.#unsavedBytes += entry.bytes
+    if (!entry.isUnsaved) {
+      entry.isUnsaved = true
+      this.#unsaved.push(entry)
+      this.#unsavedBytes += entry.bytes
+    }
     this.#schedule(this.#unsavedBytes > EAGER_BYTES ? 0 : WRITE_AFTER_MS)
   }
 
   /** It has come further, or another object stands for it. */
   update(entry: Entry, old = entry): void {
     if (old !== entry && this.forget(old)) {
+      entry.isUnsaved = false
       this.keep(entry)
     } else if (entry.place !== undefined) {
       this.#journal?.adopt(entry)
@@ -121,10 +124,15 @@ export class Recorder {
 
   /** The rows of the delivery log, the latest first. */
   async *readLog(): AsyncGenerator<LogRow> {
-    // what is just being written is found nowhere, and what is written meanwhile twice: so all is written first
+    // a row that is being written is neither here nor there
     this.#work(() => this.#write(performance.now() - WRITE_AFTER_MS))
     await this.#working
-    yield* this.#journal === undefined ? this.#rows.toReversed() : this.#journal.readLog()
+    const unwritten = this.#rows.toReversed()
+    const written = this.#journal?.readLog()
+    yield* unwritten
+    if (written !== undefined) {
+      yield* written
+    }
   }
 
   /** Writes what is left, and closes the journal. What is still unsaved then is not on disk. */
@@ -166,13 +174,14 @@ export class Recorder {
     try {
       const { journal, recovered } = await this.#options.open()
       this.#journal = journal
-      const isFirst = !this.#wasOpen
+      this.#options.onOpen(journal, recovered, !this.#wasOpen)
       this.#wasOpen = true
-      this.#options.onOpen(journal, recovered, isFirst)
       this.#options.onProblem(undefined)
       this.#schedule(0)
     } catch (error) {
+      const journal = this.#journal
       this.#fail(error)
+      await journal?.close().catch(() => {})
     }
   }
 
@@ -183,6 +192,7 @@ export class Recorder {
       return
     }
     const entries = this.#takeUnsaved(this.#unsavedBytes > EAGER_BYTES ? Number.POSITIVE_INFINITY : takenBefore)
+    const rows = this.#rows
     try {
       for (const group of byOwner(entries)) {
         journal.add(group)
@@ -193,6 +203,10 @@ export class Recorder {
       }
       this.#options.onSaved(entries)
     } catch (error) {
+      if (rows !== this.#rows) {
+        this.#rows = [...rows, ...this.#rows]
+      }
+      this.#isLogDirty = true
       this.#fail(error)
       await journal.close().catch(() => {})
     }

@@ -65,6 +65,8 @@ export interface Submission {
   readonly lifetimeMs?: number
 }
 
+const { setTimeout: realTimeout } = globalThis
+
 let submissions = 0
 
 /** An engine with a journal in real files and a network that is made up. Closed at the end of the test. */
@@ -137,7 +139,32 @@ export class DurableRun {
           throw new Error(`not so in time: ${isSo}`)
         }
       },
-      { timeout: 5_000, interval: 5 }
+      { timeout: 3_000, interval: 5 }
+    )
+  }
+
+  /** Time goes by, in steps, with a little real time for files after each. */
+  async pass(ms: number, steps = 1): Promise<void> {
+    for (let step = 0; step < steps; ++step) {
+      await vi.advanceTimersByTimeAsync(ms / steps)
+      await new Promise(resolve => realTimeout(resolve, 3))
+    }
+  }
+
+  /** Time goes by, and as much again until it holds. */
+  async later(ms: number, isSo: () => boolean): Promise<void> {
+    await vi.waitFor(
+      async () => {
+        await vi.advanceTimersByTimeAsync(ms)
+        // what reads and writes files takes real time
+        for (let turn = 0; turn < 30 && !isSo(); ++turn) {
+          await new Promise(resolve => realTimeout(resolve, 1))
+        }
+        if (!isSo()) {
+          throw new Error(`not so in time: ${isSo}`)
+        }
+      },
+      { timeout: 3_000, interval: 5 }
     )
   }
 

@@ -1,5 +1,5 @@
 import { ClassicLevel } from 'classic-level'
-import { cp, mkdtemp, readdir, readFile, rm, symlink, unlink, writeFile } from 'node:fs/promises'
+import { cp, lstat, mkdtemp, readdir, readFile, rm, symlink, unlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
@@ -87,7 +87,8 @@ export async function damageFiles(
 /** A copy of the store as it is on disk at this moment: what a crash of the process leaves. */
 export async function copyOfStore(directory: string): Promise<string> {
   const copy = await temporaryDirectory()
-  await cp(directory, copy, { recursive: true })
+  // links are those of `fillDisk`
+  await cp(directory, copy, { recursive: true, filter: async file => !(await lstat(file)).isSymbolicLink() })
   return copy
 }
 

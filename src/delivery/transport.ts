@@ -37,7 +37,12 @@ export interface ProxySettings {
 export function connectTo(endpoint: Endpoint, proxy: ProxySettings): Connection {
   const { origin, pathname, search } = endpoint.url
   const target = { origin, path: pathname + search, headers: endpoint.headers }
-  const dispatcher = openSockets(origin, endpoint.timeoutMs, proxy)
+  let dispatcher: Dispatcher
+  try {
+    dispatcher = openSockets(origin, endpoint.timeoutMs, proxy)
+  } catch {
+    return UNUSABLE
+  }
   const deadlines = new Deadlines()
 
   return {
@@ -46,13 +51,24 @@ export function connectTo(endpoint: Endpoint, proxy: ProxySettings): Connection 
         new Exchange(dispatcher, target, request, deadlines, endpoint.timeoutMs, resolve).start()
       })
     },
+    // callbacks, as the promises are rejected where the sockets are gone already
     close() {
-      void dispatcher.close()
+      dispatcher.close(() => {})
     },
     destroy() {
-      void dispatcher.destroy()
+      dispatcher.destroy(() => {})
     },
   }
+}
+
+/** Where the proxy's URL is malformed, or of a scheme that is not known. */
+const UNUSABLE: Connection = {
+  send() {
+    const reason = "the host's proxy setting (httpProxy) is not a URL that can be used"
+    return Promise.resolve({ kind: 'unreachable', code: 'ERR_INVALID_PROXY', reason })
+  },
+  close() {},
+  destroy() {},
 }
 
 function openSockets(origin: string, timeoutMs: number, { httpProxy, noProxy }: ProxySettings): Dispatcher {
@@ -113,26 +129,30 @@ class CountingClient extends Client {
 class Deadlines {
   static readonly PERIOD_MS = 50
 
-  readonly #running = new Set<Exchange>()
+  /** Few. Not a `Set`: one that changes all the time leaves tables behind that keep its old members from the collector. */
+  readonly #running: Exchange[] = []
   #timer: NodeJS.Timeout | undefined
 
   add(exchange: Exchange): void {
-    this.#running.add(exchange)
+    this.#running.push(exchange)
     this.#timer ??= setInterval(() => this.#check(), Deadlines.PERIOD_MS)
   }
 
   delete(exchange: Exchange): void {
-    this.#running.delete(exchange)
+    const index = this.#running.indexOf(exchange)
+    if (index !== -1) {
+      this.#running.splice(index, 1)
+    }
   }
 
   #check(): void {
     const now = performance.now()
-    for (const exchange of this.#running) {
+    for (const exchange of [...this.#running]) {
       if (now >= exchange.deadline) {
         exchange.giveUp()
       }
     }
-    if (this.#running.size === 0) {
+    if (this.#running.length === 0) {
       clearInterval(this.#timer)
       this.#timer = undefined
     }
@@ -167,13 +187,21 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#resolve = resolve
     this.deadline = performance.now() + timeoutMs
     const { origin, path } = target
-    const common = ['Content-Type', contentType, 'Accept', 'application/json', 'User-Agent', USER_AGENT]
     this.#options = {
       exchange: this,
       origin,
       path,
       method: 'POST',
-      headers: common.concat(headers, target.headers),
+      headers: [
+        'Content-Type',
+        contentType,
+        'Accept',
+        'application/json',
+        'User-Agent',
+        USER_AGENT,
+        ...headers,
+        ...target.headers,
+      ],
       body,
     }
   }
@@ -302,6 +330,7 @@ const REASONS: ReadonlyMap<string, string> = new Map([
   ['ERR_TLS_CERT_ALTNAME_INVALID', 'TLS: the certificate is for another name'],
   ['UND_ERR_PRX_TLS', 'TLS: the certificate behind the proxy is for another name'],
   ['UND_ERR_ABORTED', 'the proxy refused to connect'],
+  ['HTTPParserError', 'the answer is not HTTP'],
   ['UND_ERR_HEADERS_OVERFLOW', 'the headers of the answer are too large'],
   ['UND_ERR_DESTROYED', 'stopped'],
   ['UND_ERR_CLOSED', 'stopped'],

@@ -56,6 +56,7 @@ export function connectTo(endpoint: Endpoint, proxy: ProxySettings): Connection 
       dispatcher.close(() => {})
     },
     destroy() {
+      deadlines.cut() // by hand: an agent that has been closed before has forgotten its clients
       dispatcher.destroy(() => {})
     },
   }
@@ -142,6 +143,13 @@ class Deadlines {
     const index = this.#running.indexOf(exchange)
     if (index !== -1) {
       this.#running.splice(index, 1)
+    }
+  }
+
+  /** Ends all of them, now. */
+  cut(): void {
+    for (const exchange of [...this.#running]) {
+      exchange.cut()
     }
   }
 
@@ -274,6 +282,12 @@ class Exchange implements Dispatcher.DispatchHandler {
   giveUp(): void {
     this.#settle(this.#answer() ?? { kind: 'timed-out', reason: 'no answer in time' })
     this.#controller?.abort(new Error('too late'))
+  }
+
+  /** As `giveUp`, but by our own will: it says nothing of the receiver. */
+  cut(): void {
+    this.#settle(this.#answer() ?? unreachable({ code: 'UND_ERR_DESTROYED' }))
+    this.#controller?.abort(new Error('stopped'))
   }
 
   /** What the status says, if there is one: an answer that is cut, endless or slow after it says the same. */

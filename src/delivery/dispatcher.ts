@@ -1,3 +1,4 @@
+import { readableExcerpt } from './delivery.ts'
 import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint, Payload, Trigger } from './delivery.ts'
 import { HEALTHY } from './health.ts'
 import type { Health, HealthChange } from './health.ts'
@@ -268,7 +269,7 @@ export class Dispatcher {
   async test(delivery: Delivery, endpoint: Endpoint): Promise<Attempt> {
     const connection = this.#connect(endpoint)
     try {
-      return await attempt(connection, delivery, 1, 'test')
+      return await attempt(connection, endpoint, delivery, 1, 'test')
     } finally {
       connection.close()
     }
@@ -640,7 +641,7 @@ export class Dispatcher {
     entry.firstTriedAt ??= now
     const { trigger } = entry
     entry.trigger = 'retry'
-    const done = await attempt(line.connection, delivery, entry.attempts, trigger)
+    const done = await attempt(line.connection, line.lane.endpoint, delivery, entry.attempts, trigger)
     this.#attempted(line, entry, delivery, done)
   }
 
@@ -732,7 +733,7 @@ export class Dispatcher {
       headers,
       attempt: {
         ...attempt,
-        outcome: 'excerpt' in outcome ? { ...outcome, excerpt: outcome.excerpt.toString() } : outcome,
+        outcome: 'excerpt' in outcome ? { ...outcome, excerpt: readableExcerpt(outcome.excerpt) } : outcome,
       },
     })
   }
@@ -902,22 +903,31 @@ function shifted(health: Health, by: number): Health {
   }
 }
 
-async function attempt(connection: Connection, delivery: Delivery, number: number, trigger: Trigger): Promise<Attempt> {
+async function attempt(
+  connection: Connection,
+  { sign }: Endpoint,
+  delivery: Delivery,
+  number: number,
+  trigger: Trigger
+): Promise<Attempt> {
   const startedAt = Date.now()
+  const timestamp = Math.floor(startedAt / 1000)
+  const { id, payload } = delivery
   const start = performance.now()
   const outcome = await connection
     .send({
-      contentType: delivery.payload.contentType,
-      body: delivery.payload.body,
+      contentType: payload.contentType,
+      body: payload.body,
       headers: delivery.headers.concat(
         'X-XO-Delivery',
-        delivery.id,
+        id,
         'X-XO-Attempt',
         String(number),
         'webhook-id',
-        delivery.id,
+        id,
         'webhook-timestamp',
-        String(Math.floor(startedAt / 1000))
+        String(timestamp),
+        sign?.(id, timestamp, payload.body) ?? []
       ),
     })
     // a connection that breaks its word must not take a place in the lane for ever

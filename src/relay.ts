@@ -181,6 +181,8 @@ export class Relay {
 
   #report(event: DispatcherEvent): void {
     switch (event.type) {
+      case 'attempted':
+        return
       case 'dead':
         this.#logAtMost(`dead ${event.endpoint.id}`, 'a delivery has failed for good', {
           endpoint: event.endpoint.url.origin,

@@ -2,6 +2,8 @@
 export interface Payload {
   readonly contentType: string
   readonly body: Buffer
+  /** How many deliveries hold it in memory. Written by the dispatcher only. */
+  users: number
 }
 
 /** Where requests go. Two hooks with the same endpoint share one lane and one circuit breaker. */

@@ -1,5 +1,7 @@
+import type { Circuit } from './circuit-breaker.ts'
 import { readableExcerpt } from './delivery.ts'
-import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint, Payload, Trigger } from './delivery.ts'
+import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint, Trigger } from './delivery.ts'
+import { Fifo } from './fifo.ts'
 import { HEALTHY } from './health.ts'
 import type { Health, HealthChange } from './health.ts'
 import type { Journal, LogRow, Progress, Recovered } from './journal.ts'
@@ -40,6 +42,7 @@ export interface EndpointReport {
 
 /** What happened, for whoever logs it. A listener that throws harms nobody. */
 export type DispatcherEvent =
+  | { readonly type: 'attempted'; readonly delivery: Delivery; readonly endpoint: Endpoint; readonly attempt: Attempt }
   | { readonly type: 'dead'; readonly delivery: Delivery; readonly endpoint: Endpoint; readonly attempt: Attempt }
   | { readonly type: 'discarded'; readonly id: string; readonly owner: string; readonly reason: DiscardReason }
   | { readonly type: 'health'; readonly change: HealthChange; readonly report: EndpointReport }
@@ -77,13 +80,21 @@ export interface Stats extends Tally {
   /** As the rest, but over the journal's life, not since the start. */
   readonly life: Tally
   /** By endpoint id. */
-  readonly endpoints: ReadonlyMap<string, Tally & { readonly life: Tally; readonly health: Health }>
+  readonly endpoints: ReadonlyMap<string, EndpointStats>
+}
+
+export interface EndpointStats extends Tally {
+  readonly life: Tally
+  readonly circuit: Circuit['name']
+  readonly health: Health
 }
 
 /** An endpoint in use: its queue, its sockets, its numbers. */
 interface Line {
   readonly lane: Lane
   readonly counter: Counter
+  /** Is in `#ready`. */
+  isReady: boolean
   connection: Connection
   timer: NodeJS.Timeout | undefined
   /** When `timer` fires. */
@@ -140,16 +151,19 @@ export class Dispatcher {
   /** Of an earlier run, for endpoints that have no line yet. By endpoint id. */
   readonly #earlier = new Map<string, { ended: Ended; health: Health }>()
   /** Lines that may have something to send; each gets one turn, then goes to the end. */
-  readonly #ready = new Set<Line>()
+  readonly #ready = new Fifo<Line>(line => line.isReady)
   readonly #counter = new Counter()
-  /** Entries that share a body in memory. */
-  readonly #payloads = new Map<Payload, number>()
   #memoryBytes = 0
   #kept = 0
   #inFlight = 0
   #isPumpDue = false
   #isClosing = false
   #deadExpiredAt = performance.now()
+  /** Connections that are closed, and may have requests under way still. */
+  #retired: Connection[] = []
+  /** Connections of tests that are under way. */
+  readonly #tests = new Set<Connection>()
+  #closed: Promise<void> | undefined
   /** Called when nothing is in flight any more. */
   #onQuiet: (() => void) | undefined
 
@@ -184,18 +198,26 @@ export class Dispatcher {
   reconfigure(routes: ReadonlyMap<string, Endpoint>): void {
     this.#routes = routes
     this.#used = new Set([...routes.values()].map(endpoint => endpoint.id))
-    for (const line of [...this.#lines.values()]) {
-      for (const entry of [...line.lane.entries]) {
+    const lines = [...this.#lines.values()]
+    const moves: { line: Line; entry: Entry; endpoint: Endpoint }[] = []
+    for (const line of lines) {
+      for (const entry of line.lane.entries) {
         const endpoint = routes.get(entry.owner)
         if (entry.state === 'sending') {
-          continue // its attempt's end looks at the routes
+          continue // the end of its attempt looks at the routes
         }
         if (endpoint === undefined) {
           this.#discard(line, entry, 'hook removed')
         } else if (endpoint.id !== line.lane.endpoint.id) {
-          this.#move(line, entry, endpoint)
+          moves.push({ line, entry, endpoint })
         }
       }
+    }
+    // two endpoints may become one, and then, too, each call's leader comes first
+    for (const { line, entry, endpoint } of moves.sort((a, b) => Number(b.entry.leads) - Number(a.entry.leads))) {
+      this.#move(line, entry, endpoint)
+    }
+    for (const line of lines) {
       this.#removeIfUnused(line)
     }
   }
@@ -203,7 +225,7 @@ export class Dispatcher {
   /** The sockets are opened anew, as after a change of the proxy; requests under way end on the old ones. */
   reconnect(): void {
     for (const line of this.#lines.values()) {
-      line.connection.close()
+      this.#retire(line.connection)
       line.connection = this.#connect(line.lane.endpoint)
     }
   }
@@ -242,6 +264,7 @@ export class Dispatcher {
       takenAt: now,
       delivery,
       place: undefined,
+      isUnsaved: false,
       state: lane.health.disabled === undefined ? 'queued' : 'dead',
       expiresAt: now + (delivery.lifetimeMs ?? Number.POSITIVE_INFINITY),
       trigger: 'event',
@@ -268,9 +291,11 @@ export class Dispatcher {
   /** One attempt apart from the lanes: no queue, no retry, not counted. */
   async test(delivery: Delivery, endpoint: Endpoint): Promise<Attempt> {
     const connection = this.#connect(endpoint)
+    this.#tests.add(connection)
     try {
       return await attempt(connection, endpoint, delivery, 1, 'test')
     } finally {
+      this.#tests.delete(connection)
       connection.close()
     }
   }
@@ -352,6 +377,7 @@ export class Dispatcher {
   }
 
   stats(): Stats {
+    const now = performance.now()
     const dead = [...this.#lines.values()].reduce((sum, { lane }) => sum + lane.dead, 0)
     return {
       ...this.#counter.sinceStart(this.#kept - dead, dead),
@@ -362,6 +388,7 @@ export class Dispatcher {
           {
             ...counter.sinceStart(lane.pending, lane.dead),
             life: counter.overLife(lane.pending, lane.dead),
+            circuit: lane.circuitAt(now).name,
             health: lane.health,
           },
         ])
@@ -375,31 +402,49 @@ export class Dispatcher {
   }
 
   /** What is in flight may end within `graceMs`. Leaves no timer, socket or open file. */
-  async close(graceMs: number): Promise<void> {
+  close(graceMs: number): Promise<void> {
+    this.#closed ??= this.#close(graceMs)
+    return this.#closed
+  }
+
+  async #close(graceMs: number): Promise<void> {
     this.#isClosing = true
+    for (const connection of this.#tests) {
+      connection.destroy()
+    }
     for (const { timer } of this.#lines.values()) {
       clearTimeout(timer)
+    }
+    if (this.#recorder === undefined) {
+      this.#stop()
     }
     if (this.#inFlight > 0) {
       let timer: NodeJS.Timeout | undefined
       await new Promise<void>(resolve => {
         this.#onQuiet = resolve
         timer = setTimeout(() => {
-          for (const { connection } of this.#lines.values()) {
+          for (const connection of [...this.#retired, ...[...this.#lines.values()].map(line => line.connection)]) {
             connection.destroy()
           }
         }, graceMs)
       })
       clearTimeout(timer)
     }
-    const unsaved = await this.#recorder?.close()
-    for (const line of [...this.#lines.values()]) {
-      for (const entry of [...line.lane.entries]) {
-        if (unsaved === undefined || unsaved.has(entry)) {
+    await this.#recorder?.close()
+    this.#stop()
+    for (const { connection } of this.#lines.values()) {
+      connection.close()
+    }
+  }
+
+  /** What is not in the journal is lost, and accounted for. */
+  #stop(): void {
+    for (const line of this.#lines.values()) {
+      for (const entry of line.lane.entries) {
+        if (entry.state !== 'sending' && (this.#recorder === undefined || entry.isUnsaved)) {
           this.#discard(line, entry, 'stopped')
         }
       }
-      this.#remove(line)
     }
   }
 
@@ -410,6 +455,7 @@ export class Dispatcher {
       line = {
         lane: new Lane(endpoint, earlier?.health),
         counter: new Counter(earlier?.ended),
+        isReady: false,
         connection: this.#connect(endpoint),
         timer: undefined,
         wakeAt: Number.POSITIVE_INFINITY,
@@ -417,6 +463,14 @@ export class Dispatcher {
       this.#lines.set(endpoint.id, line)
     }
     return line
+  }
+
+  /** Requests under way on it may end. */
+  #retire(connection: Connection): void {
+    connection.close()
+    if (this.#inFlight > 0) {
+      this.#retired.push(connection)
+    }
   }
 
   #removeIfUnused(line: Line): void {
@@ -427,8 +481,8 @@ export class Dispatcher {
 
   #remove(line: Line): void {
     clearTimeout(line.timer)
-    this.#ready.delete(line)
-    line.connection.close()
+    line.isReady = false
+    this.#retire(line.connection)
     this.#lines.delete(line.lane.endpoint.id)
     this.#earlier.delete(line.lane.endpoint.id)
   }
@@ -469,33 +523,23 @@ export class Dispatcher {
     this.#settle(line, entry)
     line.counter.discard(reason)
     this.#counter.discard(reason)
-    entry.onFirstAttempt?.()
+    answer(entry)
     this.#recorder?.log({ id: entry.id, owner: entry.owner, at: Date.now(), settled: reason })
     this.#tell({ type: 'discarded', id: entry.id, owner: entry.owner, reason })
   }
 
   /** Its body is in memory now: a body that several share counts once. */
-  #load(entry: Entry): void {
-    const { delivery } = entry
-    if (delivery !== undefined) {
-      const users = this.#payloads.get(delivery.payload) ?? 0
-      this.#payloads.set(delivery.payload, users + 1)
-      this.#memoryBytes += users === 0 ? delivery.payload.body.length : 0
+  #load({ delivery }: Entry): void {
+    if (delivery !== undefined && delivery.payload.users++ === 0) {
+      this.#memoryBytes += delivery.payload.body.length
     }
   }
 
   #unload(entry: Entry): void {
-    const payload = entry.delivery?.payload
-    if (payload === undefined) {
-      return
-    }
+    const { delivery } = entry
     entry.delivery = undefined
-    const users = this.#payloads.get(payload) ?? 0
-    if (users > 1) {
-      this.#payloads.set(payload, users - 1)
-    } else {
-      this.#payloads.delete(payload)
-      this.#memoryBytes -= payload.body.length
+    if (delivery !== undefined && --delivery.payload.users === 0) {
+      this.#memoryBytes -= delivery.payload.body.length
     }
   }
 
@@ -522,26 +566,29 @@ export class Dispatcher {
       this.#memoryBytes > this.#maxBytes ||
       (this.#recorder?.bytes ?? 0) > this.#maxJournalBytes
     ) {
-      let largest
-      let largestShare = 0
-      for (const line of this.#lines.values()) {
-        const share = (line.lane.pending + line.lane.dead) / this.#maxPending + line.lane.bytes / this.#maxBytes
-        if (share > largestShare) {
-          largest = line
-          largestShare = share
-        }
-      }
-      const entry = largest?.lane.expendable()
-      if (largest === undefined || entry === undefined) {
+      const largest = this.#largest()
+      if (largest === undefined) {
         return // all that is left is in flight
       }
-      this.#discard(largest, entry, 'queue full')
+      this.#discard(largest.line, largest.entry, 'queue full')
     }
+  }
+
+  /** The line that takes up most and can spare something, and what that is. */
+  #largest(): { line: Line; entry: Entry } | undefined {
+    const shareOf = ({ lane }: Line) => (lane.pending + lane.dead) / this.#maxPending + lane.bytes / this.#maxBytes
+    for (const line of [...this.#lines.values()].sort((a, b) => shareOf(b) - shareOf(a))) {
+      const entry = line.lane.expendable()
+      if (entry !== undefined) {
+        return { line, entry }
+      }
+    }
+    return undefined
   }
 
   /** The lane has changed: it gets a turn, but not on the tick of whoever called, which is an API call of the host. */
   #wake(line: Line): void {
-    this.#ready.add(line)
+    this.#enqueue(line)
     if (!this.#isPumpDue) {
       this.#isPumpDue = true
       setImmediate(() => {
@@ -551,25 +598,33 @@ export class Dispatcher {
     }
   }
 
+  #enqueue(line: Line): void {
+    if (!line.isReady) {
+      line.isReady = true
+      this.#ready.push(line)
+    }
+  }
+
   #pump(): void {
     if (this.#isClosing) {
       return
     }
     const now = performance.now()
-    // a line that is added again while this goes round is visited again, after the others
-    for (const line of this.#ready) {
+    // each gets one turn, and goes to the end as long as it has something to send
+    for (let line = this.#ready.first(); line !== undefined; line = this.#ready.first()) {
       for (const entry of line.lane.expired(now)) {
         this.#discard(line, entry, 'expired')
       }
       if (this.#inFlight >= this.#concurrency) {
         return // whichever request ends first pumps again
       }
-      this.#ready.delete(line)
+      this.#ready.shift()
+      line.isReady = false
       const entry = line.lane.take(now)
       if (entry === undefined) {
         this.#setTimer(line, now)
       } else {
-        this.#ready.add(line)
+        this.#enqueue(line)
         this.#send(line, entry, now)
       }
     }
@@ -588,7 +643,7 @@ export class Dispatcher {
     line.timer = setTimeout(
       () => {
         line.wakeAt = Number.POSITIVE_INFINITY
-        this.#ready.add(line)
+        this.#enqueue(line)
         this.#pump()
       },
       Math.ceil(wakeAt - now)
@@ -603,10 +658,11 @@ export class Dispatcher {
       .catch(() => undefined)
       .then(() => {
         --this.#inFlight
-        this.#ready.add(line)
+        this.#enqueue(line)
         this.#removeIfUnused(line)
         this.#pump()
         if (this.#inFlight === 0) {
+          this.#retired = []
           this.#onQuiet?.()
         }
       })
@@ -649,8 +705,7 @@ export class Dispatcher {
     const { lane } = line
     const now = performance.now()
     const { outcome } = done
-    entry.onFirstAttempt?.()
-    entry.onFirstAttempt = undefined
+    answer(entry)
     if (this.#isClosing && outcome.kind === 'unreachable') {
       // cut off by ourselves, which says nothing of the endpoint
       --entry.attempts
@@ -658,6 +713,8 @@ export class Dispatcher {
       return
     }
 
+    this.#tell({ type: 'attempted', delivery, endpoint: lane.endpoint, attempt: done })
+    const wasFlowing = lane.isFlowing(now)
     const change = lane.attempted(outcome, now, Date.now())
     if (outcome.kind === 'accepted') {
       this.#settle(line, entry)
@@ -672,7 +729,7 @@ export class Dispatcher {
       const { endpoint, health, pending, dead } = lane
       this.#tell({ type: 'health', change, report: { endpoint, health, pending, dead } })
     }
-    if (outcome.kind !== 'accepted' && !lane.isFlowing(now)) {
+    if (wasFlowing && !lane.isFlowing(now)) {
       for (const idle of lane.entries) {
         this.#unloadIfIdle(idle)
       }
@@ -746,7 +803,7 @@ export class Dispatcher {
     this.#deadExpiredAt = now
     const since = Date.now() - this.#maxLoggedMs
     for (const line of this.#lines.values()) {
-      for (const entry of [...line.lane.entries]) {
+      for (const entry of line.lane.entries) {
         if (entry.state === 'dead' && entry.acceptedAt < since) {
           this.#discard(line, entry, 'expired')
         }
@@ -790,7 +847,7 @@ export class Dispatcher {
       }
     }
     for (const line of [...this.#lines.values()]) {
-      for (const entry of [...line.lane.entries]) {
+      for (const entry of line.lane.entries) {
         if (entry.delivery === undefined && entry.place === undefined && entry.state !== 'sending') {
           this.#discard(line, entry, 'damaged')
         }
@@ -814,6 +871,7 @@ export class Dispatcher {
       takenAt: now,
       delivery: undefined,
       place,
+      isUnsaved: false,
       state: progress.isDead ? 'dead' : 'queued',
       expiresAt: now + (stored.lifetimeMs ?? Number.POSITIVE_INFINITY) - age,
       trigger: progress.attempts === 0 ? 'event' : 'retry',
@@ -903,22 +961,34 @@ function shifted(health: Health, by: number): Health {
   }
 }
 
+/** Whoever waits for the first attempt need not wait any more. */
+function answer(entry: Entry): void {
+  const { onFirstAttempt } = entry
+  entry.onFirstAttempt = undefined
+  try {
+    onFirstAttempt?.()
+  } catch {
+    // whoever waits cannot break the engine
+  }
+}
+
 async function attempt(
   connection: Connection,
   { sign }: Endpoint,
-  delivery: Delivery,
+  { id, headers, payload }: Delivery,
   number: number,
   trigger: Trigger
 ): Promise<Attempt> {
   const startedAt = Date.now()
-  const timestamp = Math.floor(startedAt / 1000)
-  const { id, payload } = delivery
   const start = performance.now()
-  const outcome = await connection
-    .send({
+  const timestamp = Math.floor(startedAt / 1000)
+  let outcome: AttemptOutcome
+  try {
+    outcome = await connection.send({
       contentType: payload.contentType,
       body: payload.body,
-      headers: delivery.headers.concat(
+      headers: [
+        ...headers,
         'X-XO-Delivery',
         id,
         'X-XO-Attempt',
@@ -927,10 +997,12 @@ async function attempt(
         id,
         'webhook-timestamp',
         String(timestamp),
-        sign?.(id, timestamp, payload.body) ?? []
-      ),
+        ...(sign?.(id, timestamp, payload.body) ?? []),
+      ],
     })
+  } catch {
     // a connection that breaks its word must not take a place in the lane for ever
-    .catch((): AttemptOutcome => ({ kind: 'unreachable', code: 'INTERNAL', reason: 'the request could not be made' }))
+    outcome = { kind: 'unreachable', code: 'INTERNAL', reason: 'the request could not be made' }
+  }
   return { number, trigger, startedAt, durationMs: performance.now() - start, outcome }
 }

@@ -270,7 +270,7 @@ export class Journal {
     return new Map(
       head.deliveries.map(({ contentType, offset, length, ...delivery }, index) => [
         index,
-        { ...delivery, payload: { contentType, body: body.subarray(offset, offset + length) } },
+        { ...delivery, payload: { contentType, body: body.subarray(offset, offset + length), users: 0 } },
       ])
     )
   }

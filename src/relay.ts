@@ -255,6 +255,7 @@ function deliveryOf(event: Event, headers: readonly string[], hook: Hook, payloa
   return {
     id: randomUUID(),
     owner: hook.id,
+    label: `${event.method} ${event.outcome}`,
     payload,
     headers: [...headers, 'X-XO-Hook', headerText(hook.name)],
     order: { key: event.callId, leads: event.phase === 'pre' },

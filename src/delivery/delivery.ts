@@ -43,6 +43,8 @@ export interface Delivery {
   readonly id: string
   /** Whose it is, a hook's id: decides the endpoint, also after a reconfiguration. */
   readonly owner: string
+  /** What it is about, for whoever reads the delivery log. */
+  readonly label: string
   readonly payload: Payload
   /** Names and values in turn; what changes with each attempt is added later. */
   readonly headers: readonly string[]

@@ -1,4 +1,4 @@
-import type { Circuit } from './circuit-breaker.ts'
+import type { Circuit, Pauses } from './circuit-breaker.ts'
 import { readableExcerpt } from './delivery.ts'
 import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint, Trigger } from './delivery.ts'
 import { Fifo } from './fifo.ts'
@@ -73,6 +73,10 @@ export interface DispatcherOptions {
   readonly concurrency?: number
   /** Waits between attempts, ms. @default {@link RETRY_SCHEDULE_MS} */
   readonly schedule?: readonly number[]
+  /** Of a circuit that is open. @default from 5 s, doubling, to 5 min */
+  readonly pauses?: Pauses
+  /** What became due while nothing ran comes spread over this, ms. @default 60000 */
+  readonly spreadMs?: number
   readonly random?: () => number
 }
 
@@ -111,8 +115,6 @@ type FailedOutcome = Exclude<AttemptOutcome, { kind: 'accepted' }>
 
 /** Longer timers overflow; a lane that wakes early looks again. */
 const LONGEST_TIMER_MS = 24 * 60 * 60_000
-/** Retries that became due while nothing ran come spread over this. */
-const SPREAD_MS = 60_000
 /** A body that cannot be read back at present is asked for again. */
 const READ_AGAIN_AFTER_MS = 5_000
 const DAY_MS = 24 * 60 * 60_000
@@ -140,6 +142,8 @@ export class Dispatcher {
   readonly #maxLoggedMs: number
   readonly #concurrency: number
   readonly #schedule: readonly number[] | undefined
+  readonly #pauses: Pauses | undefined
+  readonly #spreadMs: number
   readonly #random: () => number
 
   /** By endpoint id. */
@@ -157,6 +161,11 @@ export class Dispatcher {
   #kept = 0
   #inFlight = 0
   #isPumpDue = false
+  /**
+   * The journal has been neither read nor given up yet. Nothing is sent: it may tell of a leader to wait for, or of an
+   * endpoint that is disabled.
+   */
+  #isOpening: boolean
   #isClosing = false
   #deadExpiredAt = performance.now()
   /** Connections that are closed, and may have requests under way still. */
@@ -176,8 +185,11 @@ export class Dispatcher {
     this.#maxLoggedMs = options.maxLoggedMs ?? 30 * DAY_MS
     this.#concurrency = options.concurrency ?? 64
     this.#schedule = options.schedule
+    this.#pauses = options.pauses
+    this.#spreadMs = options.spreadMs ?? 60_000
     this.#random = options.random ?? Math.random
     const { openJournal } = options
+    this.#isOpening = openJournal !== undefined
     this.#recorder =
       openJournal &&
       new Recorder({
@@ -245,7 +257,7 @@ export class Dispatcher {
     }
     if (this.#isClosing) {
       ++this.#counter.accepted
-      this.#counter.discard('stopped')
+      this.#discarded(delivery, 'stopped')
       onFirstAttempt?.()
       return
     }
@@ -253,7 +265,7 @@ export class Dispatcher {
     const now = performance.now()
     const line = this.#lineTo(endpoint)
     const { lane } = line
-    const isUrgent = onFirstAttempt !== undefined && lane.isFlowing(now)
+    const isUrgent = onFirstAttempt !== undefined && !this.#isOpening && lane.isFlowing(now)
     this.#keep(line, {
       id: delivery.id,
       owner: delivery.owner,
@@ -444,6 +456,7 @@ export class Dispatcher {
         if (entry.state !== 'sending' && (this.#recorder === undefined || entry.isUnsaved)) {
           this.#discard(line, entry, 'stopped')
         }
+        answer(entry)
       }
     }
   }
@@ -453,7 +466,7 @@ export class Dispatcher {
     if (line === undefined) {
       const earlier = this.#earlier.get(endpoint.id)
       line = {
-        lane: new Lane(endpoint, earlier?.health),
+        lane: new Lane(endpoint, earlier?.health, this.#pauses),
         counter: new Counter(earlier?.ended),
         isReady: false,
         connection: this.#connect(endpoint),
@@ -522,10 +535,14 @@ export class Dispatcher {
   #discard(line: Line, entry: Entry, reason: DiscardReason): void {
     this.#settle(line, entry)
     line.counter.discard(reason)
-    this.#counter.discard(reason)
+    this.#discarded(entry, reason)
     answer(entry)
-    this.#recorder?.log({ id: entry.id, owner: entry.owner, at: Date.now(), settled: reason })
-    this.#tell({ type: 'discarded', id: entry.id, owner: entry.owner, reason })
+  }
+
+  #discarded({ id, owner }: Entry | Delivery, reason: DiscardReason): void {
+    this.#counter.discard(reason)
+    this.#recorder?.log({ id, owner, at: Date.now(), settled: reason })
+    this.#tell({ type: 'discarded', id, owner, reason })
   }
 
   /** Its body is in memory now: a body that several share counts once. */
@@ -606,7 +623,7 @@ export class Dispatcher {
   }
 
   #pump(): void {
-    if (this.#isClosing) {
+    if (this.#isClosing || this.#isOpening) {
       return
     }
     const now = performance.now()
@@ -739,7 +756,7 @@ export class Dispatcher {
   #failed(line: Line, entry: Entry, delivery: Delivery, done: Attempt, outcome: FailedOutcome, now: number): void {
     const endpoint = this.#routes.get(entry.owner)
     if (endpoint === undefined || entry.isCancelled) {
-      this.#log(delivery, done, undefined)
+      this.#log(delivery, done)
       this.#discard(line, entry, entry.isCancelled ? 'cancelled' : 'hook removed')
       return
     }
@@ -763,7 +780,7 @@ export class Dispatcher {
     } else {
       ++entry.failures
     }
-    this.#log(delivery, done, undefined)
+    this.#log(delivery, done)
     if (dueAt >= entry.expiresAt) {
       this.#discard(line, entry, 'expired')
       return
@@ -777,20 +794,23 @@ export class Dispatcher {
   }
 
   #log(
-    { id, owner, headers, acceptedAt }: Delivery,
-    { outcome, ...attempt }: Attempt,
-    settled: string | undefined
+    { id, owner, label, acceptedAt }: Delivery,
+    { outcome, number, trigger, startedAt, durationMs }: Attempt,
+    settled?: string
   ): void {
     this.#recorder?.log({
       id,
       owner,
-      at: attempt.startedAt,
-      ...(settled !== undefined && { settled }),
+      label,
+      at: startedAt,
       acceptedAt,
-      headers,
+      ...(settled !== undefined && { settled }),
       attempt: {
-        ...attempt,
-        outcome: 'excerpt' in outcome ? { ...outcome, excerpt: readableExcerpt(outcome.excerpt) } : outcome,
+        number,
+        trigger,
+        durationMs: Math.round(durationMs),
+        ...outcome,
+        ...('excerpt' in outcome && { excerpt: readableExcerpt(outcome.excerpt) }),
       },
     })
   }
@@ -824,6 +844,15 @@ export class Dispatcher {
       }
     }
     this.#tell({ type: 'journal', problem, recovered: 0, damaged: 0 })
+    this.#begin()
+  }
+
+  /** Whether the journal can be used or not: what is kept is sent. */
+  #begin(): void {
+    this.#isOpening = false
+    for (const line of this.#lines.values()) {
+      this.#wake(line)
+    }
   }
 
   #opened(journal: Journal, { deliveries, state, damaged }: Recovered, isFirst: boolean): void {
@@ -836,6 +865,7 @@ export class Dispatcher {
         kept.set(entry.id, entry)
       }
     }
+    const early = this.#isOpening ? [...kept.values()] : []
     for (const found of deliveries) {
       const entry = kept.get(found.stored.id)
       if (entry !== undefined) {
@@ -846,15 +876,20 @@ export class Dispatcher {
         this.#restore(journal, found, isFirst)
       }
     }
-    for (const line of [...this.#lines.values()]) {
+    for (const entry of early) {
+      // behind those that were here before it
+      const line = this.#lineTo(this.#routes.get(entry.owner)!)
+      this.#replace(line, entry, line, { ...entry, state: line.lane.health.disabled === undefined ? 'queued' : 'dead' })
+    }
+    for (const line of this.#lines.values()) {
       for (const entry of line.lane.entries) {
         if (entry.delivery === undefined && entry.place === undefined && entry.state !== 'sending') {
           this.#discard(line, entry, 'damaged')
         }
       }
-      this.#wake(line)
     }
     this.#tell({ type: 'journal', problem: undefined, recovered: isFirst ? deliveries.length : 0, damaged })
+    this.#begin()
   }
 
   /** A delivery of an earlier run is kept again, or removed if it was settled while the journal could not be written. */
@@ -888,8 +923,7 @@ export class Dispatcher {
       journal.remove(entry)
       if (isFirst) {
         ++this.#counter.accepted
-        this.#counter.discard('hook removed')
-        this.#tell({ type: 'discarded', id: entry.id, owner: entry.owner, reason: 'hook removed' })
+        this.#discarded(entry, 'hook removed')
       }
       return
     }
@@ -903,7 +937,7 @@ export class Dispatcher {
   /** What became due in the meantime comes spread, not as a burst; a clock that was changed delays nothing for long. */
   #dueAgainAt(dueAt: number | undefined, now: number): number {
     const leftMs = dueAt === undefined ? 0 : dueAt - Date.now()
-    return now + (leftMs > 0 ? Math.min(leftMs, MAX_RETRY_AFTER_MS) : this.#random() * SPREAD_MS)
+    return now + (leftMs > 0 ? Math.min(leftMs, MAX_RETRY_AFTER_MS) : this.#random() * this.#spreadMs)
   }
 
   #engineState(): EngineState {
@@ -922,8 +956,10 @@ export class Dispatcher {
     for (const [id, { ended, health }] of Object.entries(state.endpoints)) {
       const line = this.#lines.get(id)
       if (line !== undefined) {
-        // the journal could be opened only after its first deliveries: its health is fresher than what was written
         line.counter.continue(ended)
+        if (this.#isOpening) {
+          line.lane.recall(shifted(health, performance.now() - Date.now()))
+        }
       } else if (this.#used.has(id)) {
         this.#earlier.set(id, { ended, health: shifted(health, performance.now() - Date.now()) })
       }

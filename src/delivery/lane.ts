@@ -1,7 +1,7 @@
 import TinyQueue from 'tinyqueue'
 
 import { circuitAt } from './circuit-breaker.ts'
-import type { Circuit } from './circuit-breaker.ts'
+import type { Circuit, Pauses } from './circuit-breaker.ts'
 import type { AttemptOutcome, Delivery, Endpoint, Trigger } from './delivery.ts'
 import { Fifo } from './fifo.ts'
 import { afterAttempt, HEALTHY } from './health.ts'
@@ -61,6 +61,7 @@ const RETRY_TURN = 4
 /** The queue of one endpoint: who may go when. No timers, no I/O; time is passed in. */
 export class Lane {
   readonly endpoint: Endpoint
+  readonly #pauses: Pauses | undefined
   #health: Health
   /** How many may be under way: one after a trouble, then one more with each success. */
   #window = LANE_CONCURRENCY
@@ -79,9 +80,10 @@ export class Lane {
   /** By order key, as long as a leader is pending. */
   readonly #calls = new Map<string, { leaders: number; held: Entry[] }>()
 
-  constructor(endpoint: Endpoint, health: Health = HEALTHY) {
+  constructor(endpoint: Endpoint, health: Health = HEALTHY, pauses?: Pauses) {
     this.endpoint = endpoint
     this.#health = health
+    this.#pauses = pauses
   }
 
   get pending(): number {
@@ -104,6 +106,11 @@ export class Lane {
   /** Pending and dead, in the order in which they came. */
   get entries(): Iterable<Entry> {
     return this.#kept
+  }
+
+  /** What an earlier run knew of the endpoint; before anything is sent. */
+  recall(health: Health): void {
+    this.#health = health
   }
 
   circuitAt(now: number): Circuit {
@@ -201,7 +208,8 @@ export class Lane {
   attempted(outcome: AttemptOutcome, now: number, epochMs: number): HealthChange | undefined {
     --this.#inFlight
     const wasClosed = this.#health.circuit.name === 'closed'
-    const { health, change } = afterAttempt(this.#health, outcome, now, epochMs, this.endpoint.disableAfter)
+    const { disableAfter } = this.endpoint
+    const { health, change } = afterAttempt(this.#health, outcome, now, epochMs, disableAfter, this.#pauses)
     this.#health = health
     if (health.circuit.name === 'open') {
       this.#window = 1

@@ -219,7 +219,8 @@ export class Recorder {
       return
     }
     this.#isLogDirty = false
-    for (const row of this.#rows) {
+    // what is beyond the log's length would be trimmed at once
+    for (const row of this.#rows.slice(-this.#options.maxLogged)) {
       journal.log(row)
     }
     this.#rows = []

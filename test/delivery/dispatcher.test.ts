@@ -135,6 +135,7 @@ const untilReleased = (): Promise<void> => new Promise(resolve => realSetImmedia
 const deliveryLike = {
   id: 'test',
   owner: 'a',
+  label: 'vm.start success',
   payload: { contentType: 'text/plain', body: Buffer.from('x'), users: 0 },
   headers: [],
   order: { key: 'test', leads: false },

@@ -153,6 +153,7 @@ export class Engine {
     const delivery: Delivery = {
       id,
       owner,
+      label: 'vm.start success',
       payload: { contentType: 'application/json', body: Buffer.alloc(bytes, id), users: 0 },
       headers: ['X-XO-Hook', owner],
       order: { key: key ?? id, leads: phase === 'pre' },

@@ -21,6 +21,7 @@ function deliveryOf(id: string): Delivery {
   return {
     id,
     owner: 'a',
+    label: '',
     payload: { contentType: 'application/json', body: Buffer.from('{"é":1}'), users: 0 },
     headers: ['X-XO-Event', 'vm.start'],
     order: { key: id, leads: false },

@@ -66,6 +66,7 @@ export function connectTo(endpoint: Endpoint, proxy: ProxySettings, rules: Addre
       dispatcher.close(() => {})
     },
     destroy() {
+      deadlines.cut() // by hand: an agent that has been closed before has forgotten its clients
       dispatcher.destroy(() => {})
     },
   }

@@ -94,9 +94,9 @@ describe('user and password in a URL', () => {
   })
 
   it('go with other headers, a signing secret, and no authorization', () => {
-    const authentication = { authorization: 'none', headers: 'X-Key: 1', passphrase: 'x' }
+    const authentication = { authorization: 'none', headers: 'X-Key: authorization', passphrase: 'x' }
     const { headers, sign } = endpointOf({ url: 'https://me:x@hooks.example.org/', authentication })
-    expect(headers).toEqual([...basic('me:x'), 'X-Key', '1'])
+    expect(headers).toEqual([...basic('me:x'), 'X-Key', 'authorization'])
     expect(sign).toBeTypeOf('function')
   })
 

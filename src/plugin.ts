@@ -5,6 +5,8 @@ import { invalidParameters } from 'xo-common/api-errors.js'
 
 import { parseConfig, unknownPattern } from './config.ts'
 import type { Hook, ParsedConfig, Settings } from './config.ts'
+import { parseAddressRules } from './delivery/address-guard.ts'
+import type { AddressRules } from './delivery/address-guard.ts'
 import { connectTo } from './delivery/transport.ts'
 import type { ProxySettings } from './delivery/transport.ts'
 import { describeProblem, messageOf } from './errors.ts'
@@ -33,14 +35,20 @@ const GRACE_MS = 5_000
 export class WebHooksPlugin {
   readonly #xo: Xo
   readonly #getDataDir: () => Promise<string>
+  readonly #addressRules: AddressRules
   #parsed: ParsedConfig | undefined
   #relay: Relay | undefined
   #proxy: ProxySettings = {}
   #undo: (() => void)[] = []
 
-  constructor({ xo, getDataDir }: PluginContext) {
+  constructor({ xo, staticConfig, getDataDir }: PluginContext) {
     this.#xo = xo
     this.#getDataDir = getDataDir
+    const { rules, warnings } = parseAddressRules(staticConfig['allowedAddresses'], staticConfig['deniedAddresses'])
+    this.#addressRules = rules
+    for (const text of warnings) {
+      log.warn(text)
+    }
   }
 
   /**
@@ -70,7 +78,7 @@ export class WebHooksPlugin {
     await this.unload()
     const settings = this.#parsed?.settings ?? NO_SETTINGS
     const relay = new Relay(settings, {
-      connect: endpoint => connectTo(endpoint, this.#proxy),
+      connect: endpoint => connectTo(endpoint, this.#proxy, this.#addressRules),
       namesOf: method => namesOf(this.#xo, method),
       log,
       notify: alert => this.#sendMail(alert),

@@ -1,4 +1,5 @@
 import type { Circuit, Pauses } from './circuit-breaker.ts'
+import { readableExcerpt } from './delivery.ts'
 import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint, Trigger } from './delivery.ts'
 import { Fifo } from './fifo.ts'
 import type { Health, HealthChange } from './health.ts'
@@ -308,7 +309,7 @@ export class Dispatcher {
     const connection = this.#connect(endpoint)
     this.#tests.add(connection)
     try {
-      return await attempt(connection, delivery, 1, 'test')
+      return await attempt(connection, endpoint, delivery, 1, 'test')
     } finally {
       this.#tests.delete(connection)
       connection.close()
@@ -734,7 +735,7 @@ export class Dispatcher {
     entry.firstTriedAt ??= now
     const { trigger } = entry
     entry.trigger = 'retry'
-    const done = await attempt(line.connection, delivery, entry.attempts + 1, trigger)
+    const done = await attempt(line.connection, line.lane.endpoint, delivery, entry.attempts + 1, trigger)
     this.#attempted(line, entry, delivery, done)
   }
 
@@ -840,7 +841,7 @@ export class Dispatcher {
         number,
         trigger,
         durationMs: Math.round(durationMs),
-        outcome: 'excerpt' in outcome ? { ...outcome, excerpt: outcome.excerpt.toString() } : outcome,
+        outcome: 'excerpt' in outcome ? { ...outcome, excerpt: readableExcerpt(outcome.excerpt) } : outcome,
       },
     })
   }
@@ -1055,24 +1056,32 @@ function answer(entry: Entry): void {
   }
 }
 
-async function attempt(connection: Connection, delivery: Delivery, number: number, trigger: Trigger): Promise<Attempt> {
+async function attempt(
+  connection: Connection,
+  { sign }: Endpoint,
+  { id, headers, payload }: Delivery,
+  number: number,
+  trigger: Trigger
+): Promise<Attempt> {
   const startedAt = Date.now()
   const start = performance.now()
+  const timestamp = Math.floor(startedAt / 1000)
   let outcome: AttemptOutcome
   try {
     outcome = await connection.send({
-      contentType: delivery.payload.contentType,
-      body: delivery.payload.body,
+      contentType: payload.contentType,
+      body: payload.body,
       headers: [
-        ...delivery.headers,
+        ...headers,
         'X-XO-Delivery',
-        delivery.id,
+        id,
         'X-XO-Attempt',
         String(number),
         'webhook-id',
-        delivery.id,
+        id,
         'webhook-timestamp',
-        String(Math.floor(startedAt / 1000)),
+        String(timestamp),
+        ...(sign?.(id, timestamp, payload.body) ?? []),
       ],
     })
   } catch {

@@ -4,11 +4,18 @@ import type { Format } from './format.ts'
 export const json: Format = {
   title: 'JSON',
   build({ fields, omitted, phase }) {
-    const members = [...fields].map(([key, text]) => `${JSON.stringify(key)}:${text}`)
-    members.push(`"type":"${phase}"`)
-    if (omitted.length > 0) {
-      members.push(`"omitted":${JSON.stringify(omitted)}`)
+    let text = '{'
+    for (const [key, value] of fields) {
+      text += `${quoted(key)}:${value},`
     }
-    return { contentType: 'application/json', body: Buffer.from(`{${members.join()}}`) }
+    text += `"type":"${phase}"`
+    if (omitted.length > 0) {
+      text += `,"omitted":${JSON.stringify(omitted)}`
+    }
+    return { contentType: 'application/json', body: Buffer.from(`${text}}`) }
   },
+}
+
+function quoted(key: string): string {
+  return /^\w+$/.test(key) ? `"${key}"` : JSON.stringify(key)
 }

@@ -227,24 +227,30 @@ export function parseConfig(raw: unknown, knownMethods?: readonly string[]): Par
   const items = Array.isArray(config['hooks']) ? config['hooks'] : []
   const addresses = Array.isArray(config['notify']) ? config['notify'] : []
   for (const [index, item] of items.entries()) {
-    if (!isRecord(item) || item['disabled'] === true) {
+    if (!isRecord(item)) {
       continue // the form adds an item as `null` until it is filled in
     }
+    const isDisabled = item['disabled'] === true
     const hook = parseHook(item, `hooks[${index}]`, knownMethods)
     if ('expected' in hook) {
       const name = textOf(item['name']) || textOf(item['method'])
-      problems.push(name === '' ? hook : { ...hook, hook: name.slice(0, 100) })
+      if (!isDisabled) {
+        problems.push(name === '' ? hook : { ...hook, hook: name.slice(0, 100) })
+      }
       continue
     }
-    if (hook.format.warning !== undefined) {
-      warnings.push(`hooks[${index}] (${hook.name}): ${hook.format.warning}`)
-    }
+    // a disabled twin counts: what waits for the other follows its id
     let { id } = hook
     for (let n = 2; ids.has(id); ++n) {
       id = `${hook.id}-${n}`
     }
     ids.add(id)
-    hooks.push({ ...hook, id })
+    if (!isDisabled) {
+      hooks.push({ ...hook, id })
+      if (hook.format.warning !== undefined) {
+        warnings.push(`hooks[${index}] (${hook.name}): ${hook.format.warning}`)
+      }
+    }
   }
   const notify = addresses.map(textOf).filter(address => address !== '')
   return { settings: { hooks, notify }, problems, warnings }

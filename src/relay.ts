@@ -270,8 +270,14 @@ function headersOf({ method, phase, outcome, timestamp }: Event): string[] {
     'X-XO-Event-Status',
     outcome,
     'X-XO-Created',
-    new Date(timestamp).toISOString(),
+    isoDate(timestamp),
   ]
+}
+
+/** A signal without a usable time is of now: another plugin may have made it. */
+function isoDate(timestamp: number): string {
+  const date = new Date(timestamp)
+  return (Number.isNaN(date.getTime()) ? new Date() : date).toISOString()
 }
 
 /** What a header cannot carry is percent-encoded as UTF-8: a name may be in any script. */

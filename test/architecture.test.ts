@@ -9,6 +9,7 @@ import { expect, it } from 'vitest'
 const FLOORS = [
   'index.ts',
   'plugin.ts',
+  'mail.ts',
   'relay.ts',
   'config.ts',
   'sources/',

@@ -255,7 +255,7 @@ describe('a hook', () => {
   it.each<[unknown]>([[undefined], [null], [{}], [{ hooks: null }], [{ hooks: [] }], [{ hooks: [null, undefined] }]])(
     'is not to be found in %j',
     raw => {
-      expect(parseConfig(raw)).toEqual({ settings: { hooks: [] }, problems: [], warnings: [] })
+      expect(parseConfig(raw)).toEqual({ settings: { hooks: [], notify: [] }, problems: [], warnings: [] })
     }
   )
 

@@ -127,7 +127,7 @@ describe('an event that is too large', () => {
     ['any other property before the large ones', { params: HALF, extra: HALF }, ['params']],
   ])('goes without %s, and says so', (_, fields, omitted) => {
     const event = freezeEvent('api', 'post', signalOf(fields), MAX_BYTES)
-    expect(event.omitted).toEqual(omitted)
+    expect(event.omitted.toSorted()).toEqual(omitted.toSorted())
     const kept = Object.keys(signalOf(fields)).filter(key => !omitted.includes(key))
     expect([...event.fields.keys()]).toEqual(kept)
   })

@@ -18,6 +18,7 @@ const FLOORS = [
   'event.ts',
   'xo.ts',
   'bounded-json.ts',
+  'redaction.ts',
   'delivery/',
   'errors.ts',
 ]

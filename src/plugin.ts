@@ -5,6 +5,8 @@ import { invalidParameters } from 'xo-common/api-errors.js'
 
 import { parseConfig, unknownPattern } from './config.ts'
 import type { Hook, ParsedConfig, Settings } from './config.ts'
+import { parseAddressRules } from './delivery/address-guard.ts'
+import type { AddressRules } from './delivery/address-guard.ts'
 import { connectTo } from './delivery/transport.ts'
 import type { ProxySettings } from './delivery/transport.ts'
 import { describeProblem, messageOf } from './errors.ts'
@@ -30,14 +32,20 @@ const GRACE_MS = 5_000
 export class WebHooksPlugin {
   readonly #xo: Xo
   readonly #getDataDir: () => Promise<string>
+  readonly #addressRules: AddressRules
   #parsed: ParsedConfig | undefined
   #relay: Relay | undefined
   #proxy: ProxySettings = {}
   #undo: (() => void)[] = []
 
-  constructor({ xo, getDataDir }: PluginContext) {
+  constructor({ xo, staticConfig, getDataDir }: PluginContext) {
     this.#xo = xo
     this.#getDataDir = getDataDir
+    const { rules, warnings } = parseAddressRules(staticConfig['allowedAddresses'], staticConfig['deniedAddresses'])
+    this.#addressRules = rules
+    for (const text of warnings) {
+      log.warn(text)
+    }
   }
 
   /**
@@ -67,25 +75,18 @@ export class WebHooksPlugin {
     await this.unload()
     const settings = this.#parsed?.settings ?? NO_SETTINGS
     const relay = new Relay(settings, {
-      connect: endpoint => connectTo(endpoint, this.#proxy),
+      connect: endpoint => connectTo(endpoint, this.#proxy, this.#addressRules),
       namesOf: method => namesOf(this.#xo, method),
       log,
       notify: alert => this.#sendMail(alert),
       openDirectory: this.#getDataDir,
     })
     try {
-      this.#undo.push(
-        this.#xo.config.watch(config => {
-          const proxy = proxyOf(config)
-          if (!isDeepStrictEqual(proxy, this.#proxy)) {
-            this.#proxy = proxy
-            relay.reconnect()
-          }
-        }),
-        listenToApiCalls(this.#xo, guarded(relay)),
-        this.#onceRegistered(() => this.#warnOfUnknownMethods()),
-        this.#onStop(() => this.unload())
-      )
+      // one by one: what is registered when the next one throws is undone
+      this.#undo.push(this.#watchProxy(relay))
+      this.#undo.push(listenToApiCalls(this.#xo, guarded(relay)))
+      this.#undo.push(this.#onceRegistered(() => this.#warnOfUnknownMethods()))
+      this.#undo.push(this.#onStop(() => this.unload()))
     } catch (error) {
       this.#runUndo()
       await relay.close(0)
@@ -151,6 +152,16 @@ export class WebHooksPlugin {
 
   #knownMethods(): string[] {
     return Object.keys(this.#xo.apiMethods)
+  }
+
+  #watchProxy(relay: Relay): () => void {
+    return this.#xo.config.watch(config => {
+      const proxy = proxyOf(config)
+      if (!isDeepStrictEqual(proxy, this.#proxy)) {
+        this.#proxy = proxy
+        relay.reconnect()
+      }
+    })
   }
 
   #onceRegistered(listener: () => void): () => void {

@@ -181,6 +181,8 @@ export class Relay {
 
   #report(event: DispatcherEvent): void {
     switch (event.type) {
+      case 'attempted':
+        return
       case 'dead':
         this.#logAtMost(`dead ${event.endpoint.id}`, 'a delivery has failed for good', {
           endpoint: event.endpoint.url.origin,
@@ -253,6 +255,7 @@ function deliveryOf(event: Event, headers: readonly string[], hook: Hook, payloa
   return {
     id: randomUUID(),
     owner: hook.id,
+    label: `${event.method} ${event.outcome}`,
     payload,
     headers: [...headers, 'X-XO-Hook', headerText(hook.name)],
     order: { key: event.callId, leads: event.phase === 'pre' },

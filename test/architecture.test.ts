@@ -12,6 +12,7 @@ const FLOORS = [
   'mail.ts',
   'relay.ts',
   'config.ts',
+  'credentials.ts',
   'sources/',
   'matcher.ts',
   'formats/',

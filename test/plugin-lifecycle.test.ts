@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { ids } from './sandbox/made-up-pool.ts'
 import type { Received } from './sandbox/receiver.ts'
@@ -34,6 +35,16 @@ describe('the plugin', () => {
       configurationPresets: expect.any(Object) as object,
       configurationSchema: { type: 'object' },
     })
+  })
+
+  it('has all that it needs in its package: an administrator only unpacks it', () => {
+    const { bundleDependencies, dependencies } = JSON.parse(
+      readFileSync(new URL('../package.json', import.meta.url), 'utf8')
+    ) as { bundleDependencies: true | string[]; dependencies: object }
+    const needed = Object.keys(dependencies)
+
+    // npm turns `true` into a list when it saves, which new dependencies are not added to
+    expect(bundleDependencies === true ? needed : bundleDependencies.sort()).toEqual(needed.sort())
   })
 
   it('loads without a saved configuration, with no hooks, and says so once', async () => {

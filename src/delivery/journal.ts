@@ -1,4 +1,4 @@
-import { rename } from 'node:fs/promises'
+import { readdir, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 
@@ -28,17 +28,19 @@ export interface Progress {
   readonly dueAt?: number
 }
 
+export interface RecoveredDelivery {
+  readonly stored: StoredDelivery
+  readonly progress: Progress
+  readonly place: Place
+}
+
 /** What {@link Journal.open} found. */
 export interface Recovered {
   /** In the order in which they were accepted. */
-  readonly deliveries: readonly {
-    readonly stored: StoredDelivery
-    readonly progress: Progress
-    readonly place: Place
-  }[]
+  readonly deliveries: readonly RecoveredDelivery[]
   /** What was written with {@link Journal.writeState}. */
   readonly state: unknown
-  /** Deliveries that could not be read. */
+  /** Pages of deliveries that could not be read. A body that cannot be is found when its turn comes. */
   readonly damaged: number
 }
 
@@ -123,6 +125,8 @@ export class Journal {
   #rows: LogRow[] = []
   readonly #logPages: LogPage[] = []
   #nextLogPage = 0
+  /** LevelDB has met something that it cannot read. */
+  #isDamaged = false
 
   private constructor(db: ClassicLevel<string, Buffer>, progressOf: (entry: Entry) => Progress) {
     this.#db = db
@@ -262,7 +266,13 @@ export class Journal {
 
   async #readPage(number: number): Promise<Map<number, Delivery>> {
     const key = keyOf(number)
-    const [headText, body] = await this.#db.getMany([HEAD + key, BODY + key])
+    const [headText, body] = await this.#db.getMany([HEAD + key, BODY + key]).catch((error: unknown) => {
+      if (!isDamage(error)) {
+        throw error
+      }
+      this.#isDamaged = true
+      return []
+    })
     const head = parseRecord<PageHead>(headText)
     if (head === undefined || body === undefined || crc32(body) !== head.crc) {
       return new Map()
@@ -270,7 +280,7 @@ export class Journal {
     return new Map(
       head.deliveries.map(({ contentType, offset, length, ...delivery }, index) => [
         index,
-        { ...delivery, payload: { contentType, body: body.subarray(offset, offset + length) } },
+        { ...delivery, payload: { contentType, body: body.subarray(offset, offset + length), users: 0 } },
       ])
     )
   }
@@ -328,6 +338,7 @@ export class Journal {
         await this.#db.batch(operations)
       } catch (error) {
         this.#operations = [...operations, ...this.#operations]
+        this.#isDamaged ||= isDamage(error)
         throw error
       }
     }
@@ -351,6 +362,10 @@ export class Journal {
   async close(): Promise<void> {
     await this.#flushing.catch(() => {})
     await this.#db.close()
+    if (this.#isDamaged) {
+      // opening looks at little of what is there: it would not find this again
+      await ClassicLevel.repair(this.#db.location).catch(() => {})
+    }
   }
 
   #stateOf(page: Page): Buffer {
@@ -396,30 +411,34 @@ export class Journal {
     }
     this.#put(VERSION, record(FORMAT_VERSION))
 
-    const states = new Map<string, PageState>()
+    const states = new Map<string, PageState | undefined>()
     for await (const [key, value] of this.#db.iterator({ gt: STATE, lt: `${STATE}~` })) {
-      states.set(key.slice(STATE.length), parseRecord<PageState>(value) ?? { progress: {}, settled: [] })
+      states.set(key.slice(STATE.length), parseRecord<PageState>(value))
     }
-    const deliveries: Recovered['deliveries'][number][] = []
+    const deliveries: RecoveredDelivery[] = []
     let damaged = 0
     for await (const [key, value] of this.#db.iterator({ gt: HEAD, lt: `${HEAD}~` })) {
-      const number = Number(key.slice(HEAD.length))
-      this.#nextPage = Math.max(this.#nextPage, number + 1)
+      const page = key.slice(HEAD.length)
+      this.#nextPage = Number(page) + 1
       const head = parseRecord<PageHead>(value)
-      if (!Array.isArray(head?.deliveries)) {
+      if (head === undefined) {
         ++damaged
-        this.#operations.push({ type: 'del', key }, { type: 'del', key: BODY + key.slice(HEAD.length) })
+        this.#operations.push({ type: 'del', key }, { type: 'del', key: BODY + page })
         continue
       }
-      deliveries.push(...this.#recoverPage(number, value.length, head, states.get(key.slice(HEAD.length))))
+      deliveries.push(...this.#recoverPage(Number(page), value.length, head, states.get(page)))
+      states.delete(page)
+    }
+    // what is left has lost its page, and must not be taken for the state of one to come
+    for (const page of states.keys()) {
+      this.#operations.push({ type: 'del', key: STATE + page })
     }
     for await (const [key, value] of this.#db.iterator({ gt: LOG, lt: `${LOG}~` })) {
       const number = Number(key.slice(LOG.length))
       this.#nextLogPage = number + 1
       this.#logPages.push(logPage(number, parseRecord<LogRow[]>(value) ?? []))
     }
-    deliveries.sort((a, b) => a.stored.acceptedAt - b.stored.acceptedAt)
-    return { deliveries, damaged, state: parseRecord(await this.#db.get(ENGINE)) }
+    return { deliveries: inOrder(deliveries), damaged, state: parseRecord(await this.#db.get(ENGINE)) }
   }
 
   #recoverPage(
@@ -427,7 +446,7 @@ export class Journal {
     headBytes: number,
     { deliveries }: PageHead,
     state: PageState = { progress: {}, settled: [] }
-  ): Recovered['deliveries'][number][] {
+  ): RecoveredDelivery[] {
     const settled = new Set(state.settled)
     const last = deliveries.reduce((end, { offset, length }) => Math.max(end, offset + length), 0)
     const live = deliveries.length - settled.size
@@ -451,8 +470,27 @@ export class Journal {
 
 const NO_PROGRESS: Progress = { attempts: 0, failures: 0, isDead: false }
 
+/** As they were accepted. A call's leader is ahead of the rest of it even if the clock was set back in between. */
+function inOrder(deliveries: readonly RecoveredDelivery[]): RecoveredDelivery[] {
+  const ledAt = new Map<string, number>()
+  for (const { stored } of deliveries) {
+    const { key, leads } = stored.order
+    if (leads) {
+      ledAt.set(key, Math.max(stored.acceptedAt, ledAt.get(key) ?? 0))
+    }
+  }
+  const timeOf = ({ order, acceptedAt }: StoredDelivery): number =>
+    order.leads ? acceptedAt : Math.max(acceptedAt, ledAt.get(order.key) ?? 0)
+  return deliveries.toSorted(
+    (a, b) => timeOf(a.stored) - timeOf(b.stored) || Number(b.stored.order.leads) - Number(a.stored.order.leads)
+  )
+}
+
 /** A damaged store is repaired as far as LevelDB can, else put aside: what came before is lost, what comes is not. */
 async function withRepair<T>(location: string, open: () => Promise<T>): Promise<T> {
+  if (await isHeadless(location)) {
+    await ClassicLevel.repair(location)
+  }
   for (const mend of [
     () => ClassicLevel.repair(location),
     () => rename(location, `${location}.damaged-${Date.now()}`),
@@ -460,13 +498,30 @@ async function withRepair<T>(location: string, open: () => Promise<T>): Promise<
     try {
       return await open()
     } catch (error) {
-      if (reasonOf(error) !== 'LEVEL_CORRUPTION') {
+      if (!isDamage(error)) {
         throw error
       }
       await mend()
     }
   }
   return open()
+}
+
+/** LevelDB takes a store without `CURRENT` for none at all and clears it away, and does not open one without manifest. */
+async function isHeadless(location: string): Promise<boolean> {
+  const files = await readdir(location).catch((): string[] => [])
+  const current = await readFile(join(location, 'CURRENT'), 'utf8').catch(() => '')
+  return files.some(file => /\.(ldb|log)$/.test(file)) && !files.includes(current.trim())
+}
+
+/** Reading past the end of a file that was cut is an invalid argument; a file may be gone. Else the disk is to blame. */
+function isDamage(error: unknown): boolean {
+  const { message, cause } = error as { message?: string; cause?: { message?: string } }
+  return (
+    reasonOf(error) === 'LEVEL_CORRUPTION' ||
+    (reasonOf(error) === 'LEVEL_IO_ERROR' &&
+      /: (Invalid argument|No such file or directory)$/.test(cause?.message ?? message ?? ''))
+  )
 }
 
 /** Why LevelDB did not open or write: `LEVEL_LOCKED`, `LEVEL_CORRUPTION`, `LEVEL_IO_ERROR`… */

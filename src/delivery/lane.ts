@@ -1,8 +1,9 @@
 import TinyQueue from 'tinyqueue'
 
 import { circuitAt } from './circuit-breaker.ts'
-import type { Circuit } from './circuit-breaker.ts'
+import type { Circuit, Pauses } from './circuit-breaker.ts'
 import type { AttemptOutcome, Delivery, Endpoint, Trigger } from './delivery.ts'
+import { Fifo } from './fifo.ts'
 import { afterAttempt, HEALTHY } from './health.ts'
 import type { Health, HealthChange } from './health.ts'
 
@@ -27,6 +28,8 @@ export interface Entry {
   delivery: Delivery | undefined
   /** Where it stands in the journal. */
   place: Place | undefined
+  /** Waits to be written to the journal. */
+  isUnsaved: boolean
   state: 'held' | 'queued' | 'sending' | 'waiting' | 'dead' | 'settled'
   expiresAt: number
   /** Of the next attempt. */
@@ -58,6 +61,7 @@ const RETRY_TURN = 4
 /** The queue of one endpoint: who may go when. No timers, no I/O; time is passed in. */
 export class Lane {
   readonly endpoint: Endpoint
+  readonly #pauses: Pauses | undefined
   #health: Health
   /** How many may be under way: one after a trouble, then one more with each success. */
   #window = LANE_CONCURRENCY
@@ -65,23 +69,25 @@ export class Lane {
   #bytes = 0
   #turn = 0
   /** Pending and dead, in the order in which they came. */
-  readonly #kept = new Set<Entry>()
+  readonly #kept = new Fifo<Entry>(entry => entry.state !== 'settled')
+  #pending = 0
   #dead = 0
-  readonly #urgent = new Fifo()
-  readonly #fresh = new Fifo()
-  #waiting = new TinyQueue<Entry>([], byDueAt)
-  /** Those that can expire, in the order in which they do: they live equally long. May hold settled ones. */
-  readonly #mortal = new Fifo()
+  readonly #urgent = new Fifo<Entry>(isQueued)
+  readonly #fresh = new Fifo<Entry>(isQueued)
+  readonly #waiting = new Heap(isWaiting, entry => entry.dueAt)
+  /** Those that can expire. */
+  readonly #mortal = new Heap(isPending, entry => entry.expiresAt)
   /** By order key, as long as a leader is pending. */
   readonly #calls = new Map<string, { leaders: number; held: Entry[] }>()
 
-  constructor(endpoint: Endpoint, health: Health = HEALTHY) {
+  constructor(endpoint: Endpoint, health: Health = HEALTHY, pauses?: Pauses) {
     this.endpoint = endpoint
     this.#health = health
+    this.#pauses = pauses
   }
 
   get pending(): number {
-    return this.#kept.size - this.#dead
+    return this.#pending
   }
 
   get dead(): number {
@@ -102,6 +108,11 @@ export class Lane {
     return this.#kept
   }
 
+  /** What an earlier run knew of the endpoint; before anything is sent. */
+  recall(health: Health): void {
+    this.#health = health
+  }
+
   circuitAt(now: number): Circuit {
     return circuitAt(this.#health.circuit, now)
   }
@@ -114,11 +125,12 @@ export class Lane {
   }
 
   add(entry: Entry): void {
-    this.#kept.add(entry)
+    this.#kept.push(entry)
     this.#bytes += entry.bytes
     if (entry.state === 'dead') {
       ++this.#dead
     } else {
+      ++this.#pending
       this.#enqueue(entry)
     }
   }
@@ -183,11 +195,11 @@ export class Lane {
 
   /** Fresh deliveries go ahead of retries, which yet have a share. */
   #takeTurn(now: number): Entry | undefined {
-    const retry = this.#nextWaiting()
+    const retry = this.#waiting.first()
     const isRetryDue = retry !== undefined && retry.dueAt <= now
     const isFreshDue = this.#fresh.first() !== undefined
     if (isRetryDue && (!isFreshDue || ++this.#turn % RETRY_TURN === 0)) {
-      return this.#waiting.pop()
+      return this.#waiting.shift()
     }
     return this.#fresh.shift()
   }
@@ -196,7 +208,8 @@ export class Lane {
   attempted(outcome: AttemptOutcome, now: number, epochMs: number): HealthChange | undefined {
     --this.#inFlight
     const wasClosed = this.#health.circuit.name === 'closed'
-    const { health, change } = afterAttempt(this.#health, outcome, now, epochMs, this.endpoint.disableAfter)
+    const { disableAfter } = this.endpoint
+    const { health, change } = afterAttempt(this.#health, outcome, now, epochMs, disableAfter, this.#pauses)
     this.#health = health
     if (health.circuit.name === 'open') {
       this.#window = 1
@@ -236,11 +249,11 @@ export class Lane {
   settle(entry: Entry): void {
     const { state } = entry
     entry.state = 'settled'
-    this.#kept.delete(entry)
     this.#bytes -= entry.bytes
     if (state === 'dead') {
       --this.#dead
     } else {
+      --this.#pending
       this.#dequeue(entry)
     }
   }
@@ -248,6 +261,7 @@ export class Lane {
   /** Not tried again by itself; those held behind it may go. */
   bury(entry: Entry): void {
     entry.state = 'dead'
+    --this.#pending
     ++this.#dead
     this.#dequeue(entry)
   }
@@ -257,11 +271,10 @@ export class Lane {
     for (const entry of entries) {
       entry.dueAt = now
     }
-    this.#waiting = new TinyQueue(this.#waiting.data, byDueAt)
+    this.#waiting.sort()
   }
 
   #dequeue(entry: Entry): void {
-    this.#mortal.first() // lets go of settled ones
     const call = this.#calls.get(entry.orderKey)
     if (call === undefined) {
       return
@@ -277,7 +290,11 @@ export class Lane {
   }
 
   /** Those whose time is over, the ones in flight excepted. The caller settles them. */
-  expired(now: number): Entry[] {
+  expired(now: number): readonly Entry[] {
+    const first = this.#mortal.first()
+    if (first === undefined || first.expiresAt > now) {
+      return NONE
+    }
     const expired: Entry[] = []
     for (
       let entry = this.#mortal.first();
@@ -301,7 +318,11 @@ export class Lane {
         }
       }
     }
-    return this.#fresh.last() ?? this.#urgent.last() ?? this.#waiting.data.findLast(isPending)
+    return this.#fresh.last() ?? this.#urgent.last() ?? this.#waiting.last() ?? this.#lastHeld()
+  }
+
+  #lastHeld(): Entry | undefined {
+    return [...this.#calls.values()].findLast(call => call.held.length > 0)?.held.at(-1)
   }
 
   /**
@@ -314,78 +335,74 @@ export class Lane {
       return expiresAt
     }
     const hasFresh = (this.#urgent.first() ?? this.#fresh.first()) !== undefined
-    const dueAt = hasFresh ? now : (this.#nextWaiting()?.dueAt ?? Number.POSITIVE_INFINITY)
+    const dueAt = hasFresh ? now : (this.#waiting.first()?.dueAt ?? Number.POSITIVE_INFINITY)
     const { circuit, blockedUntil } = this.#health
     const opensAt = circuit.name === 'open' ? circuit.until : 0
     return Math.min(expiresAt, Math.max(dueAt, blockedUntil, opensAt))
   }
+}
 
-  #nextWaiting(): Entry | undefined {
-    let entry = this.#waiting.peek()
-    while (entry !== undefined && !isPending(entry)) {
-      this.#waiting.pop()
-      entry = this.#waiting.peek()
-    }
-    return entry
+const NONE: readonly Entry[] = []
+
+function isPending({ state }: Entry): boolean {
+  return state !== 'settled' && state !== 'dead'
+}
+
+function isQueued({ state }: Entry): boolean {
+  return state === 'queued'
+}
+
+function isWaiting({ state }: Entry): boolean {
+  return state === 'waiting'
+}
+
+/** Smallest first. Entries that are no longer members are skipped, and swept out before they outnumber the members. */
+class Heap {
+  readonly #isMember: (entry: Entry) => boolean
+  readonly #compare: (a: Entry, b: Entry) => number
+  #queue: TinyQueue<Entry>
+  #sweepAt = 64
+
+  constructor(isMember: (entry: Entry) => boolean, rank: (entry: Entry) => number) {
+    this.#isMember = isMember
+    this.#compare = (a, b) => rank(a) - rank(b)
+    this.#queue = new TinyQueue([], this.#compare)
   }
-}
-
-function byDueAt(a: Entry, b: Entry): number {
-  return a.dueAt - b.dueAt
-}
-
-function isPending(entry: Entry): boolean {
-  return entry.state !== 'settled' && entry.state !== 'dead'
-}
-
-/**
- * First in, first out, in constant time. Entries that are no longer pending are skipped where they are met, so that one
- * can be taken from the middle at no cost.
- */
-class Fifo {
-  #items: Entry[] = []
-  /** The consumed beginning is cut off once it is half of the array. */
-  #start = 0
 
   push(entry: Entry): void {
-    this.#items.push(entry)
+    if (this.#queue.length >= this.#sweepAt) {
+      this.sort()
+      this.#sweepAt = Math.max(64, 2 * this.#queue.length)
+    }
+    this.#queue.push(entry)
   }
 
   first(): Entry | undefined {
-    while (this.#start < this.#items.length) {
-      const entry = this.#items[this.#start]!
-      if (isPending(entry)) {
-        return entry
-      }
-      this.#advance()
-    }
-    return undefined
-  }
-
-  shift(): Entry | undefined {
-    const entry = this.first()
-    if (entry !== undefined) {
-      this.#advance()
+    let entry = this.#queue.peek()
+    while (entry !== undefined && !this.#isMember(entry)) {
+      this.#queue.pop()
+      entry = this.#queue.peek()
     }
     return entry
   }
 
-  last(): Entry | undefined {
-    while (this.#items.length > this.#start) {
-      const entry = this.#items.at(-1)!
-      if (isPending(entry)) {
-        return entry
-      }
-      this.#items.pop()
-    }
-    return undefined
+  shift(): Entry | undefined {
+    this.first()
+    return this.#queue.pop()
   }
 
-  #advance(): void {
-    ++this.#start
-    if (this.#start * 2 >= this.#items.length) {
-      this.#items = this.#items.slice(this.#start)
-      this.#start = 0
+  /** Any of those that are far from first: a leaf of the heap can go without harm. */
+  last(): Entry | undefined {
+    const { data } = this.#queue
+    while (data.length > 0 && !this.#isMember(data.at(-1)!)) {
+      data.pop()
+      --this.#queue.length
     }
+    return data.at(-1)
+  }
+
+  /** After ranks have changed. */
+  sort(): void {
+    this.#queue = new TinyQueue(this.#queue.data.filter(this.#isMember), this.#compare)
   }
 }

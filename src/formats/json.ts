@@ -1,3 +1,4 @@
+import { payloadOf } from './format.ts'
 import type { Format } from './format.ts'
 
 /** The stock plugin's body: the event's properties in their order, then `type`. */
@@ -12,7 +13,7 @@ export const json: Format = {
     if (omitted.length > 0) {
       text += `,"omitted":${JSON.stringify(omitted)}`
     }
-    return { contentType: 'application/json', body: Buffer.from(`${text}}`) }
+    return payloadOf('application/json', `${text}}`)
   },
 }
 

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, it } from 'vitest'
 
 import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
-import { startEngine } from '../helpers/engine.ts'
+import { endOf, startEngine } from '../helpers/engine.ts'
 import type { Engine, Sent } from '../helpers/engine.ts'
 import { accepted, refused, timedOut, unreachable } from '../helpers/outcomes.ts'
 
@@ -191,12 +191,9 @@ class Model {
 
   #noteEnds(): void {
     for (const event of this.engine.events.slice(this.#seen)) {
-      if (
-        event.type === 'dead' ||
-        event.type === 'discarded' ||
-        (event.type === 'attempted' && event.attempt.outcome.kind === 'accepted')
-      ) {
-        this.#ends.add(event.delivery.id)
+      const id = event.type === 'dead' ? event.delivery.id : endOf(event)
+      if (id !== undefined) {
+        this.#ends.add(id)
       }
     }
     this.#seen = this.engine.events.length

@@ -1,0 +1,238 @@
+import { onTestFinished, vi } from 'vitest'
+
+import type { AttemptOutcome, Delivery, Endpoint, Trigger } from '../../src/delivery/delivery.ts'
+import { Dispatcher } from '../../src/delivery/dispatcher.ts'
+import type { DispatcherEvent, DispatcherOptions, OutgoingRequest } from '../../src/delivery/dispatcher.ts'
+import { Journal } from '../../src/delivery/journal.ts'
+import type { LogRow } from '../../src/delivery/journal.ts'
+import type { Tally } from '../../src/delivery/tally.ts'
+
+/** One request that an engine has made. */
+export interface DurableSent {
+  readonly id: string
+  readonly number: number
+  /** The id of the endpoint. */
+  readonly to: string
+  readonly body: Buffer
+  /** On the engine's clock. */
+  readonly at: number
+}
+
+/** What a request comes to; a promise may keep it under way. */
+export type Answering = (sent: DurableSent) => AttemptOutcome | Promise<AttemptOutcome>
+
+export const ok: AttemptOutcome = { kind: 'accepted', status: 200, excerpt: Buffer.from('fine') }
+export const gone: AttemptOutcome = { kind: 'refused', status: 410, excerpt: Buffer.alloc(0) }
+export const refusedFor = (retryAfterMs: number): AttemptOutcome => ({
+  kind: 'refused',
+  status: 429,
+  excerpt: Buffer.alloc(0),
+  retryAfterMs,
+})
+export const failing: AttemptOutcome = { kind: 'refused', status: 503, excerpt: Buffer.from('no') }
+export const notAllowed: AttemptOutcome = { kind: 'refused', status: 403, excerpt: Buffer.alloc(0) }
+export const cutOff: AttemptOutcome = { kind: 'unreachable', code: 'UND_ERR_DESTROYED', reason: 'it was cut off' }
+export const underWay: Promise<AttemptOutcome> = new Promise(() => {})
+
+/**
+ * Timers and both clocks are the test's; what reads and writes files goes on by itself. Inside `vi.waitFor`, the clocks
+ * go on as real time does.
+ */
+export function fakeClocks(): void {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date', 'performance'] })
+  onTestFinished(() => {
+    vi.useRealTimers()
+  })
+}
+
+export interface DurableOptions extends Partial<DispatcherOptions> {
+  /** Of the journal. `undefined`: none. */
+  readonly directory: string | undefined
+  readonly answering?: Answering
+  /** Owners and the ids of their endpoints. @default a → a */
+  readonly routes?: Readonly<Record<string, string>>
+  /** Of every endpoint. */
+  readonly disableAfter?: number
+}
+
+export interface Submission {
+  readonly id?: string
+  readonly owner?: string
+  /** The call. @default one of its own */
+  readonly key?: string
+  readonly phase?: 'pre' | 'post'
+  readonly body?: Buffer
+  readonly lifetimeMs?: number
+}
+
+let submissions = 0
+
+/** An engine with a journal in real files and a network that is made up. Closed at the end of the test. */
+export class DurableRun {
+  readonly dispatcher: Dispatcher
+  readonly sent: DurableSent[] = []
+  readonly events: DispatcherEvent[] = []
+  answering: Answering
+  readonly #disableAfter: number | undefined
+  #closing: Promise<void> | undefined
+
+  constructor({ directory, answering = () => ok, routes = { a: 'a' }, disableAfter, ...options }: DurableOptions) {
+    this.answering = answering
+    this.#disableAfter = disableAfter
+    this.dispatcher = new Dispatcher({
+      connect: endpoint => this.#connect(endpoint),
+      onEvent: event => this.events.push(event),
+      random: () => 0.5,
+      ...(directory !== undefined && { openJournal: progressOf => Journal.open(directory, progressOf) }),
+      ...options,
+    })
+    this.route(routes)
+    onTestFinished(() => this.stop())
+  }
+
+  route(routes: Readonly<Record<string, string>>): void {
+    this.dispatcher.reconfigure(
+      new Map(Object.entries(routes).map(([owner, id]) => [owner, endpointNamed(id, this.#disableAfter)]))
+    )
+  }
+
+  /** @returns its id */
+  submit(submission: Submission = {}, onFirstAttempt?: () => void): string {
+    const delivery = deliveryWith(submission)
+    this.dispatcher.submit(delivery, onFirstAttempt)
+    return delivery.id
+  }
+
+  submitMany(count: number, submission: Submission = {}): string[] {
+    return Array.from({ length: count }, () => this.submit(submission))
+  }
+
+  /** The ids of what was sent, in order. */
+  get sentIds(): string[] {
+    return this.sent.map(({ id }) => id)
+  }
+
+  /** What was said of the journal: a problem, or that it is in use. */
+  get journalEvents(): (string | undefined)[] {
+    return this.events.flatMap(event => (event.type === 'journal' ? [event.problem] : []))
+  }
+
+  get discarded(): string[] {
+    return this.events.flatMap(event => (event.type === 'discarded' ? [`${event.id}: ${event.reason}`] : []))
+  }
+
+  get changes(): string[] {
+    return this.events.flatMap(event => (event.type === 'health' ? [event.change] : []))
+  }
+
+  get total(): Tally {
+    return this.dispatcher.stats()
+  }
+
+  /** Resolves when it holds; the clocks go on meanwhile. */
+  async until(isSo: () => boolean): Promise<void> {
+    await vi.waitFor(
+      () => {
+        if (!isSo()) {
+          throw new Error(`not so in time: ${isSo}`)
+        }
+      },
+      { timeout: 5_000, interval: 5 }
+    )
+  }
+
+  /** The journal is open, for the given time. */
+  async opened(times = 1): Promise<void> {
+    await this.until(() => this.journalEvents.filter(problem => problem === undefined).length >= times)
+  }
+
+  async log(): Promise<LogRow[]> {
+    const rows = []
+    for await (const row of this.dispatcher.readLog()) {
+      rows.push(row)
+    }
+    return rows
+  }
+
+  /** As a graceful stop. */
+  stop(): Promise<void> {
+    this.#closing ??= this.dispatcher.close(0).then(() => this.#checkBooks())
+    if (vi.isFakeTimers()) {
+      void vi.advanceTimersByTimeAsync(1)
+    }
+    return this.#closing
+  }
+
+  #checkBooks(): void {
+    const { stats } = { stats: this.dispatcher.stats() }
+    const sum = sumOf(stats)
+    if (stats.accepted !== sum || stats.life.accepted !== sumOf(stats.life)) {
+      throw new Error(`the books do not add up: ${JSON.stringify(stats)}`)
+    }
+  }
+
+  #connect(endpoint: Endpoint): {
+    send(request: OutgoingRequest): Promise<AttemptOutcome>
+    close(): void
+    destroy(): void
+  } {
+    let destroy: (outcome: AttemptOutcome) => void
+    const destroyed = new Promise<AttemptOutcome>(resolve => {
+      destroy = resolve
+    })
+    return {
+      send: async request => {
+        const sent: DurableSent = {
+          id: valueOf(request, 'webhook-id'),
+          number: Number(valueOf(request, 'X-XO-Attempt')),
+          to: endpoint.id,
+          body: request.body,
+          at: performance.now(),
+        }
+        this.sent.push(sent)
+        return Promise.race([this.answering(sent), destroyed])
+      },
+      close: () => {},
+      destroy: () => destroy(cutOff),
+    }
+  }
+}
+
+export function sumOf({ delivered, pending, dead, discarded }: Tally): number {
+  return delivered + pending + dead + Object.values(discarded).reduce((sum, count) => sum + count, 0)
+}
+
+export function endpointNamed(id: string, disableAfter?: number): Endpoint {
+  return {
+    id,
+    url: new URL(`http://${id}.example/`),
+    headers: [],
+    timeoutMs: 10_000,
+    ...(disableAfter !== undefined && { disableAfter }),
+  }
+}
+
+export function deliveryWith(submission: Submission = {}): Delivery {
+  const { id = `d${++submissions}`, owner = 'a', key = id, phase = 'post', lifetimeMs } = submission
+  return {
+    id,
+    owner,
+    payload: { contentType: 'application/json', body: submission.body ?? Buffer.from(`"${id}"`) },
+    headers: ['X-XO-Hook', owner],
+    order: { key, leads: phase === 'pre' },
+    acceptedAt: Date.now(),
+    ...(lifetimeMs !== undefined && { lifetimeMs }),
+  }
+}
+
+/** The triggers of a delivery's attempts, as the log has them, the first one first. */
+export function triggersOf(rows: readonly LogRow[], id: string): Trigger[] {
+  return rows
+    .filter(row => row.id === id && 'attempt' in row)
+    .map(row => (row['attempt'] as { trigger: Trigger }).trigger)
+    .toReversed()
+}
+
+function valueOf({ headers }: OutgoingRequest, name: string): string {
+  return headers[headers.indexOf(name) + 1] ?? ''
+}

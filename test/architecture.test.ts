@@ -13,6 +13,7 @@ const FLOORS = [
   'relay.ts',
   'config.ts',
   'credentials.ts',
+  'secrets.ts',
   'sources/',
   'matcher.ts',
   'formats/',

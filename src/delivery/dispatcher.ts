@@ -1,6 +1,7 @@
 import type { Circuit, Pauses } from './circuit-breaker.ts'
 import { readableExcerpt } from './delivery.ts'
 import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint, Trigger } from './delivery.ts'
+import { withoutEcho } from './echo.ts'
 import { Fifo } from './fifo.ts'
 import { HEALTHY } from './health.ts'
 import type { Health, HealthChange } from './health.ts'
@@ -737,7 +738,7 @@ export class Dispatcher {
       this.#settle(line, entry)
       ++line.counter.delivered
       ++this.#counter.delivered
-      this.#log(delivery, done, 'delivered')
+      this.#log(delivery, done, lane.endpoint, 'delivered')
     } else {
       this.#failed(line, entry, delivery, done, outcome, now)
     }
@@ -756,7 +757,7 @@ export class Dispatcher {
   #failed(line: Line, entry: Entry, delivery: Delivery, done: Attempt, outcome: FailedOutcome, now: number): void {
     const endpoint = this.#routes.get(entry.owner)
     if (endpoint === undefined || entry.isCancelled) {
-      this.#log(delivery, done)
+      this.#log(delivery, done, line.lane.endpoint)
       this.#discard(line, entry, entry.isCancelled ? 'cancelled' : 'hook removed')
       return
     }
@@ -770,7 +771,7 @@ export class Dispatcher {
     if (!decision.retry) {
       line.lane.bury(entry)
       this.#recorder?.update(entry)
-      this.#log(delivery, done, 'dead')
+      this.#log(delivery, done, line.lane.endpoint, 'dead')
       this.#tell({ type: 'dead', delivery, endpoint: line.lane.endpoint, attempt: done })
       return
     }
@@ -780,7 +781,7 @@ export class Dispatcher {
     } else {
       ++entry.failures
     }
-    this.#log(delivery, done)
+    this.#log(delivery, done, line.lane.endpoint)
     if (dueAt >= entry.expiresAt) {
       this.#discard(line, entry, 'expired')
       return
@@ -796,6 +797,7 @@ export class Dispatcher {
   #log(
     { id, owner, label, acceptedAt }: Delivery,
     { outcome, number, trigger, startedAt, durationMs }: Attempt,
+    endpoint: Endpoint,
     settled?: string
   ): void {
     this.#recorder?.log({
@@ -810,7 +812,7 @@ export class Dispatcher {
         trigger,
         durationMs: Math.round(durationMs),
         ...outcome,
-        ...('excerpt' in outcome && { excerpt: readableExcerpt(outcome.excerpt) }),
+        ...('excerpt' in outcome && { excerpt: withoutEcho(readableExcerpt(outcome.excerpt), endpoint) }),
       },
     })
   }

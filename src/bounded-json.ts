@@ -1,5 +1,5 @@
 import { messageOf } from './errors.ts'
-import { HIDDEN, hideInText, isSecretName, maskAt, tellsSecret } from './redaction.ts'
+import { HIDDEN, hideInText, isSecretName, maskAt, tellsSecret, textsIn } from './redaction.ts'
 import type { Mask } from './redaction.ts'
 
 /** Deeper values are cut: no event of the host comes near, and a stack has an end. */
@@ -115,7 +115,7 @@ class CarefulWriter {
   readonly #onHidden: (text: string) => unknown
   readonly #ancestors: object[] = []
 
-  constructor(maxLength: number, onHidden: (text: string) => unknown = () => {}) {
+  constructor(maxLength: number, onHidden: (text: string) => unknown = () => undefined) {
     this.#left = maxLength
     this.#onHidden = onHidden
   }
@@ -139,8 +139,8 @@ class CarefulWriter {
   #value(value: unknown, mask?: Mask, isSecret = false): string | undefined {
     if (typeof mask === 'function') {
       const masked = mask(value)
-      if (typeof value === 'string' && masked !== value) {
-        this.#onHidden(value)
+      if (masked !== value) {
+        textsIn(value).forEach(this.#onHidden)
       }
       return this.#value(masked)
     }

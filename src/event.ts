@@ -69,21 +69,18 @@ export function freezeEvent(source: Source, phase: Phase, signal: Signal, maxByt
     }
   }
   for (const secret of hidden) {
-    hideEverywhere(fields, secret)
+    hideInAnswer(fields, secret)
   }
   const { callId, method, timestamp } = signal
   return { source, phase, outcome: outcomeOf(phase, signal), method, callId, timestamp, fields, omitted }
 }
 
-/** What was hidden of `params` is not told by the `error` either. */
-function hideEverywhere(fields: Map<string, string>, secret: string): void {
-  // a shorter one could be a word that stands there anyway, and the text must not grow
-  if (secret.length < HIDDEN.length) {
-    return
-  }
+/** What was hidden of `params` is not told by what came of it either. */
+function hideInAnswer(fields: Map<string, string>, secret: string): void {
   const text = JSON.stringify(secret).slice(1, -1)
-  for (const [key, field] of fields) {
-    if (field.includes(text)) {
+  for (const key of ['error', 'result']) {
+    const field = fields.get(key)
+    if (field?.includes(text) === true) {
       fields.set(key, field.replaceAll(text, HIDDEN))
     }
   }

@@ -123,6 +123,28 @@ export function isSecretName(name: string): boolean {
   return isSecret
 }
 
+/** A configuration has some secrets, and a call some tokens. */
+const MAX_TEXTS = 64
+
+/**
+ * The texts in a value, up to a limit; not short ones, which could be words that stand elsewhere anyway, and in whose
+ * place {@link HIDDEN} would be longer.
+ */
+export function textsIn(value: unknown): string[] {
+  const texts: string[] = []
+  const rest = [value]
+  for (let visits = 0; rest.length > 0 && visits < 16 * MAX_TEXTS && texts.length < MAX_TEXTS; ++visits) {
+    const next = rest.pop()
+    if (typeof next === 'string' && next.length >= HIDDEN.length) {
+      texts.push(next)
+    } else if (typeof next === 'object' && next !== null) {
+      const items = Array.isArray(next) ? next.slice(0, MAX_TEXTS) : Object.values(next).slice(0, MAX_TEXTS)
+      rest.push(...(items as unknown[]))
+    }
+  }
+  return texts
+}
+
 /** Whether something may be hidden of a value that has a secret name: a scalar that says something, or a list. */
 export function tellsSecret(value: unknown): boolean {
   switch (typeof value) {

@@ -157,6 +157,8 @@ export class Dispatcher {
   readonly #earlier = new Map<string, { ended: Ended; health: Health }>()
   /** Lines that may have something to send; each gets one turn, then goes to the end. */
   readonly #ready = new Fifo<Line>(line => line.isReady)
+  /** Leaders that are being sent to an endpoint they no longer belong to, and the lines where they may go next. */
+  readonly #expecting = new Map<Entry, readonly Line[]>()
   readonly #counter = new Counter()
   #memoryBytes = 0
   #kept = 0
@@ -211,6 +213,7 @@ export class Dispatcher {
   reconfigure(routes: ReadonlyMap<string, Endpoint>): void {
     this.#routes = routes
     this.#used = new Set([...routes.values()].map(endpoint => endpoint.id))
+    this.#expectLeaders()
     const lines = [...this.#lines.values()]
     const moves: { line: Line; entry: Entry; endpoint: Endpoint }[] = []
     for (const line of lines) {
@@ -533,6 +536,29 @@ export class Dispatcher {
     this.#wake(to)
   }
 
+  /** Leaders that are under way: where they may go next, their calls wait for them already. */
+  #expectLeaders(): void {
+    for (const { lane } of [...this.#lines.values()]) {
+      for (const entry of lane.entries) {
+        const endpoint = this.#routes.get(entry.owner)
+        if (entry.state === 'sending' && entry.leads && endpoint !== undefined && endpoint.id !== lane.endpoint.id) {
+          const line = this.#lineTo(endpoint)
+          line.lane.expectLeader(entry.orderKey)
+          this.#expecting.set(entry, [...(this.#expecting.get(entry) ?? []), line])
+        }
+      }
+    }
+  }
+
+  /** Its attempt is over: if it goes elsewhere now, it is there. */
+  #arrived(entry: Entry): void {
+    for (const line of this.#expecting.get(entry) ?? []) {
+      line.lane.releaseCall(entry.orderKey)
+      this.#wake(line)
+    }
+    this.#expecting.delete(entry)
+  }
+
   #discard(line: Line, entry: Entry, reason: DiscardReason): void {
     this.#settle(line, entry)
     line.counter.discard(reason)
@@ -563,7 +589,7 @@ export class Dispatcher {
 
   /** What is on disk stays in memory too only while its turn is near. */
   #unloadIfIdle(entry: Entry): void {
-    if (entry.place === undefined || entry.state === 'sending' || entry.state === 'settled') {
+    if (entry.place?.page.isWritten !== true || entry.state === 'sending' || entry.state === 'settled') {
       return
     }
     const endpoint = this.#routes.get(entry.owner)
@@ -676,6 +702,7 @@ export class Dispatcher {
       .catch(() => undefined)
       .then(() => {
         --this.#inFlight
+        this.#arrived(entry)
         this.#enqueue(line)
         this.#removeIfUnused(line)
         this.#pump()
@@ -728,6 +755,11 @@ export class Dispatcher {
       // cut off by ourselves, which says nothing of the endpoint
       --entry.attempts
       lane.putBack(entry, now)
+      if (entry.isCancelled) {
+        this.#discard(line, entry, 'cancelled')
+      } else {
+        this.#recorder?.update(entry)
+      }
       return
     }
 

@@ -86,6 +86,8 @@ export interface Stats extends Tally {
   readonly life: Tally
   /** By endpoint id. */
   readonly endpoints: ReadonlyMap<string, EndpointStats>
+  /** Who lost deliveries as `queue full`, and how many: by owner, then by party. */
+  readonly crowdedOut: ReadonlyMap<string, ReadonlyMap<string, number>>
 }
 
 export interface EndpointStats extends Tally {
@@ -160,6 +162,7 @@ export class Dispatcher {
   /** Leaders that are being sent to an endpoint they no longer belong to, and the lines where they may go next. */
   readonly #expecting = new Map<Entry, readonly Line[]>()
   readonly #counter = new Counter()
+  readonly #crowdedOut = new Map<string, Map<string, number>>()
   #memoryBytes = 0
   #kept = 0
   #inFlight = 0
@@ -247,9 +250,9 @@ export class Dispatcher {
   }
 
   /**
-   * Takes a delivery; costs no I/O. At a bound, something of the endpoint that takes up most is discarded as
-   * `queue full`: a dead letter, else its newest delivery, which may be this one. While its endpoint is disabled, it is
-   * kept as a dead letter.
+   * Takes a delivery; costs no I/O. At a bound, something of the endpoint that takes up most, and there of the
+   * owner and of the party that do, is discarded as `queue full`: a dead letter, else its newest delivery, which may be
+   * this one. While its endpoint is disabled, it is kept as a dead letter.
    *
    * @param onFirstAttempt - makes it urgent: it goes ahead of any backlog, and this is called once its first attempt is
    *   over, or at once if that cannot be made right away
@@ -273,6 +276,7 @@ export class Dispatcher {
     this.#keep(line, {
       id: delivery.id,
       owner: delivery.owner,
+      party: delivery.party ?? '',
       orderKey: delivery.order.key,
       leads: delivery.order.leads,
       bytes: delivery.payload.body.length,
@@ -409,6 +413,7 @@ export class Dispatcher {
           },
         ])
       ),
+      crowdedOut: this.#crowdedOut,
     }
   }
 
@@ -614,15 +619,18 @@ export class Dispatcher {
       if (largest === undefined) {
         return // all that is left is in flight
       }
-      this.#discard(largest.line, largest.entry, 'queue full')
+      const { line, entry } = largest
+      this.#crowdedOut.set(entry.owner, add(this.#crowdedOut.get(entry.owner), entry.party))
+      this.#discard(line, entry, 'queue full')
     }
   }
 
   /** The line that takes up most and can spare something, and what that is. */
   #largest(): { line: Line; entry: Entry } | undefined {
-    const shareOf = ({ lane }: Line) => (lane.pending + lane.dead) / this.#maxPending + lane.bytes / this.#maxBytes
+    const weigh = (count: number, bytes: number) => count / this.#maxPending + bytes / this.#maxBytes
+    const shareOf = ({ lane }: Line) => weigh(lane.pending + lane.dead, lane.bytes)
     for (const line of [...this.#lines.values()].sort((a, b) => shareOf(b) - shareOf(a))) {
-      const entry = line.lane.expendable()
+      const entry = line.lane.expendable(weigh)
       if (entry !== undefined) {
         return { line, entry }
       }
@@ -933,6 +941,7 @@ export class Dispatcher {
     const entry: Entry = {
       id: stored.id,
       owner: stored.owner,
+      party: stored.party ?? '',
       orderKey: stored.order.key,
       leads: stored.order.leads,
       bytes: stored.length,
@@ -1032,6 +1041,11 @@ function shifted(health: Health, by: number): Health {
 }
 
 /** Whoever waits for the first attempt need not wait any more. */
+function add(counts: Map<string, number> | undefined, key: string): Map<string, number> {
+  const sums = counts ?? new Map<string, number>()
+  return sums.set(key, (sums.get(key) ?? 0) + 1)
+}
+
 function answer(entry: Entry): void {
   const { onFirstAttempt } = entry
   entry.onFirstAttempt = undefined

@@ -4,6 +4,7 @@ import { parseConfig } from '../src/config.ts'
 import { describeProblem } from '../src/errors.ts'
 import { findStraySecrets } from '../src/secrets.ts'
 import { mergeObfuscated, OBFUSCATED_VALUE } from './sandbox/plugins.ts'
+import { clientOf, openReceiver, PLUGIN_ID, startPlugin } from './helpers/running-plugin.ts'
 import { obfuscate } from './sandbox/host.ts'
 
 type Raw = Record<string, unknown>
@@ -135,5 +136,42 @@ describe('a placeholder', () => {
     expect(findStraySecrets(config, config)).toEqual([])
     expect(findStraySecrets({ hooks: [crm] }, config)).toEqual([])
     expect(findStraySecrets(config, { hooks: [crm] })).toEqual([])
+  })
+})
+
+describe('the plugin', () => {
+  const authentication = (token: string): Raw => ({ authorization: 'bearer', token })
+
+  it('refuses to save hooks of which one has the secret of another, and keeps what it has', async () => {
+    const receiver = await openReceiver()
+    const sandbox = await startPlugin()
+    await sandbox.configure({
+      hooks: [hook('https://crm.example', authentication('T-crm')), hook(receiver.url, authentication('T-inventory'))],
+    })
+    const client = await clientOf(sandbox)
+    const [{ configuration }] = (await client.call('plugin.get')) as [{ configuration: { hooks: Raw[] } }]
+    const save = (hooks: unknown): Promise<unknown> =>
+      client.call('plugin.configure', { id: PLUGIN_ID, configuration: { hooks } })
+
+    const problem = { path: 'hooks[0].authentication.token', got: 'that of "vm.start" for https://crm.example' }
+    await expect(save(configuration.hooks.slice(1))).rejects.toMatchObject({ data: { errors: [problem] } })
+    await expect(save([...configuration.hooks, configuration.hooks[1]])).rejects.toMatchObject({
+      data: { errors: [{ path: 'hooks[2].authentication.token', got: "xo-server's placeholder for one" }] },
+    })
+    await client.call('vm.start', { id: 'x' }).catch(() => {})
+    expect((await receiver.next())[0]?.headers.authorization).toBe('Bearer T-inventory')
+    await save([{ ...configuration.hooks[1], authentication: authentication('T-inventory') }])
+    expect(JSON.stringify(await client.call('plugin.get'))).not.toContain('crm')
+  })
+
+  it('leaves out a hook whose secret was lost when it starts, and says so', async () => {
+    const receiver = await openReceiver()
+    const hooks = [hook(receiver.url, authentication(OBFUSCATED_VALUE)), hook(`${receiver.url}/2`)]
+    const sandbox = await startPlugin({ saved: { hooks } })
+    const client = await clientOf(sandbox)
+    await client.call('vm.start', { id: 'x' }).catch(() => {})
+    expect((await receiver.next()).map(({ url }) => url)).toEqual(['/2'])
+    await sandbox.plugins.unload(PLUGIN_ID)
+    expect(receiver.requests).toHaveLength(1)
   })
 })

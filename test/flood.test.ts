@@ -78,16 +78,16 @@ it.each([
     const { relay, sent, open, idOf } = startRelay()
     const others = (): void => {
       for (let i = 0; i < 50; ++i) {
-        relay.accept('api', 'post', { ...signalOf('vm.start', 'alice'), result: true })
-        relay.accept('backup', 'post', { ...signalOf('backupNg.runJob'), result: true })
-        relay.accept('api', 'pre', signalOf('vm.stop', 'alice'))
+        void relay.accept('api', 'post', { ...signalOf('vm.start', 'alice'), result: true })
+        void relay.accept('backup', 'post', { ...signalOf('backupNg.runJob'), result: true })
+        void relay.accept('api', 'pre', signalOf('vm.stop', 'alice'))
       }
     }
     const wanted = 3 * (50 * 3 + 50 + 50)
 
     others()
     for (let i = 0; i < FLOOD; ++i) {
-      relay.accept('api', 'post', { ...signalOf('plugin.get', flooder), ...NOT_ALLOWED })
+      void relay.accept('api', 'post', { ...signalOf('plugin.get', flooder), ...NOT_ALLOWED })
       if (i === FLOOD / 2) {
         others()
       }
@@ -113,7 +113,7 @@ it('a flood that fits one hook leaves the other hooks of the endpoint their even
   const { relay, sent, open, idOf } = startRelay()
   // even by one and the same party, which is all there is
   for (let i = 0; i < FLOOD; ++i) {
-    relay.accept('api', 'post', { ...signalOf(i % 1_000 === 0 ? 'vm.start' : 'vm.set', 'alice'), result: true })
+    void relay.accept('api', 'post', { ...signalOf(i % 1_000 === 0 ? 'vm.start' : 'vm.set', 'alice'), result: true })
   }
   const { crowdedOut } = relay.stats()
   expect([...crowdedOut.keys()]).toEqual([idOf('all')])

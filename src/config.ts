@@ -369,7 +369,10 @@ function parseHook(item: Record<string, unknown>, path: string, knownMethods?: r
   if ('expected' in credentials) {
     return credentials
   }
-  if (userInfo.length > 0 && credentials.headers.some(text => text.toLowerCase() === 'authorization')) {
+  if (
+    userInfo.length > 0 &&
+    credentials.headers.some((text, index) => index % 2 === 0 && text.toLowerCase() === 'authorization')
+  ) {
     const expected = 'no user and password in it besides the hook\'s "Authentication"'
     return { path: `${path}.url`, expected, got: withoutSecrets(urlText) }
   }

@@ -180,9 +180,7 @@ export function parseTls(fields: Fields, path: string): TlsSettings | Problem | 
 function parseCertificates(pem: string): X509Certificate[] | undefined {
   const blocks = pem.match(/-----BEGIN [^-]*-----[^-]*-----END [^-]*-----/g) ?? []
   try {
-    return blocks.length === 0 || pem.includes('PRIVATE KEY-----')
-      ? undefined
-      : blocks.map(block => new X509Certificate(block))
+    return blocks.length === 0 ? undefined : blocks.map(block => new X509Certificate(block))
   } catch {
     return undefined
   }

@@ -66,6 +66,7 @@ export function connectTo(endpoint: Endpoint, proxy: ProxySettings, rules: Addre
       dispatcher.close(() => {})
     },
     destroy() {
+      deadlines.cut() // by hand: an agent that has been closed before has forgotten its clients
       dispatcher.destroy(() => {})
     },
   }
@@ -298,8 +299,19 @@ class Exchange implements Dispatcher.DispatchHandler {
       this.#isSecondTry = true
       this.#dispatch()
     } else {
-      this.#settle(answer ?? unreachable(error))
+      this.#settle(answer ?? this.#unanswered(error))
     }
+  }
+
+  /** In TLS 1.3 a receiver refuses a client after the handshake, with an alert that gets lost in undici. */
+  #unanswered(error: Error): AttemptOutcome {
+    const isHttps = String(this.#options.origin).startsWith('https:')
+    if (!isHttps || !isSocketLost(error) || (this.client?.served ?? 0) > 0) {
+      return unreachable(error)
+    }
+    const reason =
+      'the connection was closed before an answer; does the receiver ask for a client certificate, or another?'
+    return { kind: 'unreachable', code: codeOf(error), reason }
   }
 
   /** What has been heard by now is all that counts. */

@@ -106,7 +106,7 @@ const TRICKS: readonly (readonly [url: string, what: string])[] = [
   ['http://[2002:a9fe:a9fe::1]/', '6to4'],
   ['http://[2002:6464:64c8:1:2:3:4:5]/', '6to4, Alibaba Cloud'],
   ['http://[2001:0:1234:5678:0:0:5601:5601]/', 'Teredo, the client'],
-  ['http://[2001:0:a9fe:a9fe::1]/', 'Teredo, the server'],
+  ['http://[2001:0:a9fe:a9fe:0:0:f5ff:fffe]/', 'Teredo, the server'],
   ['http://[2001:db8::5efe:169.254.169.254]/', 'ISATAP'],
   ['http://[2001:db8::200:5efe:a9fe:a9fe]/', 'ISATAP, global'],
   // names that mean it, for a proxy would resolve them
@@ -314,6 +314,17 @@ describe('the look-up of a name', () => {
     expect((await lookUp(scriptedLookup(error))).error).toBe(error)
   })
 
+  it('is the one that the host has put in place of that of Node, be it later', async () => {
+    const lookup = guardedLookup(DEFAULT)
+    vi.spyOn(dns, 'lookup').mockImplementation(scriptedLookup([GOOD, BAD]) as typeof dns.lookup)
+    onTestFinished(() => {
+      vi.restoreAllMocks()
+    })
+    expect(await new Promise(resolve => lookup('a.example', { all: true }, (_, found) => resolve(found)))).toEqual([
+      GOOD,
+    ])
+  })
+
   it('asks for what the socket asks for', async () => {
     const lookup = vi.fn<Lookup>((_hostname, _options, callback) => callback(null, [GOOD]))
     await lookUp(lookup, { family: 4 })
@@ -400,16 +411,13 @@ describe('a request', () => {
     expect(proxy.tunnels).toEqual([])
   })
 
-  it('may go through a proxy which is where requests may not go', async () => {
+  it('may go through a proxy which is where requests may not go, to where only the proxy knows', async () => {
     const proxy = await startProxy()
     const receiver = await startReceiver()
-    const rules = rulesOf(undefined, '127.0.0.2')
-    resolveTo([{ address: '127.0.0.1', family: 4 }])
+    resolveTo([GOOD])
     const httpProxy = `http://proxy.example:${proxy.port}`
-    expect(await send(receiver.origin, rules, { httpProxy })).toMatchObject({ kind: 'accepted' })
-    expect(await send(receiver.origin, rulesOf('127.0.0.1', '0.0.0.0/0'), { httpProxy })).toMatchObject({
-      kind: 'accepted',
-    })
-    expect(proxy.tunnels).toHaveLength(2)
+    const url = `http://a.example:${receiver.port}/`
+    expect(await send(url, rulesOf(undefined, '127.0.0.1'), { httpProxy })).toMatchObject({ kind: 'accepted' })
+    expect(proxy.tunnels).toHaveLength(1)
   })
 })

@@ -8,6 +8,7 @@ import { formats } from './formats/index.ts'
 import type { Format } from './formats/index.ts'
 import { isMatch, parsePatterns } from './matcher.ts'
 import type { Matchable, MethodPatterns } from './matcher.ts'
+import { findPlaceholder } from './secrets.ts'
 
 /** One configured rule: which events, in which format, to which endpoint. */
 export interface Hook extends Matchable {
@@ -327,6 +328,10 @@ function parseHook(item: Record<string, unknown>, path: string, knownMethods?: r
   const mistyped = findMistyped(item, HOOK_SCHEMA, path)
   if (mistyped !== undefined) {
     return mistyped
+  }
+  const lost = findPlaceholder(item, path)
+  if (lost !== undefined) {
+    return lost
   }
   const method = textOf(item['method'])
   const methods = parsePatterns(method)

@@ -15,6 +15,7 @@ import { isMatch } from './matcher.ts'
 import { mailOf } from './mail.ts'
 import { Relay } from './relay.ts'
 import type { Alert } from './relay.ts'
+import { findStraySecrets } from './secrets.ts'
 import { listenToApiCalls } from './sources/api-calls.ts'
 import type { Accept } from './sources/api-calls.ts'
 import type { PluginContext, Signal, Xo, XoConfig } from './xo.ts'
@@ -37,6 +38,8 @@ export class WebHooksPlugin {
   readonly #getDataDir: () => Promise<string>
   readonly #addressRules: AddressRules
   #parsed: ParsedConfig | undefined
+  /** What `#parsed` was made of. */
+  #configuration: unknown
   #relay: Relay | undefined
   #proxy: ProxySettings = {}
   #undo: (() => void)[] = []
@@ -60,9 +63,11 @@ export class WebHooksPlugin {
   configure(configuration: unknown): void {
     const isFirst = this.#parsed === undefined
     const parsed = parseConfig(configuration, isFirst ? undefined : this.#knownMethods())
-    const problems = parsed.problems.map(describeProblem)
+    const stray = isFirst ? [] : findStraySecrets(configuration, this.#configuration)
+    const found = [...parsed.problems.filter(({ path }) => !stray.some(other => other.path === path)), ...stray]
+    const problems = found.map(describeProblem)
     if (!isFirst && problems.length > 0) {
-      invalidParameters(problems.join('; '), parsed.problems)
+      invalidParameters(problems.join('; '), found)
     }
     for (const text of problems) {
       log.warn(`hook disabled: ${text}`)
@@ -71,6 +76,7 @@ export class WebHooksPlugin {
       log.warn(text)
     }
     this.#parsed = parsed
+    this.#configuration = configuration
     this.#relay?.reconfigure(parsed.settings)
   }
 

@@ -141,7 +141,7 @@ export class Relay {
         payload = hook.format.build(event)
         payloads.set(hook.format, payload)
       }
-      const delivery = deliveryOf(event, eventHeaders, hook, payload)
+      const delivery = { ...deliveryOf(event, eventHeaders, hook, payload), party: partyOf(source, signal) }
       if (phase === 'pre' && hook.waitForResponse) {
         answers.push(this.#submitAndWait(delivery, hook.endpoint.timeoutMs))
       } else {
@@ -254,6 +254,11 @@ export class Relay {
 
 function routesOf(hooks: readonly Hook[]): ReadonlyMap<string, Endpoint> {
   return new Map(hooks.map(hook => [hook.id, hook.endpoint]))
+}
+
+/** Whoever has not signed in is one party, however many they are: anyone can open a WebSocket. */
+function partyOf(source: Source, { userId }: Signal): string {
+  return source === 'backup' ? 'backup' : (userId ?? 'not signed in')
 }
 
 function deliveryOf(event: Event, headers: readonly string[], hook: Hook, payload: Payload): Delivery {

@@ -43,6 +43,8 @@ export interface Delivery {
   readonly id: string
   /** Whose it is, a hook's id: decides the endpoint, also after a reconfiguration. */
   readonly owner: string
+  /** Who caused it: where there is no room, whoever causes most loses first. @default '' */
+  readonly party?: string
   /** What it is about, for whoever reads the delivery log. */
   readonly label: string
   readonly payload: Payload

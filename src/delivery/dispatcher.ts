@@ -1,6 +1,7 @@
 import type { Circuit, Pauses } from './circuit-breaker.ts'
 import { readableExcerpt } from './delivery.ts'
 import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint, Trigger } from './delivery.ts'
+import { withoutEcho } from './echo.ts'
 import { Fifo } from './fifo.ts'
 import type { Health, HealthChange } from './health.ts'
 import type { Journal, LogRow, Progress, Recovered } from './journal.ts'
@@ -84,6 +85,8 @@ export interface Stats extends Tally {
   readonly life: Tally
   /** By endpoint id. */
   readonly endpoints: ReadonlyMap<string, EndpointStats>
+  /** Who lost deliveries as `queue full`, and how many: by owner, then by party. */
+  readonly crowdedOut: ReadonlyMap<string, ReadonlyMap<string, number>>
 }
 
 export interface EndpointStats extends Tally {
@@ -156,6 +159,7 @@ export class Dispatcher {
   /** Leaders that are being sent to an endpoint they no longer belong to, and the lines where they may go next. */
   readonly #expecting = new Map<Entry, readonly Line[]>()
   readonly #counter = new Counter()
+  readonly #crowdedOut = new Map<string, Map<string, number>>()
   #memoryBytes = 0
   #kept = 0
   #inFlight = 0
@@ -247,9 +251,9 @@ export class Dispatcher {
   }
 
   /**
-   * Takes a delivery; costs no I/O. At a bound, something of the endpoint that takes up most is discarded as
-   * `queue full`: a dead letter, else its newest delivery, which may be this one. While its endpoint is disabled, it is
-   * kept as a dead letter.
+   * Takes a delivery; costs no I/O. At a bound, something of the endpoint that takes up most, and there of the
+   * owner and of the party that do, is discarded as `queue full`: a dead letter, else its newest delivery, which may be
+   * this one. While its endpoint is disabled, it is kept as a dead letter.
    *
    * @param onFirstAttempt - makes it urgent: it goes ahead of any backlog, and this is called once its first attempt is
    *   over, or at once if that cannot be made right away
@@ -273,6 +277,7 @@ export class Dispatcher {
     this.#keep(line, {
       id: delivery.id,
       owner: delivery.owner,
+      party: delivery.party ?? '',
       orderKey: delivery.order.key,
       leads: delivery.order.leads,
       bytes: delivery.payload.body.length,
@@ -405,6 +410,7 @@ export class Dispatcher {
           },
         ])
       ),
+      crowdedOut: this.#crowdedOut,
     }
   }
 
@@ -608,15 +614,18 @@ export class Dispatcher {
       if (largest === undefined) {
         return // all that is left is in flight
       }
-      this.#discard(largest.line, largest.entry, 'queue full')
+      const { line, entry } = largest
+      this.#crowdedOut.set(entry.owner, add(this.#crowdedOut.get(entry.owner), entry.party))
+      this.#discard(line, entry, 'queue full')
     }
   }
 
   /** The line that takes up most and can spare something, and what that is. */
   #largest(): { line: Line; entry: Entry } | undefined {
-    const shareOf = ({ lane }: Line) => (lane.pending + lane.dead) / this.#maxPending + lane.bytes / this.#maxBytes
+    const weigh = (count: number, bytes: number) => count / this.#maxPending + bytes / this.#maxBytes
+    const shareOf = ({ lane }: Line) => weigh(lane.pending + lane.dead, lane.bytes)
     for (const line of [...this.#lines.values()].sort((a, b) => shareOf(b) - shareOf(a))) {
-      const entry = line.lane.expendable()
+      const entry = line.lane.expendable(weigh)
       if (entry !== undefined) {
         return { line, entry }
       }
@@ -763,7 +772,7 @@ export class Dispatcher {
       this.#settle(line, entry)
       ++line.counter.delivered
       ++this.#counter.delivered
-      this.#log(delivery, done, 'delivered')
+      this.#log(delivery, done, lane.endpoint, 'delivered')
     } else {
       this.#failed(line, entry, delivery, done, outcome, now)
     }
@@ -783,7 +792,7 @@ export class Dispatcher {
   #failed(line: Line, entry: Entry, delivery: Delivery, done: Attempt, outcome: FailedOutcome, now: number): void {
     const endpoint = this.#routes.get(entry.owner)
     if (endpoint === undefined || entry.isCancelled) {
-      this.#log(delivery, done)
+      this.#log(delivery, done, line.lane.endpoint)
       this.#discard(line, entry, entry.isCancelled ? 'cancelled' : 'hook removed')
       return
     }
@@ -797,7 +806,7 @@ export class Dispatcher {
     if (!decision.retry) {
       line.lane.bury(entry)
       this.#follow(line, entry, endpoint)
-      this.#log(delivery, done, 'dead')
+      this.#log(delivery, done, line.lane.endpoint, 'dead')
       this.#tell({ type: 'dead', delivery, endpoint: line.lane.endpoint, attempt: done })
       return
     }
@@ -807,7 +816,7 @@ export class Dispatcher {
     } else {
       ++entry.failures
     }
-    this.#log(delivery, done)
+    this.#log(delivery, done, line.lane.endpoint)
     if (dueAt >= entry.expiresAt) {
       this.#discard(line, entry, 'expired')
       return
@@ -828,6 +837,7 @@ export class Dispatcher {
   #log(
     { id, owner, label, acceptedAt }: Delivery,
     { outcome, number, trigger, startedAt, durationMs }: Attempt,
+    endpoint: Endpoint,
     settled?: string
   ): void {
     this.#recorder?.log({
@@ -841,7 +851,10 @@ export class Dispatcher {
         number,
         trigger,
         durationMs: Math.round(durationMs),
-        outcome: 'excerpt' in outcome ? { ...outcome, excerpt: readableExcerpt(outcome.excerpt) } : outcome,
+        outcome:
+          'excerpt' in outcome
+            ? { ...outcome, excerpt: withoutEcho(readableExcerpt(outcome.excerpt), endpoint) }
+            : outcome,
       },
     })
   }
@@ -933,6 +946,7 @@ export class Dispatcher {
     const entry: Entry = {
       id: stored.id,
       owner: stored.owner,
+      party: stored.party ?? '',
       orderKey: stored.order.key,
       leads: stored.order.leads,
       bytes: stored.length,
@@ -1046,6 +1060,11 @@ function recovered(health: Health): Health {
 }
 
 /** Whoever waits for the first attempt need not wait any more. */
+function add(counts: Map<string, number> | undefined, key: string): Map<string, number> {
+  const sums = counts ?? new Map<string, number>()
+  return sums.set(key, (sums.get(key) ?? 0) + 1)
+}
+
 function answer(entry: Entry): void {
   const { onFirstAttempt } = entry
   entry.onFirstAttempt = undefined

@@ -16,6 +16,7 @@ import type { Health, HealthChange } from './health.ts'
 export interface Entry {
   readonly id: string
   readonly owner: string
+  readonly party: string
   readonly orderKey: string
   readonly leads: boolean
   /** Of its body. */
@@ -58,6 +59,14 @@ export const LANE_CONCURRENCY = 8
 /** Of this many turns, one is a retry's while both fresh deliveries and retries could go. */
 const RETRY_TURN = 4
 
+/** What one party has caused of one owner's, of what is kept. */
+interface Share {
+  count: number
+  bytes: number
+  readonly pending: Fifo<Entry>
+  readonly dead: Fifo<Entry>
+}
+
 /** The queue of one endpoint: who may go when. No timers, no I/O; time is passed in. */
 export class Lane {
   readonly endpoint: Endpoint
@@ -77,6 +86,8 @@ export class Lane {
   readonly #waiting = new Heap(isWaiting, entry => entry.dueAt)
   /** Those that can expire. */
   readonly #mortal = new Heap(isPending, entry => entry.expiresAt)
+  /** By owner, then by party. */
+  readonly #shares = new Map<string, Map<string, Share>>()
   /** By order key, as long as a leader is pending. */
   readonly #calls = new Map<string, { leaders: number; held: Entry[] }>()
 
@@ -121,11 +132,42 @@ export class Lane {
   add(entry: Entry): void {
     this.#kept.push(entry)
     this.#bytes += entry.bytes
+    const share = this.#shareOf(entry)
+    ++share.count
+    share.bytes += entry.bytes
     if (entry.state === 'dead') {
       ++this.#dead
+      share.dead.push(entry)
     } else {
       ++this.#pending
+      share.pending.push(entry)
       this.#enqueue(entry)
+    }
+  }
+
+  #shareOf({ owner, party }: Entry): Share {
+    let parties = this.#shares.get(owner)
+    if (parties === undefined) {
+      parties = new Map()
+      this.#shares.set(owner, parties)
+    }
+    let share = parties.get(party)
+    if (share === undefined) {
+      share = { count: 0, bytes: 0, pending: new Fifo(isPending), dead: new Fifo(isDead) }
+      parties.set(party, share)
+    }
+    return share
+  }
+
+  #leaveShare(entry: Entry): void {
+    const share = this.#shareOf(entry)
+    share.bytes -= entry.bytes
+    if (--share.count === 0) {
+      const parties = this.#shares.get(entry.owner)
+      parties?.delete(entry.party)
+      if (parties?.size === 0) {
+        this.#shares.delete(entry.owner)
+      }
     }
   }
 
@@ -272,6 +314,7 @@ export class Lane {
     const { state } = entry
     entry.state = 'settled'
     this.#bytes -= entry.bytes
+    this.#leaveShare(entry)
     if (state === 'dead') {
       --this.#dead
     } else {
@@ -285,6 +328,7 @@ export class Lane {
     entry.state = 'dead'
     --this.#pending
     ++this.#dead
+    this.#shareOf(entry).dead.push(entry)
     this.#dequeue(entry)
   }
 
@@ -327,20 +371,27 @@ export class Lane {
     return expired
   }
 
-  /** The one to give up when there is no room: the oldest dead letter, else what came last and is not in flight. */
-  expendable(): Entry | undefined {
-    if (this.#dead > 0) {
-      for (const entry of this.#kept) {
-        if (entry.state === 'dead') {
+  /**
+   * The one to give up when there is no room, of the owner that takes up most, and there of the party that does: its
+   * oldest dead letter, else what came last and is not in flight. So whoever floods loses before anyone else does.
+   *
+   * @param weigh - how much of the room it is
+   */
+  expendable(weigh: (count: number, bytes: number) => number): Entry | undefined {
+    const weighed = (share: Share) => ({ share, weight: weigh(share.count, share.bytes) })
+    const owners = [...this.#shares.values()].map(parties => {
+      const shares = [...parties.values()].map(weighed).sort(heaviestFirst)
+      return { shares, weight: shares.reduce((sum, { weight }) => sum + weight, 0) }
+    })
+    for (const { shares } of owners.sort(heaviestFirst)) {
+      for (const { share } of shares) {
+        const entry = share.dead.first() ?? lastIdle(share.pending)
+        if (entry !== undefined) {
           return entry
         }
       }
     }
-    return this.#fresh.last() ?? this.#urgent.last() ?? this.#waiting.last() ?? this.#lastHeld()
-  }
-
-  #lastHeld(): Entry | undefined {
-    return [...this.#calls.values()].findLast(call => call.held.length > 0)?.held.at(-1)
+    return undefined
   }
 
   /**
@@ -362,8 +413,22 @@ export class Lane {
 
 const NONE: readonly Entry[] = []
 
+function heaviestFirst(a: { weight: number }, b: { weight: number }): number {
+  return b.weight - a.weight
+}
+
+/** What is in flight is passed over; it is rarely what came last. */
+function lastIdle(pending: Fifo<Entry>): Entry | undefined {
+  const last = pending.last()
+  return last?.state === 'sending' ? [...pending].findLast(({ state }) => state !== 'sending') : last
+}
+
 function isPending({ state }: Entry): boolean {
   return state !== 'settled' && state !== 'dead'
+}
+
+function isDead({ state }: Entry): boolean {
+  return state === 'dead'
 }
 
 function isQueued({ state }: Entry): boolean {

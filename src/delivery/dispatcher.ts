@@ -145,6 +145,8 @@ export class Dispatcher {
   readonly #earlier = new Map<string, { ended: Ended; health: Health }>()
   /** Lines that may have something to send; each gets one turn, then goes to the end. */
   readonly #ready = new Set<Line>()
+  /** Leaders that are being sent to an endpoint they no longer belong to, and the lines where they may go next. */
+  readonly #expecting = new Map<Entry, readonly Line[]>()
   readonly #counter = new Counter()
   /** Entries that share a body in memory. */
   readonly #payloads = new Map<Payload, number>()
@@ -200,7 +202,11 @@ export class Dispatcher {
       for (const entry of [...line.lane.entries]) {
         const endpoint = routes.get(entry.owner)
         if (entry.state === 'sending') {
-          continue // its attempt's end looks at the routes
+          // its attempt's end looks at the routes; where it may go then, its call waits for it already
+          if (entry.leads && endpoint !== undefined && endpoint.id !== line.lane.endpoint.id) {
+            this.#expect(entry, endpoint)
+          }
+          continue
         }
         if (endpoint === undefined) {
           this.#discard(line, entry, 'hook removed')
@@ -478,6 +484,21 @@ export class Dispatcher {
     this.#wake(to)
   }
 
+  #expect(entry: Entry, endpoint: Endpoint): void {
+    const line = this.#lineTo(endpoint)
+    line.lane.expectLeader(entry.orderKey)
+    this.#expecting.set(entry, [...(this.#expecting.get(entry) ?? []), line])
+  }
+
+  /** Its attempt is over: if it goes elsewhere now, it is there. */
+  #arrived(entry: Entry): void {
+    for (const line of this.#expecting.get(entry) ?? []) {
+      line.lane.releaseCall(entry.orderKey)
+      this.#wake(line)
+    }
+    this.#expecting.delete(entry)
+  }
+
   #discard(line: Line, entry: Entry, reason: DiscardReason): void {
     this.#settle(line, entry)
     line.counter.discard(reason)
@@ -620,6 +641,7 @@ export class Dispatcher {
       .catch(() => undefined)
       .then(() => {
         --this.#inFlight
+        this.#arrived(entry)
         this.#ready.add(line)
         this.#removeIfUnused(line)
         this.#pump()

@@ -198,7 +198,12 @@ export class Journal {
     const body = Buffer.concat(bodies, length)
     const head: PageHead = { deliveries, crc: crc32(body) }
     const headText = record(head)
-    const page: Page = { number: this.#nextPage++, entries, live: entries.length, bytes: headText.length + length }
+    const page: Page = {
+      number: this.#nextPage++,
+      entries,
+      live: entries.length,
+      bytes: headText.length + length,
+    }
     for (const [index, entry] of entries.entries()) {
       entry.place = { page, index }
     }
@@ -418,7 +423,10 @@ export class Journal {
       this.#nextLogPage = number + 1
       this.#logPages.push(logPage(number, parseRecord<LogRow[]>(value) ?? []))
     }
-    deliveries.sort((a, b) => a.stored.acceptedAt - b.stored.acceptedAt)
+    // within a millisecond, those of one owner stand together on a page: a leader may come after its followers
+    deliveries.sort(
+      ({ stored: a }, { stored: b }) => a.acceptedAt - b.acceptedAt || Number(b.order.leads) - Number(a.order.leads)
+    )
     return { deliveries, damaged, state: parseRecord(await this.#db.get(ENGINE)) }
   }
 

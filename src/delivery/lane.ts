@@ -136,17 +136,34 @@ export class Lane {
     }
     const call = this.#calls.get(entry.orderKey)
     if (entry.leads) {
-      if (call === undefined) {
-        this.#calls.set(entry.orderKey, { leaders: 1, held: [] })
-      } else {
-        ++call.leaders
-      }
+      this.expectLeader(entry.orderKey)
     } else if (call !== undefined) {
       entry.state = 'held'
       call.held.push(entry)
       return
     }
     this.#queue(entry)
+  }
+
+  /** A leader of this call is here, or may come: the others of the call are held until {@link releaseCall}. */
+  expectLeader(orderKey: string): void {
+    const call = this.#calls.get(orderKey)
+    if (call === undefined) {
+      this.#calls.set(orderKey, { leaders: 1, held: [] })
+    } else {
+      ++call.leaders
+    }
+  }
+
+  /** It has settled, or is not coming. */
+  releaseCall(orderKey: string): void {
+    const call = this.#calls.get(orderKey)
+    if (call !== undefined && --call.leaders === 0) {
+      this.#calls.delete(orderKey)
+      for (const held of call.held) {
+        this.#queue(held)
+      }
+    }
   }
 
   #queue(entry: Entry): void {
@@ -270,17 +287,13 @@ export class Lane {
 
   #dequeue(entry: Entry): void {
     this.#mortal.first() // lets go of settled ones
-    const call = this.#calls.get(entry.orderKey)
-    if (call === undefined) {
+    if (entry.leads) {
+      this.releaseCall(entry.orderKey)
       return
     }
-    if (!entry.leads) {
+    const call = this.#calls.get(entry.orderKey)
+    if (call !== undefined) {
       call.held = call.held.filter(held => held !== entry)
-    } else if (--call.leaders === 0) {
-      this.#calls.delete(entry.orderKey)
-      for (const held of call.held) {
-        this.#queue(held)
-      }
     }
   }
 

@@ -539,7 +539,7 @@ export class Dispatcher {
 
   /** What is on disk stays in memory too only while its turn is near. */
   #unloadIfIdle(entry: Entry): void {
-    if (entry.place === undefined || entry.state === 'sending' || entry.state === 'settled') {
+    if (entry.place?.page.isWritten !== true || entry.state === 'sending' || entry.state === 'settled') {
       return
     }
     const endpoint = this.#routes.get(entry.owner)

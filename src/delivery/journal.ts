@@ -68,6 +68,8 @@ interface Page {
   readonly entries: (Entry | undefined)[]
   live: number
   readonly bytes: number
+  /** It is on disk, and can be read back. */
+  isWritten: boolean
 }
 
 interface PageHead {
@@ -115,6 +117,8 @@ export class Journal {
   #flushing: Promise<void> = Promise.resolve()
   #nextPage = 0
   readonly #pages = new Set<Page>()
+  /** Pages that are not on disk yet. */
+  #added: Page[] = []
   /** Pages with changes that are not written yet. */
   readonly #changed = new Set<Page>()
   readonly #cache = new Map<number, Promise<Map<number, Delivery>>>()
@@ -203,11 +207,13 @@ export class Journal {
       entries,
       live: entries.length,
       bytes: headText.length + length,
+      isWritten: false,
     }
     for (const [index, entry] of entries.entries()) {
       entry.place = { page, index }
     }
     this.#pages.add(page)
+    this.#added.push(page)
     this.#bytes += page.bytes
     this.#put(HEAD + keyOf(page.number), headText)
     this.#put(BODY + keyOf(page.number), body)
@@ -327,13 +333,18 @@ export class Journal {
     this.#changed.clear()
     this.#writeRows()
     const operations = this.#operations
+    const added = this.#added
     if (operations.length > 0) {
       this.#operations = []
+      this.#added = []
       try {
         await this.#db.batch(operations)
       } catch (error) {
         this.#operations = [...operations, ...this.#operations]
         throw error
+      }
+      for (const page of added) {
+        page.isWritten = true
       }
     }
     if (this.#freedBytes > COMPACT_EVERY_BYTES) {
@@ -444,6 +455,7 @@ export class Journal {
       entries: deliveries.map(() => undefined),
       live,
       bytes: headBytes + last,
+      isWritten: true,
     }
     this.#pages.add(page)
     this.#bytes += page.bytes

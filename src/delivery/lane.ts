@@ -45,7 +45,7 @@ export interface Entry {
 
 /** See `journal.ts`. */
 export interface Place {
-  readonly page: { readonly number: number }
+  readonly page: { readonly number: number; readonly isWritten: boolean }
   readonly index: number
 }
 

@@ -694,6 +694,11 @@ export class Dispatcher {
       // cut off by ourselves, which says nothing of the endpoint
       --entry.attempts
       lane.putBack(entry, now)
+      if (entry.isCancelled) {
+        this.#discard(line, entry, 'cancelled')
+      } else {
+        this.#recorder?.update(entry)
+      }
       return
     }
 

@@ -349,7 +349,8 @@ export class Journal {
     }
     if (this.#freedBytes > COMPACT_EVERY_BYTES) {
       this.#freedBytes = 0
-      await this.#db.compactRange(BODY, `${BODY}~`)
+      // nobody waits for it: what is new would stay in memory for as long
+      this.#db.compactRange(BODY, `${BODY}~`).catch(() => {})
     }
   }
 

@@ -198,15 +198,12 @@ export class Dispatcher {
   reconfigure(routes: ReadonlyMap<string, Endpoint>): void {
     this.#routes = routes
     this.#used = new Set([...routes.values()].map(endpoint => endpoint.id))
+    this.#expectLeaders()
     for (const line of [...this.#lines.values()]) {
       for (const entry of [...line.lane.entries]) {
         const endpoint = routes.get(entry.owner)
         if (entry.state === 'sending') {
-          // its attempt's end looks at the routes; where it may go then, its call waits for it already
-          if (entry.leads && endpoint !== undefined && endpoint.id !== line.lane.endpoint.id) {
-            this.#expect(entry, endpoint)
-          }
-          continue
+          continue // its attempt's end looks at the routes
         }
         if (endpoint === undefined) {
           this.#discard(line, entry, 'hook removed')
@@ -484,10 +481,18 @@ export class Dispatcher {
     this.#wake(to)
   }
 
-  #expect(entry: Entry, endpoint: Endpoint): void {
-    const line = this.#lineTo(endpoint)
-    line.lane.expectLeader(entry.orderKey)
-    this.#expecting.set(entry, [...(this.#expecting.get(entry) ?? []), line])
+  /** Leaders that are under way: where they may go next, their calls wait for them already. */
+  #expectLeaders(): void {
+    for (const { lane } of [...this.#lines.values()]) {
+      for (const entry of lane.entries) {
+        const endpoint = this.#routes.get(entry.owner)
+        if (entry.state === 'sending' && entry.leads && endpoint !== undefined && endpoint.id !== lane.endpoint.id) {
+          const line = this.#lineTo(endpoint)
+          line.lane.expectLeader(entry.orderKey)
+          this.#expecting.set(entry, [...(this.#expecting.get(entry) ?? []), line])
+        }
+      }
+    }
   }
 
   /** Its attempt is over: if it goes elsewhere now, it is there. */

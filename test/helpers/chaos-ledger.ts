@@ -24,7 +24,7 @@ export interface RoutesSince {
   readonly endpointOf: ReadonlyMap<string, string>
 }
 
-/** From `from` to `to` something held; `performance.now()`. */
+/** From `from` to `to` something held. */
 export interface Span {
   readonly from: number
   readonly to: number
@@ -35,9 +35,9 @@ export interface Ledger {
   readonly submitted: ReadonlyMap<string, Submitted>
   readonly seen: readonly Seen[]
   readonly routes: readonly RoutesSince[]
-  /** While the engine closed: what was under way may have been cut by ourselves. */
+  /** While the engine closed, `performance.now()`: what was under way may have been cut by ourselves. */
   readonly closings: readonly Span[]
-  /** While an endpoint was in use and disabled. By endpoint. */
+  /** While an endpoint was in use and disabled, epoch ms. By endpoint. */
   readonly disabled: ReadonlyMap<string, readonly Span[]>
   readonly timeoutOf: (endpoint: string) => number
   /** Of the engine's delivery log. */
@@ -49,6 +49,8 @@ export interface Ledger {
 
 /** The sides of a race see its end not quite at once. */
 const RACE_MS = 250
+
+const READ_BACK_MS = 100
 
 /** What is wrong, in words; nothing if all promises were kept. */
 export function audit(ledger: Ledger): string[] {
@@ -72,7 +74,7 @@ export function audit(ledger: Ledger): string[] {
     auditAttempts(ledger, seen, rows, isCut, say)
   }
   auditOrder(ledger, seenOf, rowsOf, problems)
-  auditDisabled(ledger, problems)
+  auditDisabled(ledger, rowsOf, problems)
   return problems
 }
 
@@ -152,14 +154,16 @@ function auditAttempts(
     if (accepted !== undefined && attempt > accepted.number) {
       say(`was sent again after attempt ${accepted.number} was answered`)
     }
-    if (last !== undefined && attempt < last.attempt) {
+    const told = attempts.filter(({ number }) => number === attempt)
+    // one that was given up may yet come in
+    const isLate = told.some(({ outcome }) => outcome.kind === 'timed-out')
+    if (last !== undefined && attempt < last.attempt && !isLate) {
       say(`was sent with attempt ${attempt} after ${last.attempt}`)
     }
     if (last !== undefined && attempt === last.attempt && last.answer !== undefined && !isCut(last)) {
       say(`was sent twice as attempt ${attempt}`)
     }
     last = request
-    const told = attempts.filter(({ number }) => number === attempt)
     if (told.length === 0 && !seen.some(other => other.attempt === attempt && isCut(other))) {
       say(`was sent as attempt ${attempt}, of which the log knows nothing`)
     }
@@ -230,14 +234,17 @@ function routedSince(routes: readonly RoutesSince[], { owner, moment }: Submitte
   return since === undefined ? undefined : Math.max(since, moment)
 }
 
-function auditDisabled({ disabled, seen }: Ledger, problems: string[]): void {
-  for (const [endpoint, spans] of disabled) {
-    for (const { from, to } of spans) {
-      const sent = seen.filter(
-        request => request.endpoint === endpoint && request.at > from + RACE_MS && request.at < to
-      )
-      if (sent.length > 0) {
-        problems.push(`${endpoint} was disabled, but got ${sent.length} requests: ${sent[0]!.id} …`)
+function auditDisabled(
+  { disabled, seen }: Ledger,
+  rowsOf: ReadonlyMap<string, readonly LogRow[]>,
+  problems: string[]
+): void {
+  for (const { id, attempt, endpoint } of seen) {
+    for (const { from, to } of disabled.get(endpoint) ?? []) {
+      const row = rowsOf.get(id)?.find(other => attemptOf(other)?.number === attempt)
+      // what was being read back from the journal still goes
+      if (row !== undefined && row.at > from + READ_BACK_MS && row.at < to) {
+        problems.push(`${id} was sent to ${endpoint}, which was disabled`)
       }
     }
   }

@@ -89,6 +89,9 @@ export interface ChaosReceiver {
   close(): Promise<void>
 }
 
+/** What was sent so long before a reset may be lost with it. */
+const LOST_WITHIN_MS = 250
+
 const STATUSES = { redirect: [301, 302, 307, 308], client: [400, 401, 403, 404, 422], server: [500, 502, 503, 504] }
 
 /** Several servers, on which endpoints share sockets' fate but not moods. */
@@ -251,6 +254,11 @@ export async function startChaosReceiver(
       const outlet = outletOf(endpoint)
       if (!outages.has(outlet)) {
         outlet.refuse()
+        for (const record of seen) {
+          if (outletOf(record.endpoint) === outlet && record.overAt > performance.now() - LOST_WITHIN_MS) {
+            record.answer = undefined // a reset overtakes what was sent before it
+          }
+        }
         outages.set(
           outlet,
           setTimeout(() => {

@@ -64,7 +64,7 @@ class ChaosRun {
   readonly #routes: RoutesSince[] = []
   readonly #closings: Span[] = []
   readonly #disabled = new Map<string, Span[]>()
-  /** By endpoint, since when. */
+  /** By endpoint, since when, epoch ms. */
   readonly #disabledSince = new Map<string, number>()
   readonly #discarded = new Map<string, string>()
   /** Calls that have begun, and the owners that are to hear of their end. */
@@ -138,7 +138,7 @@ class ChaosRun {
       }
       this.#discarded.set(event.id, event.reason)
     } else if (event.type === 'health' && event.change === 'disabled') {
-      this.#disabledSince.set(event.report.endpoint.id, performance.now())
+      this.#disabledSince.set(event.report.endpoint.id, Date.now())
     } else if (event.type === 'journal') {
       this.#isJournalOpen = event.problem === undefined
       this.#recovered = event.recovered
@@ -343,7 +343,7 @@ class ChaosRun {
     const from = this.#disabledSince.get(endpoint)
     if (from !== undefined) {
       const spans = this.#disabled.get(endpoint) ?? []
-      spans.push({ from, to: performance.now() })
+      spans.push({ from, to: Date.now() })
       this.#disabled.set(endpoint, spans)
       this.#disabledSince.delete(endpoint)
     }

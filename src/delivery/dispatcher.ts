@@ -199,18 +199,20 @@ export class Dispatcher {
     this.#routes = routes
     this.#used = new Set([...routes.values()].map(endpoint => endpoint.id))
     this.#expectLeaders()
-    for (const line of [...this.#lines.values()]) {
-      for (const entry of [...line.lane.entries]) {
-        const endpoint = routes.get(entry.owner)
-        if (entry.state === 'sending') {
-          continue // its attempt's end looks at the routes
-        }
-        if (endpoint === undefined) {
-          this.#discard(line, entry, 'hook removed')
-        } else if (endpoint.id !== line.lane.endpoint.id) {
-          this.#move(line, entry, endpoint)
-        }
+    const kept = [...this.#lines.values()].flatMap(line => [...line.lane.entries].map(entry => ({ line, entry })))
+    // leaders first: where their followers come, they have to be there
+    for (const { line, entry } of kept.sort((a, b) => Number(b.entry.leads) - Number(a.entry.leads))) {
+      const endpoint = routes.get(entry.owner)
+      if (entry.state === 'sending') {
+        continue // its attempt's end looks at the routes
       }
+      if (endpoint === undefined) {
+        this.#discard(line, entry, 'hook removed')
+      } else if (endpoint.id !== line.lane.endpoint.id) {
+        this.#move(line, entry, endpoint)
+      }
+    }
+    for (const line of [...this.#lines.values()]) {
       this.#removeIfUnused(line)
     }
   }

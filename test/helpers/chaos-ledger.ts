@@ -74,7 +74,7 @@ export function audit(ledger: Ledger): string[] {
     auditAttempts(ledger, seen, rows, isCut, say)
   }
   auditOrder(ledger, seenOf, rowsOf, problems)
-  auditDisabled(ledger, rowsOf, problems)
+  auditDisabled(ledger, rowsOf, isCut, problems)
   return problems
 }
 
@@ -211,8 +211,13 @@ function auditOrder(
             (moment > request.moment || (answer !== undefined && answer.moment > request.moment))
         )
       if (late !== undefined) {
+        const whereabouts = (seenOf.get(leader.id) ?? []).map(
+          ({ attempt, behaviour, endpoint, moment }) => `${attempt}: ${behaviour} by ${endpoint} at ${moment}`
+        )
+        const told = rowsOf.get(leader.id)?.map(row => row.settled ?? attemptOf(row)?.outcome.kind)
+        const changes = routes.map(({ moment, endpointOf }) => `${endpointOf.get(leader.owner)} since ${moment}`)
         problems.push(
-          `${follower.id} was sent to ${request.endpoint} at ${request.moment}, before ${leader.id}, at ${late.moment} (${late.attempt}: ${late.behaviour})`
+          `${follower.id}, handed in at ${follower.moment}, was sent to ${request.endpoint} at ${request.moment}, before ${leader.id}, handed in at ${leader.moment} (seen ${whereabouts.join(', ')}; logged ${told?.join(', ')}; its hook leads to ${changes.join(', ')})`
         )
       }
     }
@@ -237,9 +242,11 @@ function routedSince(routes: readonly RoutesSince[], { owner, moment }: Submitte
 function auditDisabled(
   { disabled, seen }: Ledger,
   rowsOf: ReadonlyMap<string, readonly LogRow[]>,
+  isCut: (request: Seen) => boolean,
   problems: string[]
 ): void {
-  for (const { id, attempt, endpoint } of seen) {
+  // what is logged of a number that was used again, elsewhere, is the other attempt
+  for (const { id, attempt, endpoint } of seen.filter(request => !isCut(request))) {
     for (const { from, to } of disabled.get(endpoint) ?? []) {
       const row = rowsOf.get(id)?.find(other => attemptOf(other)?.number === attempt)
       // what was being read back from the journal still goes

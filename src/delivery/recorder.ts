@@ -3,8 +3,10 @@ import { reasonOf } from './journal.ts'
 import type { Journal, LogRow, Recovered } from './journal.ts'
 import type { Entry } from './lane.ts'
 
-/** What is still kept at this age is written; what an endpoint takes at once never is. */
+/** The first that is kept is written after this, with all that came soon after it. */
 const WRITE_AFTER_MS = 20
+/** What is younger waits for the next write: an endpoint may take it at once. With the above, less than 50 ms. */
+const WRITE_FROM_AGE_MS = 10
 /** More than this is written without delay. */
 const EAGER_BYTES = 4 * 1024 * 1024
 /** The delivery log and the engine's state wait a little, to be written together. */
@@ -60,8 +62,8 @@ export class Recorder {
 
   /** An entry is kept from now on; its delivery is in memory. */
   keep(entry: Entry): void {
+    this.#unsavedBytes += this.#unsaved.has(entry) ? 0 : entry.bytes
     this.#unsaved.add(entry)
-    this.#unsavedBytes += entry.bytes
     this.#schedule(this.#unsavedBytes > EAGER_BYTES ? 0 : WRITE_AFTER_MS)
   }
 
@@ -119,7 +121,7 @@ export class Recorder {
   /** The rows of the delivery log, the latest first. */
   async *readLog(): AsyncGenerator<LogRow> {
     // what is just being written is found nowhere, and what is written meanwhile twice: so all is written first
-    this.#work(() => this.#write(performance.now() - WRITE_AFTER_MS))
+    this.#work(() => this.#write(performance.now() - WRITE_FROM_AGE_MS))
     await this.#working
     yield* this.#journal === undefined ? this.#rows.toReversed() : this.#journal.readLog()
   }
@@ -139,7 +141,7 @@ export class Recorder {
   #schedule(delayMs: number): void {
     const at = performance.now() + delayMs
     if (this.#journal !== undefined && at < this.#timerAt) {
-      this.#setTimer(delayMs, () => this.#write(performance.now() - WRITE_AFTER_MS))
+      this.#setTimer(delayMs, () => this.#write(performance.now() - WRITE_FROM_AGE_MS))
     }
   }
 

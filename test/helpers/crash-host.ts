@@ -26,6 +26,7 @@ const dispatcher = new Dispatcher({
   onEvent: event => {
     if (event.type === 'journal') {
       isOpen = event.problem === undefined
+      writeSync(file, `${run}-open ${Date.now()}\n`)
       process.send?.({ opened: event.problem ?? 'in use', recovered: event.recovered, damaged: event.damaged })
     }
   },

@@ -14,7 +14,7 @@ import type { SeededRandom } from './seeded-random.ts'
 export interface CrashReport {
   readonly kills: number
   readonly accepted: number
-  /** Of all kills, what was accepted in the last 50 ms before. */
+  /** Of all kills, what was accepted in the last 50 ms before, or less than that since the journal was open. */
   readonly acceptedLate: number
   readonly lostLate: number
   /** What was accepted earlier and never arrived, with its age when the host was killed. */
@@ -33,6 +33,8 @@ export interface CrashReport {
 const MAY_BE_LOST_MS = 50
 /** How long after an answer a kill may make the host forget it. */
 const NOTED_AFTER_MS = 150
+/** A host that runs accepts something within this. */
+const LOAD_WITHIN_MS = 20
 const STEP_MS = 30_000
 
 /** What the delivery of this id says. */
@@ -112,17 +114,30 @@ function parseAccepted(text: string): Map<string, number> {
 }
 
 function compare(
-  accepted: ReadonlyMap<string, number>,
+  accepted: Map<string, number>,
   killedAt: readonly number[],
   recovered: number,
   { arrivals, problems }: Receiver
 ): CrashReport {
+  const openAt = new Map<string, number>()
+  const lastAt = new Map<string, number>()
+  for (const [id, at] of accepted) {
+    const [run = '', number] = id.split('-')
+    lastAt.set(run, at)
+    if (number === 'open') {
+      openAt.set(run, at)
+      accepted.delete(id)
+    }
+  }
   const lost: string[] = []
   let acceptedLate = 0
   let lostLate = 0
   let oldestLostMs = 0
   for (const [id, at] of accepted) {
-    const age = killedAt[Number(id.split('-')[0])]! - at
+    const [run = ''] = id.split('-')
+    // a host that did not get to run at the end was as good as dead; and nothing is written before the journal is open
+    const diedAt = Math.min(killedAt[Number(run)]!, lastAt.get(run)! + LOAD_WITHIN_MS)
+    const age = diedAt - Math.max(at, openAt.get(run) ?? diedAt)
     const isLate = age <= MAY_BE_LOST_MS
     acceptedLate += isLate ? 1 : 0
     if ((arrivals.get(id)?.answeredAt.length ?? 0) === 0) {

@@ -251,7 +251,9 @@ function auditDisabled(
       const row = rowsOf.get(id)?.find(other => attemptOf(other)?.number === attempt)
       // what was being read back from the journal still goes
       if (row !== undefined && row.at > from + READ_BACK_MS && row.at < to) {
-        problems.push(`${id} was sent to ${endpoint}, which was disabled`)
+        problems.push(
+          `${id} was sent to ${endpoint} at ${row.at}, which was disabled from ${from} to ${to} (attempt ${attempt}, ${JSON.stringify(attemptOf(row)).slice(0, 200)})`
+        )
       }
     }
   }

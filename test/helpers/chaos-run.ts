@@ -138,7 +138,10 @@ class ChaosRun {
       }
       this.#discarded.set(event.id, event.reason)
     } else if (event.type === 'health' && event.change === 'disabled') {
-      this.#disabledSince.set(event.report.endpoint.id, Date.now())
+      const { id } = event.report.endpoint
+      if ([...this.#endpointOf.values()].includes(id)) {
+        this.#disabledSince.set(id, Date.now()) // out of use, nobody remembers
+      }
     } else if (event.type === 'journal') {
       this.#isJournalOpen = event.problem === undefined
       this.#recovered = event.recovered

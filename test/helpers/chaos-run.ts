@@ -188,7 +188,7 @@ class ChaosRun {
     const random = this.#random
     const calls = random.chance(0.05) ? 80 : random.between(0, 10)
     for (let index = 0; index < calls; ++index) {
-      const key = `c${this.#calls.length}-${random.between(0, 1e6)}`
+      const key = `c${++this.#moment}`
       const owners = OWNERS.filter(() => random.chance(0.4))
       const call = { key, owners }
       this.#submit(call, true)
@@ -286,8 +286,9 @@ class ChaosRun {
         this.#dispatcher.replaySince(random.pick(ENDPOINTS), Date.now() - random.between(0, 1000))
         return
       case 'cancel':
-        for (let count = random.between(1, 5); count > 0 && this.#submitted.size > 0; --count) {
-          this.#cancel(this.#anyRecent())
+        for (let count = random.between(1, 8); count > 0 && this.#receiver.seen.length > 0; --count) {
+          // what was seen last may be under way
+          this.#cancel(random.chance(0.5) ? this.#anyRecent() : random.pick(this.#receiver.seen.slice(-8)).id)
         }
         return
       case 'restart':
@@ -304,9 +305,9 @@ class ChaosRun {
 
   #cancel(id: string): void {
     const wasKept = this.#dispatcher.cancel(id)
-    const submitted = this.#submitted.get(id)!
-    if (wasKept && submitted.cancelledAt === undefined) {
-      submitted.cancelledAt = ++this.#moment
+    const submitted = this.#submitted.get(id)
+    if (wasKept && submitted !== undefined && submitted.cancelledAt === undefined) {
+      submitted.cancelledAt = Date.now()
       this.#count('cancel meant')
     }
   }

@@ -46,10 +46,9 @@ export interface Ledger {
   /** What the engine told. By id. */
   readonly discarded: ReadonlyMap<string, string>
   readonly isFullAllowed: boolean
+  /** The sides of a race see its end not quite at once: within this. */
+  readonly raceMs: number
 }
-
-/** The sides of a race see its end not quite at once. */
-const RACE_MS = 250
 
 const READ_BACK_MS = 100
 
@@ -71,7 +70,7 @@ export function audit(ledger: Ledger): string[] {
   const seenOf = groupBy(ledger.seen, ({ id }) => id)
   const rowsOf = groupBy(ledger.rows, ({ id }) => id)
   const isCut = ({ at, overAt }: Seen): boolean =>
-    ledger.closings.some(({ from, to }) => at < to + RACE_MS && overAt > from - RACE_MS)
+    ledger.closings.some(({ from, to }) => at < to + ledger.raceMs && overAt > from - ledger.raceMs)
 
   auditLabels(ledger, problems)
   for (const submitted of ledger.submitted.values()) {

@@ -74,6 +74,8 @@ class ChaosRun {
   #dispatcher!: Dispatcher
   #isJournalOpen = false
   #recovered = 0
+  /** How late the machine was at most, with other things to do. */
+  #longestLagMs = 0
   #kept = 0
 
   constructor(seed: number, directory: string) {
@@ -101,7 +103,7 @@ class ChaosRun {
       this.#makeEvents()
       await this.#stir()
       this.#sample()
-      await new Promise(resolve => setTimeout(resolve, TICK_MS)) // the pace of the load
+      await this.#pause(TICK_MS) // the pace of the load
     }
     await this.#comeToRest()
     const rows = await this.#readLog()
@@ -431,6 +433,7 @@ class ChaosRun {
       timeoutOf: endpoint => this.#endpoints.get(endpoint)?.timeoutMs ?? 0,
       rows,
       discarded: this.#discarded,
+      raceMs: 250 + 2 * this.#longestLagMs,
       isFullAllowed: Object.keys(this.#limits).length > 0,
     })
   }
@@ -443,8 +446,14 @@ class ChaosRun {
           `seed ${this.#seed}: not within ${REST_MS} ms: ${what}; ${this.#problems.slice(0, 3).join('; ')}`
         )
       }
-      await new Promise(resolve => setTimeout(resolve, 10))
+      await this.#pause(10)
     }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    const start = performance.now()
+    await new Promise(resolve => setTimeout(resolve, ms))
+    this.#longestLagMs = Math.max(this.#longestLagMs, performance.now() - start - ms)
   }
 
   #count(what: string): void {

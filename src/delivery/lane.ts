@@ -331,8 +331,9 @@ export class Lane {
   }
 }
 
+/** Those of one replay are due at once. */
 function byDueAt(a: Entry, b: Entry): number {
-  return a.dueAt - b.dueAt
+  return a.dueAt - b.dueAt || a.acceptedAt - b.acceptedAt
 }
 
 function byExpiresAt(a: Entry, b: Entry): number {

@@ -38,7 +38,7 @@ function fits(text: string, maxBytes: number): boolean {
 }
 
 /**
- * What is left of `left` characters after `value`, at least: negative if it does not fit, {@link ODD} if it is not a
+ * What is left of `left` characters after `value`, at most: negative if it does not fit, {@link ODD} if it is not a
  * plain value.
  */
 function measure(value: unknown, left: number, ancestors: object[]): number {
@@ -50,12 +50,13 @@ function measure(value: unknown, left: number, ancestors: object[]): number {
     case 'boolean':
       return left - 4
     case 'object':
-      return value === null ? left - 4 : measureObject(value, left - 2, ancestors)
+      return value === null ? left - 4 : measureObject(value, left - 1, ancestors)
     default:
       return ODD
   }
 }
 
+/** One of the brackets is paid for: every member pays for a comma, and one comma less is written. */
 function measureObject(value: object, left: number, ancestors: object[]): number {
   if (ancestors.length >= MAX_DEPTH || ancestors.includes(value)) {
     return ODD
@@ -143,7 +144,7 @@ class CarefulWriter {
   }
 
   #members(value: object): string {
-    this.#take('[]')
+    this.#take('[') // as in `measureObject`
     if (Array.isArray(value)) {
       const items: string[] = []
       for (let i = 0; i < value.length; ++i) {

@@ -34,11 +34,11 @@ export interface ParsedConfig {
   readonly warnings: readonly string[]
 }
 
-const PHASES: Readonly<Record<string, readonly Phase[]>> = {
-  pre: ['pre'],
-  post: ['post'],
-  'pre/post': ['pre', 'post'],
-}
+const PHASES: ReadonlyMap<string, readonly Phase[]> = new Map([
+  ['pre', ['pre']],
+  ['post', ['post']],
+  ['pre/post', ['pre', 'post']],
+])
 const STATUSES = ['any', 'success', 'failure'] as const
 const DEFAULT_TYPE = 'post'
 const DEFAULT_FORMAT = 'json'
@@ -67,31 +67,24 @@ interface FormSchema {
  * The plugin's `configurationSchema`. It has two readers who want different things, so it is two schemas.
  *
  * xo-server validates a saved configuration with the object itself, at boot too, where a mismatch silently kills the
- * whole plugin: it is lax, and checks types only. XO's form gets what `toJSON` gives, and shows choices, suggestions,
+ * whole plugin: it is lax, and asks for a list of objects only. XO's form gets what `toJSON` gives, and shows choices, suggestions,
  * titles. {@link parseConfig} does the real checking, and can disable a single hook.
  *
  * Sources: packages/xo-server/src/xo-mixins/plugins.mjs; packages/xo-web/src/common/json-schema-input.
  */
 export function configSchema(methods: readonly string[]): object {
   const form = formSchema(methods)
-  return Object.defineProperty(lax(form), 'toJSON', { value: () => form })
+  return Object.defineProperty(laxSchema(), 'toJSON', { value: () => form })
 }
 
-interface LaxSchema {
-  type: FormSchema['type']
-  nullable: true
-  properties?: Record<string, LaxSchema>
-  items?: LaxSchema
-}
-
-function lax({ type, properties, items }: FormSchema): LaxSchema {
+/** No types of the fields: to the stock plugin's schema some of them were unknown, and could have any. */
+function laxSchema(): object {
   return {
-    type,
+    type: 'object',
     nullable: true,
-    ...(properties && {
-      properties: Object.fromEntries(Object.entries(properties).map(([key, schema]) => [key, lax(schema)])),
-    }),
-    ...(items && { items: lax(items) }),
+    properties: {
+      hooks: { type: 'array', nullable: true, items: { type: 'object', nullable: true } },
+    },
   }
 }
 
@@ -125,7 +118,7 @@ function formSchema(methods: readonly string[]): FormSchema {
               type: 'string',
               title: 'Type',
               description: '*pre*: right before it happens. *post*: when it is over, with the result or the error.',
-              enum: Object.keys(PHASES),
+              enum: [...PHASES.keys()],
               default: DEFAULT_TYPE,
             },
             status: {
@@ -197,6 +190,8 @@ function formSchema(methods: readonly string[]): FormSchema {
   }
 }
 
+const HOOK_SCHEMA = formSchema([]).properties?.['hooks']?.items
+
 /**
  * Starting points that the form offers. It puts one in place of what it shows: they are for a first hook, and their
  * names say so.
@@ -232,29 +227,40 @@ export function parseConfig(raw: unknown, knownMethods?: readonly string[]): Par
   const items = Array.isArray(config['hooks']) ? config['hooks'] : []
   const addresses = Array.isArray(config['notify']) ? config['notify'] : []
   for (const [index, item] of items.entries()) {
-    if (!isRecord(item) || item['disabled'] === true) {
+    if (!isRecord(item)) {
       continue // the form adds an item as `null` until it is filled in
     }
+    const isDisabled = item['disabled'] === true
     const hook = parseHook(item, `hooks[${index}]`, knownMethods)
     if ('expected' in hook) {
-      problems.push(hook)
+      const name = textOf(item['name']) || textOf(item['method'])
+      if (!isDisabled) {
+        problems.push(name === '' ? hook : { ...hook, hook: name.slice(0, 100) })
+      }
       continue
     }
-    if (hook.format.warning !== undefined) {
-      warnings.push(`hooks[${index}] (${hook.name}): ${hook.format.warning}`)
-    }
+    // a disabled twin counts: what waits for the other follows its id
     let { id } = hook
     for (let n = 2; ids.has(id); ++n) {
       id = `${hook.id}-${n}`
     }
     ids.add(id)
-    hooks.push({ ...hook, id })
+    if (!isDisabled) {
+      hooks.push({ ...hook, id })
+      if (hook.format.warning !== undefined) {
+        warnings.push(`hooks[${index}] (${hook.name}): ${hook.format.warning}`)
+      }
+    }
   }
   const notify = addresses.map(textOf).filter(address => address !== '')
   return { settings: { hooks, notify }, problems, warnings }
 }
 
 function parseHook(item: Record<string, unknown>, path: string, knownMethods?: readonly string[]): Hook | Problem {
+  const mistyped = findMistyped(item, HOOK_SCHEMA, path)
+  if (mistyped !== undefined) {
+    return mistyped
+  }
   const method = textOf(item['method'])
   const methods = parsePatterns(method)
   if (methods.include.length === 0) {
@@ -266,9 +272,9 @@ function parseHook(item: Record<string, unknown>, path: string, knownMethods?: r
   }
 
   const type = textOf(item['type']) || DEFAULT_TYPE
-  const phases = PHASES[type]
+  const phases = PHASES.get(type)
   if (phases === undefined) {
-    return problem(`${path}.type`, oneOf(Object.keys(PHASES)), type)
+    return problem(`${path}.type`, oneOf([...PHASES.keys()]), type)
   }
   const statusText = textOf(item['status']) || STATUSES[0]
   const status = STATUSES.find(known => known === statusText)
@@ -315,6 +321,23 @@ function parseHook(item: Record<string, unknown>, path: string, knownMethods?: r
   }
 }
 
+/** The first value that is not of the form's type. `null` is an empty field. */
+function findMistyped(value: unknown, schema: FormSchema | undefined, path: string): Problem | undefined {
+  if (value === undefined || value === null || schema === undefined) {
+    return undefined
+  }
+  if (typeof value !== schema.type) {
+    return { path, expected: `a value of type ${schema.type}`, got: `one of type ${typeof value}` }
+  }
+  for (const [key, child] of Object.entries(schema.properties ?? {})) {
+    const found = findMistyped((value as Record<string, unknown>)[key], child, `${path}.${key}`)
+    if (found !== undefined) {
+      return found
+    }
+  }
+  return undefined
+}
+
 /** The first pattern that matches no method; those that leave something out count too, as they may be misspelt. */
 export function unknownPattern({ include, exclude }: MethodPatterns, methods: readonly string[]): string | undefined {
   return [...include, ...exclude].find(pattern => !methods.some(name => isMatch(pattern, name)))
@@ -336,8 +359,16 @@ function withoutUserInfo(url: URL): Pick<Endpoint, 'url' | 'headers'> {
   if (bare.href === url.href) {
     return { url, headers: [] }
   }
-  const credentials = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`
+  const credentials = `${decoded(url.username)}:${decoded(url.password)}`
   return { url: bare, headers: ['Authorization', `Basic ${Buffer.from(credentials).toString('base64')}`] }
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text // a `%` that encodes nothing is a `%`
+  }
 }
 
 /** Of a text that was meant to be a URL, what is shown to nobody's harm: scheme and host. */
@@ -345,8 +376,13 @@ function withoutSecrets(text: string): string {
   if (text === '') {
     return 'nothing'
   }
-  const shown = text.includes('@') ? '' : (/^([a-z]+:\/*)?[^/?#]*/i.exec(text)?.[0] ?? '')
-  return shown === text ? JSON.stringify(shown) : `${JSON.stringify(shown)} and more that is not shown`
+  const shown = text.includes('@')
+    ? ''
+    : (/^([a-z][a-z0-9+.-]*:\/+)?[^/?#\\:\s]*(:\d+(?=[/?#\\]|$))?/i.exec(text)?.[0] ?? '')
+  if (shown === text) {
+    return JSON.stringify(shown)
+  }
+  return shown === '' ? 'something else, not shown' : `${JSON.stringify(shown)} and more that is not shown`
 }
 
 function problem(path: string, expected: string, got: unknown): Problem {

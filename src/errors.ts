@@ -6,14 +6,17 @@
 export interface Problem {
   /** Where, as in `hooks[2].url`. */
   readonly path: string
+  /** The name of the hook, or its method. */
+  readonly hook?: string
   readonly expected: string
   /** What came, already shortened and free of secrets. */
   readonly got: string
 }
 
-/** `hooks[2].url ("Inventory"): expected an http or https URL, got "example"` */
-export function describeProblem({ path, expected, got }: Problem): string {
-  return `${path}: expected ${expected}, got ${got}`
+/** `hooks[2].url ("Inventory"): expected an http:// or https:// URL, got "example"` */
+export function describeProblem({ path, hook, expected, got }: Problem): string {
+  const where = hook === undefined ? path : `${path} ("${hook}")`
+  return `${where}: expected ${expected}, got ${got}`
 }
 
 /** What a thrown value says, whatever it is: hostile events throw anything, even from their own `message`. */

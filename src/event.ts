@@ -44,26 +44,23 @@ export function outcomeOf(phase: Phase, signal: Signal): Outcome {
  * throws.
  */
 export function freezeEvent(source: Source, phase: Phase, signal: Signal, maxBytes = MAX_EVENT_BYTES): Event {
-  const keys = Object.keys(signal)
-  const texts = new Map<string, string | undefined>()
-  let left = maxBytes - ENVELOPE_BYTES
-  for (const key of inOrderOfWeight(keys)) {
-    const value = signal[key]
-    if (value !== undefined) {
-      const text = boundedJson(value, left - key.length)
-      texts.set(key, text)
-      left -= text === undefined ? 0 : Buffer.byteLength(text) + key.length + 4
+  // each keeps its place, in whatever order they are written
+  const fields = new Map<string, string>()
+  for (const key of Object.keys(signal)) {
+    if (signal[key] !== undefined) {
+      fields.set(key, '')
     }
   }
-
-  const fields = new Map<string, string>()
   const omitted: string[] = []
-  for (const key of keys) {
-    const text = texts.get(key)
-    if (text !== undefined) {
-      fields.set(key, text)
-    } else if (texts.has(key)) {
+  let left = maxBytes - ENVELOPE_BYTES
+  for (const key of inOrderOfWeight([...fields.keys()])) {
+    const text = boundedJson(signal[key], left - key.length)
+    if (text === undefined) {
+      fields.delete(key)
       omitted.push(key)
+    } else {
+      fields.set(key, text)
+      left -= Buffer.byteLength(text) + key.length + 4
     }
   }
   const { callId, method, timestamp } = signal

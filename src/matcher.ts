@@ -60,8 +60,8 @@ const MAX_REMEMBERED = 10_000
 export class Matcher<H extends Matchable> {
   readonly #hooks: readonly H[]
   readonly #namesOf: (method: string) => readonly string[]
-  /** `undefined`: no hook wants it. */
-  readonly #matches = new Map<string, Matches<H> | undefined>()
+  /** `null`: no hook wants it. */
+  readonly #matches = new Map<string, Matches<H> | null>()
 
   /** @param namesOf - all names of a method that has aliases, the given one included */
   constructor(hooks: readonly H[], namesOf: (method: string) => readonly string[]) {
@@ -71,10 +71,10 @@ export class Matcher<H extends Matchable> {
 
   match(method: string): Matches<H> | undefined {
     const matches = this.#matches.get(method)
-    return matches !== undefined || this.#matches.has(method) ? matches : this.#find(method)
+    return (matches === undefined ? this.#find(method) : matches) ?? undefined
   }
 
-  #find(method: string): Matches<H> | undefined {
+  #find(method: string): Matches<H> | null {
     const names = this.#namesOf(method)
     const isNamed = (patterns: readonly string[]) =>
       patterns.some(pattern => names.some(name => isMatch(pattern, name)))
@@ -82,7 +82,7 @@ export class Matcher<H extends Matchable> {
     const post = hooks.filter(hook => hook.phases.includes('post'))
     const matches =
       hooks.length === 0
-        ? undefined
+        ? null
         : {
             started: hooks.filter(hook => hook.phases.includes('pre')),
             success: post.filter(hook => hook.status !== 'failure'),

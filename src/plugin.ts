@@ -74,18 +74,11 @@ export class WebHooksPlugin {
       openDirectory: this.#getDataDir,
     })
     try {
-      this.#undo.push(
-        this.#xo.config.watch(config => {
-          const proxy = proxyOf(config)
-          if (!isDeepStrictEqual(proxy, this.#proxy)) {
-            this.#proxy = proxy
-            relay.reconnect()
-          }
-        }),
-        listenToApiCalls(this.#xo, guarded(relay)),
-        this.#onceRegistered(() => this.#warnOfUnknownMethods()),
-        this.#onStop(() => this.unload())
-      )
+      // one by one: what is registered when the next one throws is undone
+      this.#undo.push(this.#watchProxy(relay))
+      this.#undo.push(listenToApiCalls(this.#xo, guarded(relay)))
+      this.#undo.push(this.#onceRegistered(() => this.#warnOfUnknownMethods()))
+      this.#undo.push(this.#onStop(() => this.unload()))
     } catch (error) {
       this.#runUndo()
       await relay.close(0)
@@ -151,6 +144,16 @@ export class WebHooksPlugin {
 
   #knownMethods(): string[] {
     return Object.keys(this.#xo.apiMethods)
+  }
+
+  #watchProxy(relay: Relay): () => void {
+    return this.#xo.config.watch(config => {
+      const proxy = proxyOf(config)
+      if (!isDeepStrictEqual(proxy, this.#proxy)) {
+        this.#proxy = proxy
+        relay.reconnect()
+      }
+    })
   }
 
   #onceRegistered(listener: () => void): () => void {

@@ -181,6 +181,8 @@ export class Relay {
 
   #report(event: DispatcherEvent): void {
     switch (event.type) {
+      case 'attempted':
+        return
       case 'dead':
         this.#logAtMost(`dead ${event.endpoint.id}`, 'a delivery has failed for good', {
           endpoint: event.endpoint.url.origin,
@@ -253,6 +255,7 @@ function deliveryOf(event: Event, headers: readonly string[], hook: Hook, payloa
   return {
     id: randomUUID(),
     owner: hook.id,
+    label: `${event.method} ${event.outcome}`,
     payload,
     headers: [...headers, 'X-XO-Hook', headerText(hook.name)],
     order: { key: event.callId, leads: event.phase === 'pre' },
@@ -270,8 +273,14 @@ function headersOf({ method, phase, outcome, timestamp }: Event): string[] {
     'X-XO-Event-Status',
     outcome,
     'X-XO-Created',
-    new Date(timestamp).toISOString(),
+    isoDate(timestamp),
   ]
+}
+
+/** A signal without a usable time is of now: another plugin may have made it. */
+function isoDate(timestamp: number): string {
+  const date = new Date(timestamp)
+  return (Number.isNaN(date.getTime()) ? new Date() : date).toISOString()
 }
 
 /** What a header cannot carry is percent-encoded as UTF-8: a name may be in any script. */

@@ -1,7 +1,13 @@
 /** Failures in a row that open the circuit. */
 const OPENS_AFTER = 5
-const FIRST_PAUSE_MS = 5_000
-const LONGEST_PAUSE_MS = 5 * 60_000
+
+/** How long an open circuit stays so: doubling from the first to the longest. */
+export interface Pauses {
+  readonly firstMs: number
+  readonly longestMs: number
+}
+
+export const PAUSES: Pauses = { firstMs: 5_000, longestMs: 5 * 60_000 }
 
 /**
  * The state of one endpoint, plain data. Each state carries only what it needs.
@@ -26,14 +32,14 @@ export function afterSuccess(circuit: Circuit): Circuit {
   return circuit.name === 'closed' && circuit.failures === 0 ? circuit : CLOSED
 }
 
-export function afterFailure(circuit: Circuit, now: number): Circuit {
+export function afterFailure(circuit: Circuit, now: number, { firstMs, longestMs } = PAUSES): Circuit {
   switch (circuit.name) {
     case 'closed': {
       const failures = circuit.failures + 1
-      return failures < OPENS_AFTER ? { name: 'closed', failures } : open(FIRST_PAUSE_MS, now)
+      return failures < OPENS_AFTER ? { name: 'closed', failures } : open(firstMs, now)
     }
     case 'half-open':
-      return open(Math.min(circuit.pauseMs * 2, LONGEST_PAUSE_MS), now)
+      return open(Math.min(circuit.pauseMs * 2, longestMs), now)
     case 'open':
       // a request that was under way when it opened: nothing new
       return circuit

@@ -2,6 +2,8 @@
 export interface Payload {
   readonly contentType: string
   readonly body: Buffer
+  /** How many deliveries hold it in memory. Written by the dispatcher only. */
+  users: number
 }
 
 /** Where requests go. Two hooks with the same endpoint share one lane and one circuit breaker. */
@@ -24,6 +26,8 @@ export interface Delivery {
   readonly id: string
   /** Whose it is, a hook's id: decides the endpoint, also after a reconfiguration. */
   readonly owner: string
+  /** What it is about, for whoever reads the delivery log. */
+  readonly label: string
   readonly payload: Payload
   /** Names and values in turn; what changes with each attempt is added later. */
   readonly headers: readonly string[]

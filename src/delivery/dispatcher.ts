@@ -1,4 +1,7 @@
-import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint, Payload, Trigger } from './delivery.ts'
+import type { Circuit, Pauses } from './circuit-breaker.ts'
+import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint, Trigger } from './delivery.ts'
+import { Fifo } from './fifo.ts'
+import { HEALTHY } from './health.ts'
 import type { Health, HealthChange } from './health.ts'
 import type { Journal, LogRow, Progress, Recovered } from './journal.ts'
 import { Lane } from './lane.ts'
@@ -38,6 +41,7 @@ export interface EndpointReport {
 
 /** What happened, for whoever logs it. A listener that throws harms nobody. */
 export type DispatcherEvent =
+  | { readonly type: 'attempted'; readonly delivery: Delivery; readonly endpoint: Endpoint; readonly attempt: Attempt }
   | { readonly type: 'dead'; readonly delivery: Delivery; readonly endpoint: Endpoint; readonly attempt: Attempt }
   | { readonly type: 'discarded'; readonly id: string; readonly owner: string; readonly reason: DiscardReason }
   | { readonly type: 'health'; readonly change: HealthChange; readonly report: EndpointReport }
@@ -68,6 +72,10 @@ export interface DispatcherOptions {
   readonly concurrency?: number
   /** Waits between attempts, ms. @default {@link RETRY_SCHEDULE_MS} */
   readonly schedule?: readonly number[]
+  /** Of a circuit that is open. @default from 5 s, doubling, to 5 min */
+  readonly pauses?: Pauses
+  /** What became due while nothing ran comes spread over this, ms. @default 60000 */
+  readonly spreadMs?: number
   readonly random?: () => number
 }
 
@@ -75,13 +83,21 @@ export interface Stats extends Tally {
   /** As the rest, but over the journal's life, not since the start. */
   readonly life: Tally
   /** By endpoint id. */
-  readonly endpoints: ReadonlyMap<string, Tally & { readonly life: Tally; readonly health: Health }>
+  readonly endpoints: ReadonlyMap<string, EndpointStats>
+}
+
+export interface EndpointStats extends Tally {
+  readonly life: Tally
+  readonly circuit: Circuit['name']
+  readonly health: Health
 }
 
 /** An endpoint in use: its queue, its sockets, its numbers. */
 interface Line {
   readonly lane: Lane
   readonly counter: Counter
+  /** Is in `#ready`. */
+  isReady: boolean
   connection: Connection
   timer: NodeJS.Timeout | undefined
   /** When `timer` fires. */
@@ -98,8 +114,6 @@ type FailedOutcome = Exclude<AttemptOutcome, { kind: 'accepted' }>
 
 /** Longer timers overflow; a lane that wakes early looks again. */
 const LONGEST_TIMER_MS = 24 * 60 * 60_000
-/** Retries that became due while nothing ran come spread over this. */
-const SPREAD_MS = 60_000
 /** A body that cannot be read back at present is asked for again. */
 const READ_AGAIN_AFTER_MS = 5_000
 const DAY_MS = 24 * 60 * 60_000
@@ -127,6 +141,8 @@ export class Dispatcher {
   readonly #maxLoggedMs: number
   readonly #concurrency: number
   readonly #schedule: readonly number[] | undefined
+  readonly #pauses: Pauses | undefined
+  readonly #spreadMs: number
   readonly #random: () => number
 
   /** By endpoint id. */
@@ -135,17 +151,29 @@ export class Dispatcher {
   #routes: ReadonlyMap<string, Endpoint> = new Map()
   /** Ids of the endpoints that `#routes` leads to. */
   #used: ReadonlySet<string> = new Set()
+  /** Of an earlier run, for endpoints that have no line yet. By endpoint id. */
+  readonly #earlier = new Map<string, { ended: Ended; health: Health }>()
   /** Lines that may have something to send; each gets one turn, then goes to the end. */
-  readonly #ready = new Set<Line>()
+  readonly #ready = new Fifo<Line>(line => line.isReady)
+  /** Leaders that are being sent to an endpoint they no longer belong to, and the lines where they may go next. */
+  readonly #expecting = new Map<Entry, readonly Line[]>()
   readonly #counter = new Counter()
-  /** Entries that share a body in memory. */
-  readonly #payloads = new Map<Payload, number>()
   #memoryBytes = 0
   #kept = 0
   #inFlight = 0
   #isPumpDue = false
+  /**
+   * The journal has been neither read nor given up yet. Nothing is sent: it may tell of a leader to wait for, or of an
+   * endpoint that is disabled.
+   */
+  #isOpening: boolean
   #isClosing = false
   #deadExpiredAt = performance.now()
+  /** Connections that are closed, and may have requests under way still. */
+  #retired: Connection[] = []
+  /** Connections of tests that are under way. */
+  readonly #tests = new Set<Connection>()
+  #closed: Promise<void> | undefined
   /** Called when nothing is in flight any more. */
   #onQuiet: (() => void) | undefined
 
@@ -158,8 +186,11 @@ export class Dispatcher {
     this.#maxLoggedMs = options.maxLoggedMs ?? 30 * DAY_MS
     this.#concurrency = options.concurrency ?? 64
     this.#schedule = options.schedule
+    this.#pauses = options.pauses
+    this.#spreadMs = options.spreadMs ?? 60_000
     this.#random = options.random ?? Math.random
     const { openJournal } = options
+    this.#isOpening = openJournal !== undefined
     this.#recorder =
       openJournal &&
       new Recorder({
@@ -180,18 +211,27 @@ export class Dispatcher {
   reconfigure(routes: ReadonlyMap<string, Endpoint>): void {
     this.#routes = routes
     this.#used = new Set([...routes.values()].map(endpoint => endpoint.id))
-    for (const line of [...this.#lines.values()]) {
-      for (const entry of [...line.lane.entries]) {
+    this.#expectLeaders()
+    const lines = [...this.#lines.values()]
+    const moves: { line: Line; entry: Entry; endpoint: Endpoint }[] = []
+    for (const line of lines) {
+      for (const entry of line.lane.entries) {
         const endpoint = routes.get(entry.owner)
         if (entry.state === 'sending') {
-          continue // its attempt's end looks at the routes
+          continue // the end of its attempt looks at the routes
         }
         if (endpoint === undefined) {
           this.#discard(line, entry, 'hook removed')
         } else if (endpoint.id !== line.lane.endpoint.id) {
-          this.#move(line, entry, endpoint)
+          moves.push({ line, entry, endpoint })
         }
       }
+    }
+    // two endpoints may become one, and then, too, each call's leader comes first
+    for (const { line, entry, endpoint } of moves.sort((a, b) => Number(b.entry.leads) - Number(a.entry.leads))) {
+      this.#move(line, entry, endpoint)
+    }
+    for (const line of lines) {
       this.#removeIfUnused(line)
     }
   }
@@ -199,7 +239,7 @@ export class Dispatcher {
   /** The sockets are opened anew, as after a change of the proxy; requests under way end on the old ones. */
   reconnect(): void {
     for (const line of this.#lines.values()) {
-      line.connection.close()
+      this.#retire(line.connection)
       line.connection = this.#connect(line.lane.endpoint)
     }
   }
@@ -219,7 +259,7 @@ export class Dispatcher {
     }
     if (this.#isClosing) {
       ++this.#counter.accepted
-      this.#counter.discard('stopped')
+      this.#discarded(delivery, 'stopped')
       onFirstAttempt?.()
       return
     }
@@ -227,7 +267,7 @@ export class Dispatcher {
     const now = performance.now()
     const line = this.#lineTo(endpoint)
     const { lane } = line
-    const isUrgent = onFirstAttempt !== undefined && lane.isFlowing(now)
+    const isUrgent = onFirstAttempt !== undefined && !this.#isOpening && lane.isFlowing(now)
     this.#keep(line, {
       id: delivery.id,
       owner: delivery.owner,
@@ -238,6 +278,7 @@ export class Dispatcher {
       takenAt: now,
       delivery,
       place: undefined,
+      isUnsaved: false,
       state: lane.health.disabled === undefined ? 'queued' : 'dead',
       expiresAt: now + (delivery.lifetimeMs ?? Number.POSITIVE_INFINITY),
       trigger: 'event',
@@ -264,9 +305,11 @@ export class Dispatcher {
   /** One attempt apart from the lanes: no queue, no retry, not counted. */
   async test(delivery: Delivery, endpoint: Endpoint): Promise<Attempt> {
     const connection = this.#connect(endpoint)
+    this.#tests.add(connection)
     try {
       return await attempt(connection, delivery, 1, 'test')
     } finally {
+      this.#tests.delete(connection)
       connection.close()
     }
   }
@@ -335,7 +378,11 @@ export class Dispatcher {
   enable(endpointId: string): boolean {
     const line = this.#lines.get(endpointId)
     if (line === undefined) {
-      return false
+      const earlier = this.#earlier.get(endpointId)
+      if (earlier !== undefined) {
+        this.#earlier.set(endpointId, { ...earlier, health: HEALTHY })
+      }
+      return earlier !== undefined
     }
     line.lane.enable()
     this.#recorder?.saveState()
@@ -344,6 +391,7 @@ export class Dispatcher {
   }
 
   stats(): Stats {
+    const now = performance.now()
     const dead = [...this.#lines.values()].reduce((sum, { lane }) => sum + lane.dead, 0)
     return {
       ...this.#counter.sinceStart(this.#kept - dead, dead),
@@ -354,6 +402,7 @@ export class Dispatcher {
           {
             ...counter.sinceStart(lane.pending, lane.dead),
             life: counter.overLife(lane.pending, lane.dead),
+            circuit: lane.circuitAt(now).name,
             health: lane.health,
           },
         ])
@@ -367,40 +416,61 @@ export class Dispatcher {
   }
 
   /** What is in flight may end within `graceMs`. Leaves no timer, socket or open file. */
-  async close(graceMs: number): Promise<void> {
+  close(graceMs: number): Promise<void> {
+    this.#closed ??= this.#close(graceMs)
+    return this.#closed
+  }
+
+  async #close(graceMs: number): Promise<void> {
     this.#isClosing = true
+    for (const connection of this.#tests) {
+      connection.destroy()
+    }
     for (const { timer } of this.#lines.values()) {
       clearTimeout(timer)
+    }
+    if (this.#recorder === undefined) {
+      this.#stop()
     }
     if (this.#inFlight > 0) {
       let timer: NodeJS.Timeout | undefined
       await new Promise<void>(resolve => {
         this.#onQuiet = resolve
         timer = setTimeout(() => {
-          for (const { connection } of this.#lines.values()) {
+          for (const connection of [...this.#retired, ...[...this.#lines.values()].map(line => line.connection)]) {
             connection.destroy()
           }
         }, graceMs)
       })
       clearTimeout(timer)
     }
-    const unsaved = await this.#recorder?.close()
-    for (const line of [...this.#lines.values()]) {
-      for (const entry of [...line.lane.entries]) {
-        if (unsaved === undefined || unsaved.has(entry)) {
+    await this.#recorder?.close()
+    this.#stop()
+    for (const { connection } of this.#lines.values()) {
+      connection.close()
+    }
+  }
+
+  /** What is not in the journal is lost, and accounted for. */
+  #stop(): void {
+    for (const line of this.#lines.values()) {
+      for (const entry of line.lane.entries) {
+        if (entry.state !== 'sending' && (this.#recorder === undefined || entry.isUnsaved)) {
           this.#discard(line, entry, 'stopped')
         }
+        answer(entry)
       }
-      this.#remove(line)
     }
   }
 
   #lineTo(endpoint: Endpoint): Line {
     let line = this.#lines.get(endpoint.id)
     if (line === undefined) {
+      const earlier = this.#earlier.get(endpoint.id)
       line = {
-        lane: new Lane(endpoint),
-        counter: new Counter(),
+        lane: new Lane(endpoint, earlier?.health, this.#pauses),
+        counter: new Counter(earlier?.ended),
+        isReady: false,
         connection: this.#connect(endpoint),
         timer: undefined,
         wakeAt: Number.POSITIVE_INFINITY,
@@ -408,6 +478,14 @@ export class Dispatcher {
       this.#lines.set(endpoint.id, line)
     }
     return line
+  }
+
+  /** Requests under way on it may end. */
+  #retire(connection: Connection): void {
+    connection.close()
+    if (this.#inFlight > 0) {
+      this.#retired.push(connection)
+    }
   }
 
   #removeIfUnused(line: Line): void {
@@ -418,9 +496,10 @@ export class Dispatcher {
 
   #remove(line: Line): void {
     clearTimeout(line.timer)
-    this.#ready.delete(line)
-    line.connection.close()
+    line.isReady = false
+    this.#retire(line.connection)
     this.#lines.delete(line.lane.endpoint.id)
+    this.#earlier.delete(line.lane.endpoint.id)
   }
 
   #keep(line: Line, entry: Entry): void {
@@ -455,43 +534,60 @@ export class Dispatcher {
     this.#wake(to)
   }
 
+  /** Leaders that are under way: where they may go next, their calls wait for them already. */
+  #expectLeaders(): void {
+    for (const { lane } of [...this.#lines.values()]) {
+      for (const entry of lane.entries) {
+        const endpoint = this.#routes.get(entry.owner)
+        if (entry.state === 'sending' && entry.leads && endpoint !== undefined && endpoint.id !== lane.endpoint.id) {
+          const line = this.#lineTo(endpoint)
+          line.lane.expectLeader(entry.orderKey)
+          this.#expecting.set(entry, [...(this.#expecting.get(entry) ?? []), line])
+        }
+      }
+    }
+  }
+
+  /** Its attempt is over: if it goes elsewhere now, it is there. */
+  #arrived(entry: Entry): void {
+    for (const line of this.#expecting.get(entry) ?? []) {
+      line.lane.releaseCall(entry.orderKey)
+      this.#wake(line)
+    }
+    this.#expecting.delete(entry)
+  }
+
   #discard(line: Line, entry: Entry, reason: DiscardReason): void {
     this.#settle(line, entry)
     line.counter.discard(reason)
+    this.#discarded(entry, reason)
+    answer(entry)
+  }
+
+  #discarded({ id, owner }: Entry | Delivery, reason: DiscardReason): void {
     this.#counter.discard(reason)
-    entry.onFirstAttempt?.()
-    this.#recorder?.log({ id: entry.id, owner: entry.owner, at: Date.now(), settled: reason })
-    this.#tell({ type: 'discarded', id: entry.id, owner: entry.owner, reason })
+    this.#recorder?.log({ id, owner, at: Date.now(), settled: reason })
+    this.#tell({ type: 'discarded', id, owner, reason })
   }
 
   /** Its body is in memory now: a body that several share counts once. */
-  #load(entry: Entry): void {
-    const { delivery } = entry
-    if (delivery !== undefined) {
-      const users = this.#payloads.get(delivery.payload) ?? 0
-      this.#payloads.set(delivery.payload, users + 1)
-      this.#memoryBytes += users === 0 ? delivery.payload.body.length : 0
+  #load({ delivery }: Entry): void {
+    if (delivery !== undefined && delivery.payload.users++ === 0) {
+      this.#memoryBytes += delivery.payload.body.length
     }
   }
 
   #unload(entry: Entry): void {
-    const payload = entry.delivery?.payload
-    if (payload === undefined) {
-      return
-    }
+    const { delivery } = entry
     entry.delivery = undefined
-    const users = this.#payloads.get(payload) ?? 0
-    if (users > 1) {
-      this.#payloads.set(payload, users - 1)
-    } else {
-      this.#payloads.delete(payload)
-      this.#memoryBytes -= payload.body.length
+    if (delivery !== undefined && --delivery.payload.users === 0) {
+      this.#memoryBytes -= delivery.payload.body.length
     }
   }
 
   /** What is on disk stays in memory too only while its turn is near. */
   #unloadIfIdle(entry: Entry): void {
-    if (entry.place === undefined || entry.state === 'sending' || entry.state === 'settled') {
+    if (entry.place?.page.isWritten !== true || entry.state === 'sending' || entry.state === 'settled') {
       return
     }
     const endpoint = this.#routes.get(entry.owner)
@@ -512,26 +608,29 @@ export class Dispatcher {
       this.#memoryBytes > this.#maxBytes ||
       (this.#recorder?.bytes ?? 0) > this.#maxJournalBytes
     ) {
-      let largest
-      let largestShare = 0
-      for (const line of this.#lines.values()) {
-        const share = (line.lane.pending + line.lane.dead) / this.#maxPending + line.lane.bytes / this.#maxBytes
-        if (share > largestShare) {
-          largest = line
-          largestShare = share
-        }
-      }
-      const entry = largest?.lane.expendable()
-      if (largest === undefined || entry === undefined) {
+      const largest = this.#largest()
+      if (largest === undefined) {
         return // all that is left is in flight
       }
-      this.#discard(largest, entry, 'queue full')
+      this.#discard(largest.line, largest.entry, 'queue full')
     }
+  }
+
+  /** The line that takes up most and can spare something, and what that is. */
+  #largest(): { line: Line; entry: Entry } | undefined {
+    const shareOf = ({ lane }: Line) => (lane.pending + lane.dead) / this.#maxPending + lane.bytes / this.#maxBytes
+    for (const line of [...this.#lines.values()].sort((a, b) => shareOf(b) - shareOf(a))) {
+      const entry = line.lane.expendable()
+      if (entry !== undefined) {
+        return { line, entry }
+      }
+    }
+    return undefined
   }
 
   /** The lane has changed: it gets a turn, but not on the tick of whoever called, which is an API call of the host. */
   #wake(line: Line): void {
-    this.#ready.add(line)
+    this.#enqueue(line)
     if (!this.#isPumpDue) {
       this.#isPumpDue = true
       setImmediate(() => {
@@ -541,25 +640,33 @@ export class Dispatcher {
     }
   }
 
+  #enqueue(line: Line): void {
+    if (!line.isReady) {
+      line.isReady = true
+      this.#ready.push(line)
+    }
+  }
+
   #pump(): void {
-    if (this.#isClosing) {
+    if (this.#isClosing || this.#isOpening) {
       return
     }
     const now = performance.now()
-    // a line that is added again while this goes round is visited again, after the others
-    for (const line of this.#ready) {
+    // each gets one turn, and goes to the end as long as it has something to send
+    for (let line = this.#ready.first(); line !== undefined; line = this.#ready.first()) {
       for (const entry of line.lane.expired(now)) {
         this.#discard(line, entry, 'expired')
       }
       if (this.#inFlight >= this.#concurrency) {
         return // whichever request ends first pumps again
       }
-      this.#ready.delete(line)
+      this.#ready.shift()
+      line.isReady = false
       const entry = line.lane.take(now)
       if (entry === undefined) {
         this.#setTimer(line, now)
       } else {
-        this.#ready.add(line)
+        this.#enqueue(line)
         this.#send(line, entry, now)
       }
     }
@@ -578,7 +685,7 @@ export class Dispatcher {
     line.timer = setTimeout(
       () => {
         line.wakeAt = Number.POSITIVE_INFINITY
-        this.#ready.add(line)
+        this.#enqueue(line)
         this.#pump()
       },
       Math.ceil(wakeAt - now)
@@ -593,10 +700,12 @@ export class Dispatcher {
       .catch(() => undefined)
       .then(() => {
         --this.#inFlight
-        this.#ready.add(line)
+        this.#arrived(entry)
+        this.#enqueue(line)
         this.#removeIfUnused(line)
         this.#pump()
         if (this.#inFlight === 0) {
+          this.#retired = []
           this.#onQuiet?.()
         }
       })
@@ -627,10 +736,11 @@ export class Dispatcher {
   }
 
   async #attempt(line: Line, entry: Entry, delivery: Delivery, now: number): Promise<void> {
+    ++entry.attempts
     entry.firstTriedAt ??= now
     const { trigger } = entry
     entry.trigger = 'retry'
-    const done = await attempt(line.connection, delivery, entry.attempts + 1, trigger)
+    const done = await attempt(line.connection, delivery, entry.attempts, trigger)
     this.#attempted(line, entry, delivery, done)
   }
 
@@ -638,15 +748,21 @@ export class Dispatcher {
     const { lane } = line
     const now = performance.now()
     const { outcome } = done
-    entry.onFirstAttempt?.()
-    entry.onFirstAttempt = undefined
+    answer(entry)
     if (this.#isClosing && outcome.kind === 'unreachable') {
       // cut off by ourselves, which says nothing of the endpoint
+      --entry.attempts
       lane.putBack(entry, now)
+      if (entry.isCancelled) {
+        this.#discard(line, entry, 'cancelled')
+      } else {
+        this.#recorder?.update(entry)
+      }
       return
     }
 
-    ++entry.attempts
+    this.#tell({ type: 'attempted', delivery, endpoint: lane.endpoint, attempt: done })
+    const wasFlowing = lane.isFlowing(now)
     const change = lane.attempted(outcome, now, Date.now())
     if (outcome.kind === 'accepted') {
       this.#settle(line, entry)
@@ -661,9 +777,8 @@ export class Dispatcher {
       const { endpoint, health, pending, dead } = lane
       this.#tell({ type: 'health', change, report: { endpoint, health, pending, dead } })
     }
-    if (outcome.kind !== 'accepted') {
-      // its next turn is not near, nor is that of the others once nothing is sent
-      for (const idle of lane.isFlowing(now) ? [entry] : lane.entries) {
+    if (wasFlowing && !lane.isFlowing(now)) {
+      for (const idle of lane.entries) {
         this.#unloadIfIdle(idle)
       }
     }
@@ -672,7 +787,7 @@ export class Dispatcher {
   #failed(line: Line, entry: Entry, delivery: Delivery, done: Attempt, outcome: FailedOutcome, now: number): void {
     const endpoint = this.#routes.get(entry.owner)
     if (endpoint === undefined || entry.isCancelled) {
-      this.#log(delivery, done, undefined)
+      this.#log(delivery, done)
       this.#discard(line, entry, entry.isCancelled ? 'cancelled' : 'hook removed')
       return
     }
@@ -685,7 +800,7 @@ export class Dispatcher {
     )
     if (!decision.retry) {
       line.lane.bury(entry)
-      this.#follow(line, entry, endpoint)
+      this.#recorder?.update(entry)
       this.#log(delivery, done, 'dead')
       this.#tell({ type: 'dead', delivery, endpoint: line.lane.endpoint, attempt: done })
       return
@@ -696,17 +811,12 @@ export class Dispatcher {
     } else {
       ++entry.failures
     }
-    this.#log(delivery, done, undefined)
+    this.#log(delivery, done)
     if (dueAt >= entry.expiresAt) {
       this.#discard(line, entry, 'expired')
       return
     }
     line.lane.retryAt(entry, dueAt)
-    this.#follow(line, entry, endpoint)
-  }
-
-  /** It has come further, and its owner may have moved while it was under way. */
-  #follow(line: Line, entry: Entry, endpoint: Endpoint): void {
     if (endpoint.id !== line.lane.endpoint.id) {
       this.#move(line, entry, endpoint)
     } else {
@@ -715,20 +825,23 @@ export class Dispatcher {
   }
 
   #log(
-    { id, owner, headers, acceptedAt }: Delivery,
-    { outcome, ...attempt }: Attempt,
-    settled: string | undefined
+    { id, owner, label, acceptedAt }: Delivery,
+    { outcome, number, trigger, startedAt, durationMs }: Attempt,
+    settled?: string
   ): void {
     this.#recorder?.log({
       id,
       owner,
-      at: attempt.startedAt,
-      ...(settled !== undefined && { settled }),
+      label,
+      at: startedAt,
       acceptedAt,
-      headers,
+      ...(settled !== undefined && { settled }),
       attempt: {
-        ...attempt,
-        outcome: 'excerpt' in outcome ? { ...outcome, excerpt: outcome.excerpt.toString() } : outcome,
+        number,
+        trigger,
+        durationMs: Math.round(durationMs),
+        ...outcome,
+        ...('excerpt' in outcome && { excerpt: outcome.excerpt.toString() }),
       },
     })
   }
@@ -741,7 +854,7 @@ export class Dispatcher {
     this.#deadExpiredAt = now
     const since = Date.now() - this.#maxLoggedMs
     for (const line of this.#lines.values()) {
-      for (const entry of [...line.lane.entries]) {
+      for (const entry of line.lane.entries) {
         if (entry.state === 'dead' && entry.acceptedAt < since) {
           this.#discard(line, entry, 'expired')
         }
@@ -762,6 +875,15 @@ export class Dispatcher {
       }
     }
     this.#tell({ type: 'journal', problem, recovered: 0, damaged: 0 })
+    this.#begin()
+  }
+
+  /** Whether the journal can be used or not: what is kept is sent. */
+  #begin(): void {
+    this.#isOpening = false
+    for (const line of this.#lines.values()) {
+      this.#wake(line)
+    }
   }
 
   #opened(journal: Journal, { deliveries, state, damaged }: Recovered, isFirst: boolean): void {
@@ -774,27 +896,31 @@ export class Dispatcher {
         kept.set(entry.id, entry)
       }
     }
+    const early = this.#isOpening ? [...kept.values()] : []
     for (const found of deliveries) {
       const entry = kept.get(found.stored.id)
       if (entry !== undefined) {
         entry.place = found.place
         journal.adopt(entry)
-        // what happened while it could not be written
-        journal.update(entry)
         this.#recorder?.forget(entry)
       } else {
         this.#restore(journal, found, isFirst)
       }
     }
-    for (const line of [...this.#lines.values()]) {
-      for (const entry of [...line.lane.entries]) {
+    for (const entry of early) {
+      // behind those that were here before it
+      const line = this.#lineTo(this.#routes.get(entry.owner)!)
+      this.#replace(line, entry, line, { ...entry, state: line.lane.health.disabled === undefined ? 'queued' : 'dead' })
+    }
+    for (const line of this.#lines.values()) {
+      for (const entry of line.lane.entries) {
         if (entry.delivery === undefined && entry.place === undefined && entry.state !== 'sending') {
           this.#discard(line, entry, 'damaged')
         }
       }
-      this.#wake(line)
     }
     this.#tell({ type: 'journal', problem: undefined, recovered: isFirst ? deliveries.length : 0, damaged })
+    this.#begin()
   }
 
   /** A delivery of an earlier run is kept again, or removed if it was settled while the journal could not be written. */
@@ -811,6 +937,7 @@ export class Dispatcher {
       takenAt: now,
       delivery: undefined,
       place,
+      isUnsaved: false,
       state: progress.isDead ? 'dead' : 'queued',
       expiresAt: now + (stored.lifetimeMs ?? Number.POSITIVE_INFINITY) - age,
       trigger: progress.attempts === 0 ? 'event' : 'retry',
@@ -827,9 +954,7 @@ export class Dispatcher {
       journal.remove(entry)
       if (isFirst) {
         ++this.#counter.accepted
-        this.#counter.discard('hook removed')
-        this.#recorder?.log({ id: entry.id, owner: entry.owner, at: Date.now(), settled: 'hook removed' })
-        this.#tell({ type: 'discarded', id: entry.id, owner: entry.owner, reason: 'hook removed' })
+        this.#discarded(entry, 'hook removed')
       }
       return
     }
@@ -843,13 +968,13 @@ export class Dispatcher {
   /** What became due in the meantime comes spread, not as a burst; a clock that was changed delays nothing for long. */
   #dueAgainAt(dueAt: number | undefined, now: number): number {
     const leftMs = dueAt === undefined ? 0 : dueAt - Date.now()
-    return now + (leftMs > 0 ? Math.min(leftMs, MAX_RETRY_AFTER_MS) : this.#random() * SPREAD_MS)
+    return now + (leftMs > 0 ? Math.min(leftMs, MAX_RETRY_AFTER_MS) : this.#random() * this.#spreadMs)
   }
 
   #engineState(): EngineState {
-    const endpoints: Record<string, { ended: Ended; health: Health }> = {}
+    const endpoints: Record<string, { ended: Ended; health: Health }> = Object.fromEntries(this.#earlier)
     for (const [id, { lane, counter }] of this.#lines) {
-      endpoints[id] = { ended: counter.ended(), health: written(lane.health) }
+      endpoints[id] = { ended: counter.ended(), health: shifted(lane.health, Date.now() - performance.now()) }
     }
     return { ended: this.#counter.ended(), endpoints }
   }
@@ -859,12 +984,15 @@ export class Dispatcher {
       return
     }
     this.#counter.continue(state.ended)
-    for (const endpoint of this.#routes.values()) {
-      const earlier = state.endpoints[endpoint.id]
-      if (earlier !== undefined) {
-        const { lane, counter } = this.#lineTo(endpoint)
-        counter.continue(earlier.ended)
-        lane.restore(recovered(earlier.health))
+    for (const [id, { ended, health }] of Object.entries(state.endpoints)) {
+      const line = this.#lines.get(id)
+      if (line !== undefined) {
+        line.counter.continue(ended)
+        if (this.#isOpening) {
+          line.lane.recall(shifted(health, performance.now() - Date.now()))
+        }
+      } else if (this.#used.has(id)) {
+        this.#earlier.set(id, { ended, health: shifted(health, performance.now() - Date.now()) })
       }
     }
   }
@@ -890,41 +1018,37 @@ function progressOf(entry: Entry): Progress {
   }
 }
 
-/** In the journal's clock. */
-function written(health: Health): Health {
-  const now = performance.now()
-  const toEpoch = Date.now() - now
+/** From one clock to another. */
+function shifted(health: Health, by: number): Health {
   const { circuit, blockedUntil } = health
   return {
     ...health,
-    circuit: circuit.name === 'open' ? { ...circuit, until: circuit.until + toEpoch } : circuit,
-    blockedUntil: blockedUntil > now ? blockedUntil + toEpoch : 0,
+    circuit: circuit.name === 'open' ? { ...circuit, until: circuit.until + by } : circuit,
+    blockedUntil: blockedUntil + by,
   }
 }
 
-/** As it is after a restart. However the wall clock was changed in between, no pause is longer than it was meant to be. */
-function recovered(health: Health): Health {
-  const now = performance.now()
-  const fromEpoch = now - Date.now()
-  const { circuit, blockedUntil } = health
-  return {
-    ...health,
-    circuit:
-      circuit.name === 'open'
-        ? { ...circuit, until: Math.min(circuit.until + fromEpoch, now + circuit.pauseMs) }
-        : circuit,
-    blockedUntil: Math.min(blockedUntil + fromEpoch, now + MAX_RETRY_AFTER_MS),
+/** Whoever waits for the first attempt need not wait any more. */
+function answer(entry: Entry): void {
+  const { onFirstAttempt } = entry
+  entry.onFirstAttempt = undefined
+  try {
+    onFirstAttempt?.()
+  } catch {
+    // whoever waits cannot break the engine
   }
 }
 
 async function attempt(connection: Connection, delivery: Delivery, number: number, trigger: Trigger): Promise<Attempt> {
   const startedAt = Date.now()
   const start = performance.now()
-  const outcome = await connection
-    .send({
+  let outcome: AttemptOutcome
+  try {
+    outcome = await connection.send({
       contentType: delivery.payload.contentType,
       body: delivery.payload.body,
-      headers: delivery.headers.concat(
+      headers: [
+        ...delivery.headers,
         'X-XO-Delivery',
         delivery.id,
         'X-XO-Attempt',
@@ -932,10 +1056,12 @@ async function attempt(connection: Connection, delivery: Delivery, number: numbe
         'webhook-id',
         delivery.id,
         'webhook-timestamp',
-        String(Math.floor(startedAt / 1000))
-      ),
+        String(Math.floor(startedAt / 1000)),
+      ],
     })
+  } catch {
     // a connection that breaks its word must not take a place in the lane for ever
-    .catch((): AttemptOutcome => ({ kind: 'unreachable', code: 'INTERNAL', reason: 'the request could not be made' }))
+    outcome = { kind: 'unreachable', code: 'INTERNAL', reason: 'the request could not be made' }
+  }
   return { number, trigger, startedAt, durationMs: performance.now() - start, outcome }
 }

@@ -1,5 +1,5 @@
 import { afterFailure, afterSuccess, CLOSED } from './circuit-breaker.ts'
-import type { Circuit } from './circuit-breaker.ts'
+import type { Circuit, Pauses } from './circuit-breaker.ts'
 import { describeOutcome } from './delivery.ts'
 import type { AttemptOutcome } from './delivery.ts'
 
@@ -39,7 +39,8 @@ export function afterAttempt(
   outcome: AttemptOutcome,
   now: number,
   epochMs: number,
-  disableAfter = Number.POSITIVE_INFINITY
+  disableAfter = Number.POSITIVE_INFINITY,
+  pauses?: Pauses
 ): { health: Health; change?: HealthChange } {
   if (outcome.kind === 'accepted') {
     if (health.failuresInRow === 0 && !health.isTold) {
@@ -58,7 +59,7 @@ export function afterAttempt(
 
   const failed: Health = {
     ...health,
-    circuit: afterFailure(health.circuit, now),
+    circuit: afterFailure(health.circuit, now, pauses),
     failuresInRow: health.failuresInRow + 1,
     failingSince: health.failingSince ?? epochMs,
     lastError: describeOutcome(outcome),

@@ -70,6 +70,8 @@ interface Page {
   readonly entries: (Entry | undefined)[]
   live: number
   readonly bytes: number
+  /** It is on disk, and can be read back. */
+  isWritten: boolean
 }
 
 interface PageHead {
@@ -117,6 +119,8 @@ export class Journal {
   #flushing: Promise<void> = Promise.resolve()
   #nextPage = 0
   readonly #pages = new Set<Page>()
+  /** Pages that are not on disk yet. */
+  #added: Page[] = []
   /** Pages with changes that are not written yet. */
   readonly #changed = new Set<Page>()
   readonly #cache = new Map<number, Promise<Map<number, Delivery>>>()
@@ -202,11 +206,18 @@ export class Journal {
     const body = Buffer.concat(bodies, length)
     const head: PageHead = { deliveries, crc: crc32(body) }
     const headText = record(head)
-    const page: Page = { number: this.#nextPage++, entries, live: entries.length, bytes: headText.length + length }
+    const page: Page = {
+      number: this.#nextPage++,
+      entries,
+      live: entries.length,
+      bytes: headText.length + length,
+      isWritten: false,
+    }
     for (const [index, entry] of entries.entries()) {
       entry.place = { page, index }
     }
     this.#pages.add(page)
+    this.#added.push(page)
     this.#bytes += page.bytes
     this.#put(HEAD + keyOf(page.number), headText)
     this.#put(BODY + keyOf(page.number), body)
@@ -280,7 +291,7 @@ export class Journal {
     return new Map(
       head.deliveries.map(({ contentType, offset, length, ...delivery }, index) => [
         index,
-        { ...delivery, payload: { contentType, body: body.subarray(offset, offset + length) } },
+        { ...delivery, payload: { contentType, body: body.subarray(offset, offset + length), users: 0 } },
       ])
     )
   }
@@ -295,9 +306,12 @@ export class Journal {
     this.#put(ENGINE, record(state))
   }
 
-  /** The rows of the delivery log as of now, the latest first. */
-  readLog(): AsyncIterable<LogRow> {
-    return latestFirst(this.#rows.toReversed(), this.#db.values({ gt: LOG, lt: `${LOG}~`, reverse: true }))
+  /** The rows of the delivery log, the latest first. */
+  async *readLog(): AsyncGenerator<LogRow> {
+    yield* this.#rows.toReversed()
+    for await (const value of this.#db.values({ gt: LOG, lt: `${LOG}~`, reverse: true })) {
+      yield* (parseRecord<LogRow[]>(value) ?? []).toReversed()
+    }
   }
 
   /** Lets go of the oldest rows of the log, so that about `maxSettled` deliveries are left, none older than `since`. */
@@ -329,8 +343,10 @@ export class Journal {
     this.#changed.clear()
     this.#writeRows()
     const operations = this.#operations
+    const added = this.#added
     if (operations.length > 0) {
       this.#operations = []
+      this.#added = []
       try {
         await this.#db.batch(operations)
       } catch (error) {
@@ -338,10 +354,14 @@ export class Journal {
         this.#isDamaged ||= isDamage(error)
         throw error
       }
+      for (const page of added) {
+        page.isWritten = true
+      }
     }
     if (this.#freedBytes > COMPACT_EVERY_BYTES) {
       this.#freedBytes = 0
-      await this.#db.compactRange(BODY, `${BODY}~`)
+      // nobody waits for it: what is new would stay in memory for as long
+      this.#db.compactRange(BODY, `${BODY}~`).catch(() => {})
     }
   }
 
@@ -452,6 +472,7 @@ export class Journal {
       entries: deliveries.map(() => undefined),
       live,
       bytes: headBytes + last,
+      isWritten: true,
     }
     this.#pages.add(page)
     this.#bytes += page.bytes
@@ -530,13 +551,6 @@ export function reasonOf(error: unknown): string {
 /** Sorts as text as the number does. */
 function keyOf(number: number): string {
   return String(number).padStart(12, '0')
-}
-
-async function* latestFirst(unwritten: readonly LogRow[], written: AsyncIterable<Buffer>): AsyncGenerator<LogRow> {
-  yield* unwritten
-  for await (const value of written) {
-    yield* (parseRecord<LogRow[]>(value) ?? []).toReversed()
-  }
 }
 
 function logPage(number: number, rows: readonly LogRow[]): LogPage {

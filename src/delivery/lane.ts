@@ -1,8 +1,9 @@
 import TinyQueue from 'tinyqueue'
 
 import { circuitAt } from './circuit-breaker.ts'
-import type { Circuit } from './circuit-breaker.ts'
+import type { Circuit, Pauses } from './circuit-breaker.ts'
 import type { AttemptOutcome, Delivery, Endpoint, Trigger } from './delivery.ts'
+import { Fifo } from './fifo.ts'
 import { afterAttempt, HEALTHY } from './health.ts'
 import type { Health, HealthChange } from './health.ts'
 
@@ -27,6 +28,8 @@ export interface Entry {
   delivery: Delivery | undefined
   /** Where it stands in the journal. */
   place: Place | undefined
+  /** Waits to be written to the journal. */
+  isUnsaved: boolean
   state: 'held' | 'queued' | 'sending' | 'waiting' | 'dead' | 'settled'
   expiresAt: number
   /** Of the next attempt. */
@@ -45,7 +48,7 @@ export interface Entry {
 
 /** See `journal.ts`. */
 export interface Place {
-  readonly page: { readonly number: number }
+  readonly page: { readonly number: number; readonly isWritten: boolean }
   readonly index: number
 }
 
@@ -58,29 +61,33 @@ const RETRY_TURN = 4
 /** The queue of one endpoint: who may go when. No timers, no I/O; time is passed in. */
 export class Lane {
   readonly endpoint: Endpoint
-  #health = HEALTHY
+  readonly #pauses: Pauses | undefined
+  #health: Health
   /** How many may be under way: one after a trouble, then one more with each success. */
   #window = LANE_CONCURRENCY
   #inFlight = 0
   #bytes = 0
   #turn = 0
   /** Pending and dead, in the order in which they came. */
-  readonly #kept = new Set<Entry>()
+  readonly #kept = new Fifo<Entry>(entry => entry.state !== 'settled')
+  #pending = 0
   #dead = 0
-  readonly #urgent = new Fifo()
-  readonly #fresh = new Fifo()
-  #waiting = new TinyQueue<Entry>([], byDueAt)
-  /** Those that can expire, by when they do. May hold settled ones. */
-  readonly #mortal = new TinyQueue<Entry>([], byExpiresAt)
+  readonly #urgent = new Fifo<Entry>(isQueued)
+  readonly #fresh = new Fifo<Entry>(isQueued)
+  readonly #waiting = new Heap(isWaiting, entry => entry.dueAt)
+  /** Those that can expire. */
+  readonly #mortal = new Heap(isPending, entry => entry.expiresAt)
   /** By order key, as long as a leader is pending. */
   readonly #calls = new Map<string, { leaders: number; held: Entry[] }>()
 
-  constructor(endpoint: Endpoint) {
+  constructor(endpoint: Endpoint, health: Health = HEALTHY, pauses?: Pauses) {
     this.endpoint = endpoint
+    this.#health = health
+    this.#pauses = pauses
   }
 
   get pending(): number {
-    return this.#kept.size - this.#dead
+    return this.#pending
   }
 
   get dead(): number {
@@ -101,6 +108,11 @@ export class Lane {
     return this.#kept
   }
 
+  /** What an earlier run knew of the endpoint; before anything is sent. */
+  recall(health: Health): void {
+    this.#health = health
+  }
+
   circuitAt(now: number): Circuit {
     return circuitAt(this.#health.circuit, now)
   }
@@ -113,11 +125,12 @@ export class Lane {
   }
 
   add(entry: Entry): void {
-    this.#kept.add(entry)
+    this.#kept.push(entry)
     this.#bytes += entry.bytes
     if (entry.state === 'dead') {
       ++this.#dead
     } else {
+      ++this.#pending
       this.#enqueue(entry)
     }
   }
@@ -128,11 +141,7 @@ export class Lane {
     }
     const call = this.#calls.get(entry.orderKey)
     if (entry.leads) {
-      if (call === undefined) {
-        this.#calls.set(entry.orderKey, { leaders: 1, held: [] })
-      } else {
-        ++call.leaders
-      }
+      this.expectLeader(entry.orderKey)
     } else if (call !== undefined) {
       entry.state = 'held'
       call.held.push(entry)
@@ -141,8 +150,29 @@ export class Lane {
     this.#queue(entry)
   }
 
+  /** A leader of this call is here, or may come: the others of the call are held until {@link releaseCall}. */
+  expectLeader(orderKey: string): void {
+    const call = this.#calls.get(orderKey)
+    if (call === undefined) {
+      this.#calls.set(orderKey, { leaders: 1, held: [] })
+    } else {
+      ++call.leaders
+    }
+  }
+
+  /** It has settled, or is not coming. */
+  releaseCall(orderKey: string): void {
+    const call = this.#calls.get(orderKey)
+    if (call !== undefined && --call.leaders === 0) {
+      this.#calls.delete(orderKey)
+      for (const held of call.held) {
+        this.#queue(held)
+      }
+    }
+  }
+
   #queue(entry: Entry): void {
-    if (entry.attempts > 0 || entry.trigger === 'replay') {
+    if (entry.attempts > 0) {
       this.retryAt(entry, entry.dueAt)
     } else {
       entry.state = 'queued'
@@ -182,11 +212,11 @@ export class Lane {
 
   /** Fresh deliveries go ahead of retries, which yet have a share. */
   #takeTurn(now: number): Entry | undefined {
-    const retry = firstPending(this.#waiting)
+    const retry = this.#waiting.first()
     const isRetryDue = retry !== undefined && retry.dueAt <= now
     const isFreshDue = this.#fresh.first() !== undefined
     if (isRetryDue && (!isFreshDue || ++this.#turn % RETRY_TURN === 0)) {
-      return this.#waiting.pop()
+      return this.#waiting.shift()
     }
     return this.#fresh.shift()
   }
@@ -195,7 +225,8 @@ export class Lane {
   attempted(outcome: AttemptOutcome, now: number, epochMs: number): HealthChange | undefined {
     --this.#inFlight
     const wasClosed = this.#health.circuit.name === 'closed'
-    const { health, change } = afterAttempt(this.#health, outcome, now, epochMs, this.endpoint.disableAfter)
+    const { disableAfter } = this.endpoint
+    const { health, change } = afterAttempt(this.#health, outcome, now, epochMs, disableAfter, this.#pauses)
     this.#health = health
     if (health.circuit.name === 'open') {
       this.#window = 1
@@ -222,17 +253,6 @@ export class Lane {
     this.#health = { ...this.#health, blockedUntil: Math.max(this.#health.blockedUntil, until) }
   }
 
-  /** What an earlier run knew; it may come only after the first attempts of this one, whose failures count more. */
-  restore(health: Health): void {
-    const { disabled } = health
-    if (this.#health.failuresInRow === 0) {
-      this.#health = health
-      this.#window = health.circuit.name === 'closed' ? LANE_CONCURRENCY : 1
-    } else if (disabled !== undefined) {
-      this.#health = { ...this.#health, isTold: true, disabled }
-    }
-  }
-
   /** A failing or disabled endpoint has a new chance, with one request at a time; what it asked for still holds. */
   enable(): void {
     const { isTold, blockedUntil, failuresInRow, disabled } = this.#health
@@ -246,11 +266,11 @@ export class Lane {
   settle(entry: Entry): void {
     const { state } = entry
     entry.state = 'settled'
-    this.#kept.delete(entry)
     this.#bytes -= entry.bytes
     if (state === 'dead') {
       --this.#dead
     } else {
+      --this.#pending
       this.#dequeue(entry)
     }
   }
@@ -258,6 +278,7 @@ export class Lane {
   /** Not tried again by itself; those held behind it may go. */
   bury(entry: Entry): void {
     entry.state = 'dead'
+    --this.#pending
     ++this.#dead
     this.#dequeue(entry)
   }
@@ -267,34 +288,33 @@ export class Lane {
     for (const entry of entries) {
       entry.dueAt = now
     }
-    this.#waiting = new TinyQueue(this.#waiting.data, byDueAt)
+    this.#waiting.sort()
   }
 
   #dequeue(entry: Entry): void {
-    firstPending(this.#mortal) // lets go of settled ones
-    const call = this.#calls.get(entry.orderKey)
-    if (call === undefined) {
+    if (entry.leads) {
+      this.releaseCall(entry.orderKey)
       return
     }
-    if (!entry.leads) {
+    const call = this.#calls.get(entry.orderKey)
+    if (call !== undefined) {
       call.held = call.held.filter(held => held !== entry)
-    } else if (--call.leaders === 0) {
-      this.#calls.delete(entry.orderKey)
-      for (const held of call.held) {
-        this.#queue(held)
-      }
     }
   }
 
   /** Those whose time is over, the ones in flight excepted. The caller settles them. */
-  expired(now: number): Entry[] {
+  expired(now: number): readonly Entry[] {
+    const first = this.#mortal.first()
+    if (first === undefined || first.expiresAt > now) {
+      return NONE
+    }
     const expired: Entry[] = []
     for (
-      let entry = firstPending(this.#mortal);
+      let entry = this.#mortal.first();
       entry !== undefined && entry.expiresAt <= now;
-      entry = firstPending(this.#mortal)
+      entry = this.#mortal.first()
     ) {
-      this.#mortal.pop()
+      this.#mortal.shift()
       if (entry.state !== 'sending') {
         expired.push(entry)
       }
@@ -311,7 +331,11 @@ export class Lane {
         }
       }
     }
-    return this.#fresh.last() ?? this.#urgent.last() ?? this.#waiting.data.findLast(isPending)
+    return this.#fresh.last() ?? this.#urgent.last() ?? this.#waiting.last() ?? this.#lastHeld()
+  }
+
+  #lastHeld(): Entry | undefined {
+    return [...this.#calls.values()].findLast(call => call.held.length > 0)?.held.at(-1)
   }
 
   /**
@@ -319,89 +343,79 @@ export class Lane {
    * time that is waited for, but the end of a request.
    */
   wakeAt(now: number): number {
-    const expiresAt = firstPending(this.#mortal)?.expiresAt ?? Number.POSITIVE_INFINITY
+    const expiresAt = this.#mortal.first()?.expiresAt ?? Number.POSITIVE_INFINITY
     if (this.#health.disabled !== undefined) {
       return expiresAt
     }
     const hasFresh = (this.#urgent.first() ?? this.#fresh.first()) !== undefined
-    const dueAt = hasFresh ? now : (firstPending(this.#waiting)?.dueAt ?? Number.POSITIVE_INFINITY)
+    const dueAt = hasFresh ? now : (this.#waiting.first()?.dueAt ?? Number.POSITIVE_INFINITY)
     const { circuit, blockedUntil } = this.#health
     const opensAt = circuit.name === 'open' ? circuit.until : 0
     return Math.min(expiresAt, Math.max(dueAt, blockedUntil, opensAt))
   }
 }
 
-/** Those of one replay are due at once. */
-function byDueAt(a: Entry, b: Entry): number {
-  return a.dueAt - b.dueAt || a.acceptedAt - b.acceptedAt
+const NONE: readonly Entry[] = []
+
+function isPending({ state }: Entry): boolean {
+  return state !== 'settled' && state !== 'dead'
 }
 
-function byExpiresAt(a: Entry, b: Entry): number {
-  return a.expiresAt - b.expiresAt
+function isQueued({ state }: Entry): boolean {
+  return state === 'queued'
 }
 
-/** Lets go of those before it. */
-function firstPending(queue: TinyQueue<Entry>): Entry | undefined {
-  let entry = queue.peek()
-  while (entry !== undefined && !isPending(entry)) {
-    queue.pop()
-    entry = queue.peek()
+function isWaiting({ state }: Entry): boolean {
+  return state === 'waiting'
+}
+
+/** Smallest first. Entries that are no longer members are skipped, and swept out before they outnumber the members. */
+class Heap {
+  readonly #isMember: (entry: Entry) => boolean
+  readonly #compare: (a: Entry, b: Entry) => number
+  #queue: TinyQueue<Entry>
+  #sweepAt = 64
+
+  constructor(isMember: (entry: Entry) => boolean, rank: (entry: Entry) => number) {
+    this.#isMember = isMember
+    this.#compare = (a, b) => rank(a) - rank(b)
+    this.#queue = new TinyQueue([], this.#compare)
   }
-  return entry
-}
-
-function isPending(entry: Entry): boolean {
-  return entry.state !== 'settled' && entry.state !== 'dead'
-}
-
-/**
- * First in, first out, in constant time. Entries that are no longer pending are skipped where they are met, so that one
- * can be taken from the middle at no cost.
- */
-class Fifo {
-  #items: Entry[] = []
-  /** The consumed beginning is cut off once it is half of the array. */
-  #start = 0
 
   push(entry: Entry): void {
-    this.#items.push(entry)
+    if (this.#queue.length >= this.#sweepAt) {
+      this.sort()
+      this.#sweepAt = Math.max(64, 2 * this.#queue.length)
+    }
+    this.#queue.push(entry)
   }
 
   first(): Entry | undefined {
-    while (this.#start < this.#items.length) {
-      const entry = this.#items[this.#start]!
-      if (isPending(entry)) {
-        return entry
-      }
-      this.#advance()
-    }
-    return undefined
-  }
-
-  shift(): Entry | undefined {
-    const entry = this.first()
-    if (entry !== undefined) {
-      this.#advance()
+    let entry = this.#queue.peek()
+    while (entry !== undefined && !this.#isMember(entry)) {
+      this.#queue.pop()
+      entry = this.#queue.peek()
     }
     return entry
   }
 
-  last(): Entry | undefined {
-    while (this.#items.length > this.#start) {
-      const entry = this.#items.at(-1)!
-      if (isPending(entry)) {
-        return entry
-      }
-      this.#items.pop()
-    }
-    return undefined
+  shift(): Entry | undefined {
+    this.first()
+    return this.#queue.pop()
   }
 
-  #advance(): void {
-    ++this.#start
-    if (this.#start * 2 >= this.#items.length) {
-      this.#items = this.#items.slice(this.#start)
-      this.#start = 0
+  /** Any of those that are far from first: a leaf of the heap can go without harm. */
+  last(): Entry | undefined {
+    const { data } = this.#queue
+    while (data.length > 0 && !this.#isMember(data.at(-1)!)) {
+      data.pop()
+      --this.#queue.length
     }
+    return data.at(-1)
+  }
+
+  /** After ranks have changed. */
+  sort(): void {
+    this.#queue = new TinyQueue(this.#queue.data.filter(this.#isMember), this.#compare)
   }
 }

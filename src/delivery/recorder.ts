@@ -1,4 +1,5 @@
 import type { Delivery } from './delivery.ts'
+import { Fifo } from './fifo.ts'
 import { reasonOf } from './journal.ts'
 import type { Journal, LogRow, Recovered } from './journal.ts'
 import type { Entry } from './lane.ts'
@@ -38,7 +39,7 @@ export class Recorder {
   #wasOpen = false
   #working: Promise<void> = Promise.resolve()
   /** Kept and not written, oldest first. */
-  readonly #unsaved = new Set<Entry>()
+  readonly #unsaved = new Fifo<Entry>(entry => entry.isUnsaved)
   #unsavedBytes = 0
   /** Rows of the log or the engine's state are to be written. */
   #isLogDirty = false
@@ -60,10 +61,9 @@ export class Recorder {
 
   /** An entry is kept from now on; its delivery is in memory. */
   keep(entry: Entry): void {
-    if (!this.#unsaved.has(entry)) {
-      this.#unsaved.add(entry)
-      this.#unsavedBytes += entry.bytes
-    }
+    entry.isUnsaved = true
+    this.#unsaved.push(entry)
+    this.#unsavedBytes += entry.bytes
     this.#schedule(this.#unsavedBytes > EAGER_BYTES ? 0 : WRITE_AFTER_MS)
   }
 
@@ -88,11 +88,12 @@ export class Recorder {
 
   /** It is on disk, or no longer kept. @returns whether it was to be written */
   forget(entry: Entry): boolean {
-    const wasUnsaved = this.#unsaved.delete(entry)
-    if (wasUnsaved) {
+    const { isUnsaved } = entry
+    if (isUnsaved) {
+      entry.isUnsaved = false
       this.#unsavedBytes -= entry.bytes
     }
-    return wasUnsaved
+    return isUnsaved
   }
 
   /** A row for the delivery log. */
@@ -120,19 +121,14 @@ export class Recorder {
 
   /** The rows of the delivery log, the latest first. */
   async *readLog(): AsyncGenerator<LogRow> {
-    // a row that is being written is neither here nor there
+    // what is just being written is found nowhere, and what is written meanwhile twice: so all is written first
     this.#work(() => this.#write(performance.now() - WRITE_AFTER_MS))
     await this.#working
-    const unwritten = this.#rows.toReversed()
-    const written = this.#journal?.readLog()
-    yield* unwritten
-    if (written !== undefined) {
-      yield* written
-    }
+    yield* this.#journal === undefined ? this.#rows.toReversed() : this.#journal.readLog()
   }
 
-  /** Writes what is left, and closes the journal. @returns those that are not on disk */
-  async close(): Promise<ReadonlySet<Entry>> {
+  /** Writes what is left, and closes the journal. What is still unsaved then is not on disk. */
+  async close(): Promise<void> {
     this.#isClosed = true
     clearTimeout(this.#timer)
     await this.#working
@@ -140,7 +136,6 @@ export class Recorder {
       await this.#write(Number.POSITIVE_INFINITY)
     }
     await this.#journal?.close()
-    return this.#unsaved
   }
 
   #schedule(delayMs: number): void {
@@ -171,14 +166,13 @@ export class Recorder {
     try {
       const { journal, recovered } = await this.#options.open()
       this.#journal = journal
-      this.#options.onOpen(journal, recovered, !this.#wasOpen)
+      const isFirst = !this.#wasOpen
       this.#wasOpen = true
+      this.#options.onOpen(journal, recovered, isFirst)
       this.#options.onProblem(undefined)
       this.#schedule(0)
     } catch (error) {
-      const journal = this.#journal
       this.#fail(error)
-      await journal?.close().catch(() => {})
     }
   }
 
@@ -189,7 +183,6 @@ export class Recorder {
       return
     }
     const entries = this.#takeUnsaved(this.#unsavedBytes > EAGER_BYTES ? Number.POSITIVE_INFINITY : takenBefore)
-    const rows = this.#rows
     try {
       for (const group of byOwner(entries)) {
         journal.add(group)
@@ -200,24 +193,21 @@ export class Recorder {
       }
       this.#options.onSaved(entries)
     } catch (error) {
-      if (rows !== this.#rows) {
-        this.#rows = [...rows, ...this.#rows]
-      }
-      this.#isLogDirty = true
       this.#fail(error)
       await journal.close().catch(() => {})
     }
-    if (this.#unsaved.size > 0) {
+    if (this.#unsaved.first() !== undefined) {
       this.#schedule(WRITE_AFTER_MS)
     }
   }
 
   #takeUnsaved(takenBefore: number): Entry[] {
     const entries: Entry[] = []
-    for (const entry of this.#unsaved) {
+    for (let entry = this.#unsaved.first(); entry !== undefined; entry = this.#unsaved.first()) {
       if (entry.takenAt > takenBefore) {
         break
       }
+      this.#unsaved.shift()
       this.forget(entry)
       entries.push(entry)
     }
@@ -229,7 +219,8 @@ export class Recorder {
       return
     }
     this.#isLogDirty = false
-    for (const row of this.#rows) {
+    // what is beyond the log's length would be trimmed at once
+    for (const row of this.#rows.slice(-this.#options.maxLogged)) {
       journal.log(row)
     }
     this.#rows = []

@@ -80,6 +80,9 @@ function withJitter(delayMs: number, random: () => number): number {
   return delayMs <= FULL_JITTER_UP_TO_MS ? random() * delayMs : delayMs * (1 - JITTER + 2 * JITTER * random())
 }
 
+/** `Sun, 06 Nov 1994 08:49:37 GMT`, `Sunday, 06-Nov-94 08:49:37 GMT` or `Sun Nov  6 08:49:37 1994`. */
+const HTTP_DATE = /^[a-z]{3,9}(?:, \d\d[ -][a-z]{3}[ -]\d{2,4} [\d:]{8} GMT| [a-z]{3} [ \d]\d [\d:]{8} \d{4})$/i
+
 /**
  * What a `Retry-After` asks for in ms, capped at {@link MAX_RETRY_AFTER_MS}; `undefined` if it says nothing that can be
  * obeyed (absent, malformed, zero or past), so that the schedule holds.
@@ -91,8 +94,8 @@ export function parseRetryAfter(header: string | undefined, now: number): number
   let delayMs
   if (/^\d+(\.\d+)?$/.test(text)) {
     delayMs = Number(text) * SECOND
-  } else if (/^(mon|tue|wed|thu|fri|sat|sun)/i.test(text)) {
-    // asctime dates carry no zone and are UTC
+  } else if (HTTP_DATE.test(text)) {
+    // `Date.parse` alone takes almost anything; dates of the third form carry no zone and are UTC
     delayMs = Date.parse(/\bGMT$/i.test(text) ? text : `${text} GMT`) - now
   } else {
     return undefined

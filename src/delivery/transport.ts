@@ -37,7 +37,12 @@ export interface ProxySettings {
 export function connectTo(endpoint: Endpoint, proxy: ProxySettings): Connection {
   const { origin, pathname, search } = endpoint.url
   const target = { origin, path: pathname + search, headers: endpoint.headers }
-  const dispatcher = openSockets(origin, endpoint.timeoutMs, proxy)
+  let dispatcher: Dispatcher
+  try {
+    dispatcher = openSockets(origin, endpoint.timeoutMs, proxy)
+  } catch {
+    return UNUSABLE
+  }
   const deadlines = new Deadlines()
 
   return {
@@ -46,13 +51,25 @@ export function connectTo(endpoint: Endpoint, proxy: ProxySettings): Connection 
         new Exchange(dispatcher, target, request, deadlines, endpoint.timeoutMs, resolve).start()
       })
     },
+    // callbacks, as the promises are rejected where the sockets are gone already
     close() {
-      void dispatcher.close()
+      dispatcher.close(() => {})
     },
     destroy() {
-      void dispatcher.destroy()
+      deadlines.cut() // by hand: an agent that has been closed before has forgotten its clients
+      dispatcher.destroy(() => {})
     },
   }
+}
+
+/** Where the proxy's URL is malformed, or of a scheme that is not known. */
+const UNUSABLE: Connection = {
+  send() {
+    const reason = "the host's proxy setting (httpProxy) is not a URL that can be used"
+    return Promise.resolve({ kind: 'unreachable', code: 'ERR_INVALID_PROXY', reason })
+  },
+  close() {},
+  destroy() {},
 }
 
 function openSockets(origin: string, timeoutMs: number, { httpProxy, noProxy }: ProxySettings): Dispatcher {
@@ -113,26 +130,37 @@ class CountingClient extends Client {
 class Deadlines {
   static readonly PERIOD_MS = 50
 
-  readonly #running = new Set<Exchange>()
+  /** Few. Not a `Set`: one that changes all the time leaves tables behind that keep its old members from the collector. */
+  readonly #running: Exchange[] = []
   #timer: NodeJS.Timeout | undefined
 
   add(exchange: Exchange): void {
-    this.#running.add(exchange)
+    this.#running.push(exchange)
     this.#timer ??= setInterval(() => this.#check(), Deadlines.PERIOD_MS)
   }
 
   delete(exchange: Exchange): void {
-    this.#running.delete(exchange)
+    const index = this.#running.indexOf(exchange)
+    if (index !== -1) {
+      this.#running.splice(index, 1)
+    }
+  }
+
+  /** Ends all of them, now. */
+  cut(): void {
+    for (const exchange of [...this.#running]) {
+      exchange.cut()
+    }
   }
 
   #check(): void {
     const now = performance.now()
-    for (const exchange of this.#running) {
+    for (const exchange of [...this.#running]) {
       if (now >= exchange.deadline) {
         exchange.giveUp()
       }
     }
-    if (this.#running.size === 0) {
+    if (this.#running.length === 0) {
       clearInterval(this.#timer)
       this.#timer = undefined
     }
@@ -167,13 +195,21 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#resolve = resolve
     this.deadline = performance.now() + timeoutMs
     const { origin, path } = target
-    const common = ['Content-Type', contentType, 'Accept', 'application/json', 'User-Agent', USER_AGENT]
     this.#options = {
       exchange: this,
       origin,
       path,
       method: 'POST',
-      headers: common.concat(headers, target.headers),
+      headers: [
+        'Content-Type',
+        contentType,
+        'Accept',
+        'application/json',
+        'User-Agent',
+        USER_AGENT,
+        ...headers,
+        ...target.headers,
+      ],
       body,
     }
   }
@@ -248,6 +284,12 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#controller?.abort(new Error('too late'))
   }
 
+  /** As `giveUp`, but by our own will: it says nothing of the receiver. */
+  cut(): void {
+    this.#settle(this.#answer() ?? unreachable({ code: 'UND_ERR_DESTROYED' }))
+    this.#controller?.abort(new Error('stopped'))
+  }
+
   /** What the status says, if there is one: an answer that is cut, endless or slow after it says the same. */
   #answer(): AttemptOutcome | undefined {
     const status = this.#status
@@ -302,6 +344,7 @@ const REASONS: ReadonlyMap<string, string> = new Map([
   ['ERR_TLS_CERT_ALTNAME_INVALID', 'TLS: the certificate is for another name'],
   ['UND_ERR_PRX_TLS', 'TLS: the certificate behind the proxy is for another name'],
   ['UND_ERR_ABORTED', 'the proxy refused to connect'],
+  ['HTTPParserError', 'the answer is not HTTP'],
   ['UND_ERR_HEADERS_OVERFLOW', 'the headers of the answer are too large'],
   ['UND_ERR_DESTROYED', 'stopped'],
   ['UND_ERR_CLOSED', 'stopped'],

@@ -10,3 +10,7 @@ export interface Format {
   /** Pure; never throws. Called once for an event, however many hooks want it in this format. */
   build(event: Event): Payload
 }
+
+export function payloadOf(contentType: string, text: string): Payload {
+  return { contentType, body: Buffer.from(text), users: 0 }
+}

@@ -1,14 +1,22 @@
+import { payloadOf } from './format.ts'
 import type { Format } from './format.ts'
 
 /** The stock plugin's body: the event's properties in their order, then `type`. */
 export const json: Format = {
   title: 'JSON',
   build({ fields, omitted, phase }) {
-    const members = [...fields].map(([key, text]) => `${JSON.stringify(key)}:${text}`)
-    members.push(`"type":"${phase}"`)
-    if (omitted.length > 0) {
-      members.push(`"omitted":${JSON.stringify(omitted)}`)
+    let text = '{'
+    for (const [key, value] of fields) {
+      text += `${quoted(key)}:${value},`
     }
-    return { contentType: 'application/json', body: Buffer.from(`{${members.join()}}`) }
+    text += `"type":"${phase}"`
+    if (omitted.length > 0) {
+      text += `,"omitted":${JSON.stringify(omitted)}`
+    }
+    return payloadOf('application/json', `${text}}`)
   },
+}
+
+function quoted(key: string): string {
+  return /^\w+$/.test(key) ? `"${key}"` : JSON.stringify(key)
 }

@@ -1,3 +1,4 @@
+import { payloadOf } from './format.ts'
 import type { Format } from './format.ts'
 
 /**
@@ -21,6 +22,6 @@ export const office365: Format = {
       summary: 'New notification from the Xen-Orchestra webhook plugin',
       sections: [{ title: `XO ${phase.toUpperCase()} notification`, facts }],
     }
-    return { contentType: 'application/json', body: Buffer.from(JSON.stringify(card)) }
+    return payloadOf('application/json', JSON.stringify(card))
   },
 }

@@ -38,6 +38,7 @@ function entryOf(delivery: Delivery): Entry {
     takenAt: 0,
     delivery,
     place: undefined,
+    isUnsaved: false,
     state: 'queued',
     expiresAt: Number.POSITIVE_INFINITY,
     trigger: 'event',
@@ -404,7 +405,7 @@ describe('the format', () => {
     })
     const shared = {
       owner: 'kq2mNxB0Jw1c5h7R',
-      payload: { contentType: 'application/json', body: Buffer.from('{"method":"vm.start"}') },
+      payload: { contentType: 'application/json', body: Buffer.from('{"method":"vm.start"}'), users: 0 },
       headers: ['X-XO-Event', 'vm.start'],
     }
     expect(await readAll(journal, recovered)).toEqual([

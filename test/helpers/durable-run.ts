@@ -244,7 +244,8 @@ export function deliveryWith(submission: Submission = {}): Delivery {
   return {
     id,
     owner,
-    payload: { contentType: 'application/json', body: submission.body ?? Buffer.from(`"${id}"`) },
+    label: 'vm.start success',
+    payload: { contentType: 'application/json', body: submission.body ?? Buffer.from(`"${id}"`), users: 0 },
     headers: ['X-XO-Hook', owner],
     order: { key, leads: phase === 'pre' },
     acceptedAt: Date.now(),

@@ -61,6 +61,11 @@ export class Config {
     return () => this.#watchers.delete(watcher)
   }
 
+  /** How many watch. */
+  get watchers(): number {
+    return this.#watchers.size
+  }
+
   /** Stands for an edit of the file while xo-server runs: puts these top-level entries in, and tells who watches. */
   change(entries: Params): void {
     this.#value = { ...this.#value, ...entries }

@@ -1,0 +1,90 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path/posix'
+import { fileURLToPath } from 'node:url'
+
+import ts from 'typescript'
+import { expect, it } from 'vitest'
+
+/** A file imports only from floors below its own, and from its own folder. */
+const FLOORS = [
+  'index.ts',
+  'plugin.ts',
+  'mail.ts',
+  'relay.ts',
+  'config.ts',
+  'sources/',
+  'matcher.ts',
+  'formats/',
+  'event.ts',
+  'xo.ts',
+  'bounded-json.ts',
+  'delivery/',
+  'errors.ts',
+]
+
+/** Below, and yet none of its business. */
+const NEVER = [['sources/', 'delivery/']]
+
+const SRC = fileURLToPath(new URL('../src/', import.meta.url))
+
+/** By file, what it imports of `src/`, types too. */
+const imports = new Map(
+  readdirSync(SRC, { encoding: 'utf8', recursive: true })
+    .filter(file => file.endsWith('.ts') && !file.endsWith('.d.ts'))
+    .map(file => [
+      file,
+      ts
+        .preProcessFile(readFileSync(join(SRC, file), 'utf8'))
+        .importedFiles.map(({ fileName }) => fileName)
+        .filter(name => name.startsWith('.'))
+        .map(name => join(dirname(file), name)),
+    ])
+)
+
+function floorOf(file: string): number {
+  return FLOORS.findIndex(floor => (floor.endsWith('/') ? file.startsWith(floor) : file === floor))
+}
+
+function isAllowed(from: string, to: string): boolean {
+  if (dirname(from) !== '.' && dirname(from) === dirname(to)) {
+    return true
+  }
+  return (
+    floorOf(from) < floorOf(to) &&
+    !NEVER.some(([above = '', below = '']) => from.startsWith(above) && to.startsWith(below))
+  )
+}
+
+/** The way from a file back to itself, if there is one. */
+function circleOf(file: string): string[] | undefined {
+  const ways = [[file]]
+  const seen = new Set<string>()
+  for (const way of ways) {
+    for (const next of imports.get(way.at(-1)!) ?? []) {
+      if (next === file) {
+        return [...way, next]
+      }
+      if (!seen.has(next)) {
+        seen.add(next)
+        ways.push([...way, next])
+      }
+    }
+  }
+  return undefined
+}
+
+it('every file has its floor, and every floor a file', () => {
+  const files = [...imports.keys()]
+  expect(files.filter(file => floorOf(file) === -1)).toEqual([])
+  expect(FLOORS.filter((_, floor) => !files.some(file => floorOf(file) === floor))).toEqual([])
+})
+
+it('no import goes up', () => {
+  const all = [...imports].flatMap(([from, to]) => to.map(each => ({ from, to: each })))
+  expect(all.length).toBeGreaterThan(imports.size)
+  expect(all.filter(({ from, to }) => !isAllowed(from, to))).toEqual([])
+})
+
+it('no import leads back', () => {
+  expect([...imports.keys()].map(circleOf).filter(circle => circle !== undefined)).toEqual([])
+})

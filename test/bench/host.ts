@@ -1,0 +1,73 @@
+import { EventEmitter } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+import type { PluginContext, Signal, Xo } from '../../src/xo.ts'
+
+/** The smallest host that the plugin loads in. The benches know the plugin from outside only, as the host does. */
+export interface BenchHost {
+  /** A call that begins, as xo-server announces it. */
+  pre(signal: Signal): void
+  /** A call that has ended. */
+  post(signal: Signal): void
+  /** Unloads the plugin and deletes its folder. */
+  close(): Promise<void>
+}
+
+export interface BenchHook {
+  readonly name?: string
+  readonly method: string
+  readonly url: string
+  /** In seconds. */
+  readonly timeout?: number
+}
+
+/** The plugin as it is built, since what runs from the sources is not what is installed. */
+const BUILT = new URL('../../dist/index.js', import.meta.url).href
+
+/** @param onCall - in the plugin's place: hears `pre` and `post` */
+export async function startHost(hooks: readonly BenchHook[], onCall?: (signal: Signal) => void): Promise<BenchHost> {
+  const directory = await mkdtemp(join(tmpdir(), 'xo-server-web-hooks-bench-'))
+  const xo = new EventEmitter()
+  const methods = Array.from({ length: 1_000 }, (_, index) => [`bench.m${index}`, {}])
+  Object.assign(xo, {
+    apiMethods: Object.fromEntries(methods),
+    config: { watch: (callback: (config: object) => void) => (callback({}), () => {}) },
+    hooks: new EventEmitter(),
+  } satisfies Partial<Xo>)
+
+  let unload = async (): Promise<void> => {}
+  if (onCall !== undefined) {
+    xo.on('xo:preCall', onCall).on('xo:postCall', onCall)
+  } else {
+    const { default: factory } = (await import(BUILT)) as typeof import('../../src/index.ts')
+    const context: PluginContext = {
+      xo: xo as unknown as Xo,
+      staticConfig: {},
+      getDataDir: () => Promise.resolve(directory),
+    }
+    const plugin = factory(context)
+    plugin.configure({
+      hooks: hooks.map(({ name, method, url, timeout }) => ({
+        name,
+        method,
+        url,
+        type: 'pre/post',
+        format: 'json',
+        ...(timeout !== undefined && { limits: { timeout } }),
+      })),
+    })
+    await plugin.load()
+    unload = () => plugin.unload()
+  }
+
+  return {
+    pre: signal => void xo.emit('xo:preCall', signal),
+    post: signal => void xo.emit('xo:postCall', signal),
+    async close() {
+      await unload()
+      await rm(directory, { recursive: true })
+    },
+  }
+}

@@ -1,0 +1,416 @@
+import { Ajv } from 'ajv'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+
+import { configPresets, configSchema, parseConfig } from '../src/config.ts'
+import type { Hook } from '../src/config.ts'
+import { describeProblem } from '../src/errors.ts'
+import { formats } from '../src/formats/index.ts'
+
+const METHODS = ['vm.start', 'vm.stop', 'backupNg.runJob', 'hub.recipe.create', 'test']
+
+function itemOf(fields: Record<string, unknown> = {}): Record<string, unknown> {
+  return { method: 'vm.start', type: 'post', url: 'https://hooks.example.org/x', format: 'json', ...fields }
+}
+
+function hooksOf(...items: unknown[]): readonly Hook[] {
+  const { settings, problems } = parseConfig({ hooks: items })
+  expect(problems).toEqual([])
+  return settings.hooks
+}
+
+function hookOf(fields?: Record<string, unknown>): Hook {
+  return hooksOf(itemOf(fields))[0]!
+}
+
+const logged: unknown[] = []
+const log = (...args: unknown[]) => logged.push(args)
+const isValid = new Ajv({
+  strict: 'log',
+  strictRequired: false,
+  useDefaults: true,
+  logger: { log, warn: log, error: log },
+})
+  .addVocabulary(['$multiline', '$type', 'enumNames'])
+  .compile(configSchema(METHODS))
+
+/** Validates as xo-server does, and says what Ajv has logged, of the schema too. */
+function validate(configuration: unknown): { isValid: boolean; logged: unknown[] } {
+  return { isValid: isValid(structuredClone(configuration)), logged }
+}
+
+/** What the stock plugin's schema accepts: it requires all but `waitForResponse`, and lets anything else in. */
+const stockItem = fc
+  .record(
+    {
+      method: fc.constantFrom(...METHODS),
+      type: fc.constantFrom('pre', 'post', 'pre/post'),
+      url: fc.oneof(fc.webUrl({ withQueryParameters: true, withFragments: true }), fc.string()),
+      format: fc.constantFrom('json', 'office365'),
+      waitForResponse: fc.boolean(),
+    },
+    { requiredKeys: ['method', 'type', 'url', 'format'] }
+  )
+  .chain(item => fc.dictionary(fc.string(), fc.jsonValue()).map(more => ({ ...more, ...item })))
+
+describe('a configuration of the stock plugin', () => {
+  it('is valid, whatever it holds', () => {
+    const names = fc.constantFrom('name', 'status', 'disabled', 'limits', 'other')
+    const foreign = fc.dictionary(names, fc.jsonValue())
+    const item = fc.tuple(foreign, stockItem).map(([more, stock]) => ({ ...more, ...stock }))
+    fc.assert(
+      fc.property(fc.record({ hooks: fc.array(item) }), foreign, (configuration, more) => {
+        expect(validate({ ...more, ...configuration })).toEqual({ isValid: true, logged: [] })
+        const { settings, problems } = parseConfig({ ...more, ...configuration }, METHODS)
+        const enabled = configuration.hooks.filter(hook => !('disabled' in hook) || hook.disabled !== true)
+        expect(settings.hooks.length + problems.length).toBe(enabled.length)
+      })
+    )
+  })
+
+  it('gives every hook with a URL', () => {
+    const item = fc.tuple(stockItem, fc.webUrl()).map(([stock, url]) => {
+      const { method, type, format, waitForResponse } = stock
+      return { method, type, format, url, ...(waitForResponse !== undefined && { waitForResponse }) }
+    })
+    fc.assert(
+      fc.property(fc.array(item), items => {
+        const hooks = hooksOf(...items)
+        expect(hooks.map(({ phases }) => phases.join('/'))).toEqual(items.map(({ type }) => type))
+        expect(hooks.map(({ format }) => format)).toEqual(items.map(({ format }) => formats.get(format)))
+        expect(hooks.map(({ methods }) => methods.include)).toEqual(items.map(({ method }) => [method]))
+        expect(hooks.map(hook => hook.endpoint.url.href)).toEqual(items.map(({ url }) => new URL(url).href))
+        expect(hooks.map(hook => hook.waitForResponse)).toEqual(items.map(each => each.waitForResponse ?? false))
+        expect(hooks.map(({ status }) => status)).toEqual(items.map(() => 'any'))
+      })
+    )
+  })
+})
+
+describe('the schema that the host validates with', () => {
+  it.each<[string, unknown]>([
+    ['nothing', {}],
+    ['null', { hooks: null }],
+    ['no hooks', { hooks: [] }],
+    ['a hook not filled in yet', { hooks: [null, itemOf()] }],
+    ['an empty hook', { hooks: [{}] }],
+    ['empty fields', { hooks: [{ method: '', type: '', url: '', format: '', name: '', status: '' }] }],
+    [
+      'null fields',
+      { hooks: [{ method: null, type: null, url: null, format: null, name: null, status: null, limits: null }] },
+    ],
+    ['null in a group', { hooks: [itemOf({ limits: { timeout: null } })] }],
+    ['choices that are gone', { hooks: [itemOf({ method: 'no.more', type: 'x', format: 'y', status: 'z' })] }],
+    ['numbers out of range', { hooks: [itemOf({ limits: { timeout: -1 } })] }],
+    ['fields of a later version', { hooks: [itemOf({ later: { on: true } })], later: 1 }],
+  ])('accepts %s and logs nothing', (_, configuration) => {
+    expect(validate(configuration)).toEqual({ isValid: true, logged: [] })
+  })
+
+  it.each<[string, unknown]>([
+    ['hooks that are no list', { hooks: { 0: itemOf() } }],
+    ['a hook that is no object', { hooks: ['vm.start'] }],
+    ['a list', []],
+  ])('refuses %s, as the stock one', (_, configuration) => {
+    expect(validate(configuration).isValid).toBe(false)
+  })
+
+  it('changes nothing of a configuration', () => {
+    const configuration = { hooks: [{}, itemOf({ limits: {} })] }
+    const before = structuredClone(configuration)
+    expect(isValid(configuration)).toBe(true)
+    expect(configuration).toEqual(before)
+  })
+})
+
+describe('the schema that the form gets', () => {
+  interface Field {
+    type?: string
+    properties?: Record<string, Field>
+    items?: Field
+    enum?: string[]
+    enumNames?: string[]
+    default?: unknown
+    defaults?: string[]
+    required?: string[]
+    [key: string]: unknown
+  }
+
+  const form = JSON.parse(JSON.stringify(configSchema(METHODS))) as Field
+  const item = form.properties?.['hooks']?.items ?? {}
+
+  function allFields(field: Field, path = ''): [string, Field][] {
+    const children = Object.entries(field.properties ?? {}).flatMap(([key, child]) =>
+      allFields(child, `${path}.${key}`)
+    )
+    return [[path, field], ...children, ...(field.items ? allFields(field.items, `${path}[]`) : [])]
+  }
+
+  it.each(allFields(form))('renders its field "%s"', (_, field) => {
+    expect(['array', 'boolean', 'integer', 'number', 'object', 'string']).toContain(field.type)
+    expect(Object.keys(field)).not.toContain('format')
+    expect(field.enumNames?.length).toBe(field.enumNames && field.enum?.length)
+    expect(Object.keys(field.properties ?? {})).toEqual(expect.arrayContaining(field.required ?? []))
+    // the form shows a boolean that defaults to true as off
+    expect(field.type === 'boolean' ? field.default : undefined).toBeUndefined()
+    if (field.enum !== undefined && field.default !== undefined) {
+      expect(field.enum).toContain(field.default)
+    }
+  })
+
+  it('titles every field of a hook, and describes it', () => {
+    for (const [path, { title, description }] of allFields(item).slice(1)) {
+      expect([path, title]).toEqual([path, expect.any(String)])
+      expect([path, description]).toEqual([path, expect.any(String)])
+    }
+  })
+
+  it('has the fields of a hook in this order', () => {
+    const names = ['name', 'method', 'type', 'status', 'url', 'format', 'waitForResponse', 'disabled', 'limits']
+    expect(Object.keys(item.properties ?? {})).toEqual(names)
+  })
+
+  it('suggests everything, the methods and their namespaces', () => {
+    expect(item.properties?.['method']?.defaults).toEqual([
+      '*',
+      'backupNg.*',
+      'backupNg.runJob',
+      'hub.*',
+      'hub.recipe.create',
+      'test',
+      'vm.*',
+      'vm.start',
+      'vm.stop',
+    ])
+    expect(item.properties?.['method']?.enum).toBeUndefined()
+  })
+
+  it('offers every format by its title', () => {
+    const { enum: names, enumNames } = item.properties?.['format'] ?? {}
+    expect(names).toEqual([...formats.keys()])
+    expect(enumNames).toEqual([...formats.values()].map(({ title }) => title))
+  })
+})
+
+describe('the presets', () => {
+  it.each(Object.entries(configPresets))('"%s" lacks a URL and nothing else', (_, preset) => {
+    const { hooks } = preset as { hooks: Record<string, unknown>[] }
+    expect(validate(preset)).toEqual({ isValid: true, logged: [] })
+    expect(parseConfig(preset).problems.map(({ path }) => path)).toEqual(hooks.map((_, i) => `hooks[${i}].url`))
+    expect(hooksOf(...hooks.map(hook => ({ ...hook, url: 'http://a' })))).toHaveLength(hooks.length)
+  })
+})
+
+describe('a hook', () => {
+  it('is read in full', () => {
+    const fields = {
+      name: ' Inventory ',
+      method: 'vm.*, !vm.set',
+      type: 'pre/post',
+      status: 'failure',
+      url: ' https://hooks.example.org/x?y=1 ',
+      waitForResponse: true,
+      limits: { timeout: 2.5 },
+    }
+    expect(hookOf(fields)).toMatchObject({
+      name: 'Inventory',
+      methods: { include: ['vm.*'], exclude: ['vm.set'] },
+      phases: ['pre', 'post'],
+      status: 'failure',
+      format: formats.get('json'),
+      waitForResponse: true,
+      endpoint: { url: new URL('https://hooks.example.org/x?y=1'), headers: [], timeoutMs: 2500 },
+    })
+  })
+
+  it.each([
+    ['nothing', {}],
+    [
+      'null',
+      { type: null, format: null, status: null, name: null, waitForResponse: null, disabled: null, limits: null },
+    ],
+    ['an empty text', { type: '', format: '', status: '', name: '' }],
+    ['an empty group', { limits: {} }],
+    ['null in a group', { limits: { timeout: null } }],
+  ])('has defaults for %s', (_, fields) => {
+    const [hook] = hooksOf({ method: 'vm.start', url: 'http://hooks.example.org', ...fields })
+    expect(hook).toMatchObject({
+      name: 'vm.start',
+      phases: ['post'],
+      status: 'any',
+      format: formats.get('json'),
+      waitForResponse: false,
+      endpoint: { timeoutMs: 10_000 },
+    })
+  })
+
+  it('is left out without a word when it is disabled, whatever is wrong with it', () => {
+    const { settings, problems, warnings } = parseConfig({
+      hooks: [itemOf({ disabled: true, format: 'office365' }), { disabled: true }, itemOf({ disabled: false })],
+    })
+    expect(settings.hooks).toHaveLength(1)
+    expect([problems, warnings]).toEqual([[], []])
+  })
+
+  it.each<[unknown]>([[undefined], [null], [{}], [{ hooks: null }], [{ hooks: [] }], [{ hooks: [null, undefined] }]])(
+    'is not to be found in %j',
+    raw => {
+      expect(parseConfig(raw)).toEqual({ settings: { hooks: [], notify: [] }, problems: [], warnings: [] })
+    }
+  )
+
+  it('in a format that is retired gives a warning that names it', () => {
+    const { settings, warnings } = parseConfig({ hooks: [itemOf(), itemOf({ name: 'Old', format: 'office365' })] })
+    expect(settings.hooks).toHaveLength(2)
+    expect(warnings).toEqual([expect.stringMatching(/^hooks\[1\] \(Old\): Microsoft has retired/)])
+  })
+})
+
+describe('the credentials of a URL', () => {
+  it.each([
+    ['https://alice:s3cret@hooks.example.org/x', 'alice:s3cret'],
+    ['https://alice@hooks.example.org/x', 'alice:'],
+    ['https://:s3cret@hooks.example.org/x', ':s3cret'],
+    ['https://al%69ce:s%3A%C3%A9@hooks.example.org/x', 'alice:s:é'],
+    ['https://alice:100%@hooks.example.org/x', 'alice:100%'],
+    ['https://alice:%ff@hooks.example.org/x', 'alice:%ff'],
+  ])('go from %s into a header', (url, credentials) => {
+    const { endpoint } = hookOf({ url })
+    expect(endpoint.url.href).toBe('https://hooks.example.org/x')
+    expect(endpoint.headers).toEqual(['Authorization', `Basic ${Buffer.from(credentials).toString('base64')}`])
+  })
+})
+
+describe('what is wrong with a hook', () => {
+  it.each<[Record<string, unknown>, string, string, string]>([
+    [{ url: '' }, 'url', 'an http:// or https:// URL', 'nothing'],
+    [{ url: null }, 'url', 'an http:// or https:// URL', 'nothing'],
+    [{ url: 'example' }, 'url', 'an http:// or https:// URL', '"example"'],
+    [{ url: 'ftp://example.org' }, 'url', 'an http:// or https:// URL', '"ftp://example.org"'],
+    [{ url: 'localhost:8080' }, 'url', 'an http:// or https:// URL', '"localhost:8080"'],
+    [{ method: '' }, 'method', 'the name of an API method, like "vm.start", or a pattern, like "vm.*"', 'nothing'],
+    [
+      { method: '!vm.set' },
+      'method',
+      'the name of an API method, like "vm.start", or a pattern, like "vm.*"',
+      '"!vm.set"',
+    ],
+    [{ method: 'vm.start vm.strat' }, 'method', 'names or patterns of API methods that exist', '"vm.strat"'],
+    [{ method: 'vm.* !vmx.*' }, 'method', 'names or patterns of API methods that exist', '"vmx.*"'],
+    [{ type: 'during' }, 'type', 'one of "pre", "post", "pre/post"', '"during"'],
+    [{ type: 'constructor' }, 'type', 'one of "pre", "post", "pre/post"', '"constructor"'],
+    [{ status: 'ok' }, 'status', 'one of "any", "success", "failure"', '"ok"'],
+    [{ format: 'xml' }, 'format', `one of ${[...formats.keys()].map(name => `"${name}"`).join(', ')}`, '"xml"'],
+    [{ limits: { timeout: 0 } }, 'limits.timeout', 'seconds, more than 0 and at most 60', '0'],
+    [{ limits: { timeout: -1 } }, 'limits.timeout', 'seconds, more than 0 and at most 60', '-1'],
+    [{ limits: { timeout: 60.1 } }, 'limits.timeout', 'seconds, more than 0 and at most 60', '60.1'],
+    [{ limits: { timeout: '5' } }, 'limits.timeout', 'a value of type number', 'one of type string'],
+    [{ limits: 5 }, 'limits', 'a value of type object', 'one of type number'],
+    [{ name: 5 }, 'name', 'a value of type string', 'one of type number'],
+    [{ disabled: 'yes' }, 'disabled', 'a value of type boolean', 'one of type string'],
+    [{ url: ['https://hooks.example.org/s3cret'] }, 'url', 'a value of type string', 'one of type object'],
+  ])('%j is one problem, and its neighbours stay', (fields, path, expected, got) => {
+    const items = [itemOf({ name: 'before' }), itemOf(fields), null, itemOf({ name: 'after' })]
+    const { settings, problems } = parseConfig({ hooks: items }, METHODS)
+    expect(problems).toMatchObject([{ path: `hooks[1].${path}`, expected, got }])
+    expect(settings.hooks.map(({ name }) => name)).toEqual(['before', 'after'])
+  })
+
+  it.each([
+    [{ name: 'Inventory', url: 'x' }, 'hooks[0].url ("Inventory"): expected an http:// or https:// URL, got "x"'],
+    [{ url: 'x' }, 'hooks[0].url ("vm.start"): expected an http:// or https:// URL, got "x"'],
+    [
+      { method: '' },
+      'hooks[0].method: expected the name of an API method, like "vm.start", or a pattern, like "vm.*", got nothing',
+    ],
+  ])('%j is told in one sentence', (fields, text) => {
+    expect(parseConfig({ hooks: [itemOf(fields)] }).problems.map(describeProblem)).toEqual([text])
+  })
+
+  it('is not that its method is unknown, at boot, when some methods are', () => {
+    expect(hookOf({ method: 'later.registered' }).methods.include).toEqual(['later.registered'])
+  })
+
+  it.each([
+    'ftp://hooks.example.org/s3cret?token=s3cret',
+    'hooks.example.org/s3cret',
+    'hooks.example.org\\s3cret',
+    'hooks.example.org?s3cret',
+    'hooks.example.org:8080/s3cret',
+    'alice:s3cret@hooks.example.org',
+    'ftp://s3cret@hooks.example.org',
+    'http://alice:s3cret@',
+    'http://alice:s3cret@hooks.example.org:99999/s3cret',
+    'http://hooks.example.org:99999/s3cret#s3cret',
+    'https://hooks example.org/s3cret',
+    'mailto:s3cret',
+    'data:s3cret',
+    'git+ssh://hooks.example.org/s3cret',
+    '//s3cret@hooks.example.org',
+    '/s3cret',
+    '?s3cret',
+    '#s3cret',
+    '/s3cret @',
+  ])('is told without the secrets of %s', url => {
+    const { problems } = parseConfig({ hooks: [itemOf({ url })] })
+    expect(problems).toHaveLength(1)
+    expect(JSON.stringify(problems) + problems.map(describeProblem).join()).not.toContain('s3cret')
+  })
+})
+
+describe('the id of a hook', () => {
+  it('stays when a hook with a name changes everything else', () => {
+    const other = { method: 'vm.stop', type: 'pre', url: 'http://other.example.org', format: 'office365' }
+    expect(hookOf({ name: 'A', ...other }).id).toBe(hookOf({ name: 'A' }).id)
+    expect(hookOf({ name: 'B' }).id).not.toBe(hookOf({ name: 'A' }).id)
+  })
+
+  it.each([{ method: 'vm.stop' }, { type: 'pre' }, { url: 'http://other.example.org' }, { format: 'office365' }])(
+    'without a name is another with %j',
+    fields => {
+      expect(hookOf().id).toBe(hookOf().id)
+      expect(hookOf(fields).id).not.toBe(hookOf().id)
+    }
+  )
+
+  it('without a name does not depend on its place, its status or its limits', () => {
+    const [, second] = hooksOf(itemOf({ name: 'first' }), itemOf({ status: 'failure', limits: { timeout: 3 } }))
+    expect(second?.id).toBe(hookOf().id)
+  })
+
+  it('is unique among twins, and the first keeps it', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.constantFrom({}, { name: 'A' }, { name: 'B' }, { type: 'pre' }), { minLength: 1 }),
+        all => {
+          const ids = hooksOf(...all.map(itemOf)).map(({ id }) => id)
+          expect(new Set(ids).size).toBe(all.length)
+          expect(ids[0]).toBe(hookOf(all[0]).id)
+        }
+      )
+    )
+  })
+
+  it('tells nothing of the URL', () => {
+    const { id, endpoint } = hookOf({ url: 'https://alice:s3cret@hooks.example.org/s3cret' })
+    expect(`${id} ${endpoint.id}`).toMatch(/^[\w-]{16} [\w-]{16}$/)
+  })
+})
+
+describe('the id of an endpoint', () => {
+  it('is the same for two hooks that send to the same place', () => {
+    const [first, second] = hooksOf(
+      itemOf({ name: 'A' }),
+      itemOf({ name: 'B', method: 'vm.stop', format: 'office365' })
+    )
+    expect(second?.endpoint.id).toBe(first?.endpoint.id)
+  })
+
+  it.each([
+    { url: 'https://hooks.example.org/y' },
+    { url: 'https://alice@hooks.example.org/x' },
+    { limits: { timeout: 3 } },
+  ])('is another with %j', fields => {
+    expect(hookOf(fields).endpoint.id).not.toBe(hookOf().endpoint.id)
+  })
+})

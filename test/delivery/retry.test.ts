@@ -1,0 +1,248 @@
+import { describe, expect, it } from 'vitest'
+
+import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
+import {
+  decideRetry,
+  MAX_AGE_MS,
+  MAX_RETRY_AFTER_MS,
+  parseRetryAfter,
+  RETRY_SCHEDULE_MS,
+} from '../../src/delivery/retry.ts'
+import { refused, timedOut, unreachable } from '../helpers/outcomes.ts'
+
+type Failure = Exclude<AttemptOutcome, { kind: 'accepted' }>
+
+const SECOND = 1000
+const MINUTE = 60 * SECOND
+const HOUR = 60 * MINUTE
+
+/** The instants of all attempts of a delivery that always fails the same way; the first is 0. */
+function attemptsOf(outcome: Failure, random: () => number): { at: number[]; reason: string } {
+  const at = [0]
+  let age = 0
+  let failures = 0
+  while (at.length < 1_000) {
+    const decision = decideRetry(outcome, failures + 1, age, random)
+    if (!decision.retry) {
+      return { at, reason: decision.reason }
+    }
+    failures += decision.asked ? 0 : 1
+    age += decision.delayMs
+    at.push(age)
+  }
+  throw new Error('tried without end')
+}
+
+/** What is waited after the failure of this number, the lowest and the (excluded) highest. */
+function rangeOf(failures: number): [number, number] {
+  const delayOf = (random: number): number => {
+    const decision = decideRetry(unreachable(), failures, 0, () => random)
+    return decision.retry ? decision.delayMs : Number.NaN
+  }
+  return [delayOf(0), delayOf(1)]
+}
+
+describe('the schedule', () => {
+  it('is the published one', () => {
+    const minutes = RETRY_SCHEDULE_MS.map(delayMs => delayMs / MINUTE)
+    expect(minutes).toEqual([1 / 60, 5 / 60, 0.5, 2, 10, 30, 120, 300, 600, 840, 1200, 1200])
+  })
+
+  it('makes 13 attempts in about 72 hours', () => {
+    const { at, reason } = attemptsOf(unreachable(), () => 0.5)
+    expect(at).toHaveLength(13)
+    expect(at.at(-1)! / HOUR).toBeCloseTo(71.71, 1)
+    expect(reason).toBe('exhausted')
+  })
+
+  it.each([0, 0.999_999])('makes 13 attempts within 60 to 96 hours, however the dice fall (%d)', random => {
+    const { at } = attemptsOf(refused(503), () => random)
+    expect(at).toHaveLength(13)
+    expect(at.at(-1)).toBeGreaterThan(57 * HOUR)
+    expect(at.at(-1)).toBeLessThan(96 * HOUR)
+  })
+
+  it('waits any time up to the whole for steps up to 5 s', () => {
+    expect(rangeOf(1)).toEqual([0, 1 * SECOND])
+    expect(rangeOf(2)).toEqual([0, 5 * SECOND])
+  })
+
+  it('waits within 20 % of longer steps', () => {
+    for (const [index, delayMs] of RETRY_SCHEDULE_MS.entries()) {
+      if (index >= 2) {
+        const [low, high] = rangeOf(index + 1)
+        expect(low).toBeCloseTo(0.8 * delayMs, 3)
+        expect(high).toBeCloseTo(1.2 * delayMs, 3)
+      }
+    }
+  })
+
+  it('draws once for each wait, and from Math.random unless told otherwise', () => {
+    let draws = 0
+    decideRetry(unreachable(), 3, 0, () => {
+      ++draws
+      return 0.25
+    })
+    expect(draws).toBe(1)
+    const drawn = new Set(
+      Array.from({ length: 20 }, () => {
+        const decision = decideRetry(unreachable(), 3, 0)
+        return decision.retry ? decision.delayMs : undefined
+      })
+    )
+    expect(drawn.size).toBeGreaterThan(10)
+    for (const delayMs of drawn) {
+      expect(delayMs).toBeGreaterThanOrEqual(24 * SECOND)
+      expect(delayMs).toBeLessThan(36 * SECOND)
+    }
+  })
+})
+
+describe('what is tried again', () => {
+  const transient: [string, Failure][] = [
+    ['unreachable', unreachable()],
+    ['timed out', timedOut()],
+    ...[408, 425, 429, 500, 501, 502, 503, 504, 507, 511, 599].map((status): [string, Failure] => [
+      String(status),
+      refused(status),
+    ]),
+  ]
+  const refusals = [
+    300, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 405, 406, 409, 411, 413, 415, 418,
+  ].concat([421, 422, 424, 426, 428, 431, 451, 499])
+
+  it.each(transient)('%s: for the whole schedule', (_name, outcome) => {
+    expect(attemptsOf(outcome, () => 0.5)).toMatchObject({ at: { length: 13 }, reason: 'exhausted' })
+  })
+
+  it.each(refusals)('%d: for at most an hour', status => {
+    for (const random of [0, 0.5, 0.999_999]) {
+      const { at, reason } = attemptsOf(refused(status), () => random)
+      expect(at).toHaveLength(7)
+      expect(at.at(-1)).toBeLessThanOrEqual(HOUR)
+      expect(reason).toBe('refused')
+    }
+  })
+
+  it('410: never', () => {
+    expect(decideRetry(refused(410), 1, 0)).toEqual({ retry: false, reason: 'gone' })
+    expect(decideRetry(refused(410, 5 * SECOND), 1, 0)).toEqual({ retry: false, reason: 'gone' })
+  })
+
+  it('a refusal after hours of another failure: not any more', () => {
+    expect(decideRetry(refused(404), 8, 3 * HOUR)).toEqual({ retry: false, reason: 'refused' })
+    expect(decideRetry(refused(503), 8, 3 * HOUR)).toMatchObject({ retry: true })
+  })
+})
+
+describe('a delay that the receiver asks for', () => {
+  it.each([1, 1_500, 90 * SECOND, MAX_RETRY_AFTER_MS])('of %d ms is taken as it is, whatever the dice say', asked => {
+    for (const random of [0, 0.5, 0.999]) {
+      for (const failures of [1, 2, 5, 12, 13, 40]) {
+        expect(decideRetry(refused(503, asked), failures, 0, () => random)).toEqual({
+          retry: true,
+          delayMs: asked,
+          asked: true,
+        })
+      }
+    }
+  })
+
+  it('is told apart from one of the schedule', () => {
+    expect(decideRetry(refused(503), 3, 0, () => 0.5)).toEqual({ retry: true, delayMs: 30 * SECOND, asked: false })
+  })
+
+  it('keeps a refused delivery for no longer than an hour', () => {
+    expect(decideRetry(refused(403, HOUR), 1, 0)).toMatchObject({ retry: true, delayMs: HOUR })
+    expect(decideRetry(refused(403, HOUR + 1), 1, 0)).toEqual({ retry: false, reason: 'refused' })
+    expect(decideRetry(refused(403, 1), 1, HOUR)).toEqual({ retry: false, reason: 'refused' })
+  })
+
+  it('ends after 96 hours when it is asked for every time', () => {
+    const { at, reason } = attemptsOf(refused(429, 2 * HOUR), () => 0.5)
+    expect(at).toHaveLength(49)
+    expect(at.at(-1)).toBe(MAX_AGE_MS)
+    expect(MAX_AGE_MS).toBe(96 * HOUR)
+    expect(reason).toBe('exhausted')
+  })
+})
+
+describe('Retry-After', () => {
+  const now = Date.parse('Sun, 06 Nov 1994 08:49:37 GMT')
+
+  const understood: [string, number][] = [
+    ['1', SECOND],
+    ['120', 2 * MINUTE],
+    ['0120', 2 * MINUTE],
+    ['1.5', 1_500],
+    ['0.25', 250],
+    [' 7 ', 7 * SECOND],
+    ['\t7\t', 7 * SECOND],
+    ['86400', 24 * HOUR],
+    ['Sun, 06 Nov 1994 08:50:37 GMT', MINUTE],
+    ['sun, 06 nov 1994 08:50:37 gmt', MINUTE],
+    ['  Sun, 06 Nov 1994 08:50:37 GMT  ', MINUTE],
+    ['Sunday, 06-Nov-94 08:50:37 GMT', MINUTE],
+    ['Sun Nov  6 08:50:37 1994', MINUTE],
+    ['Wed Nov 16 08:49:37 1994', 24 * HOUR],
+  ]
+  it.each(understood)('%j is understood', (header, expected) => {
+    expect(parseRetryAfter(header, now)).toBe(expected)
+  })
+
+  it.each(['86401', '1e400'.replace('e400', '0'.repeat(400)), '9'.repeat(5_000), 'Mon, 07 Nov 1994 08:49:38 GMT'])(
+    '%.40s is capped at 24 hours',
+    header => {
+      expect(parseRetryAfter(header, now)).toBe(24 * HOUR)
+    }
+  )
+
+  const ignored = [
+    ['absent', undefined],
+    ['empty', ''],
+    ['white space', ' \t '],
+    ['zero', '0'],
+    ['zero with a fraction', '0.0'],
+    ['now', 'Sun, 06 Nov 1994 08:49:37 GMT'],
+    ['past', 'Sun, 06 Nov 1994 08:49:36 GMT'],
+    ['past, RFC 850', 'Sunday, 06-Nov-94 08:49:36 GMT'],
+    ['past, asctime', 'Sun Nov  6 08:49:36 1994'],
+    ['negative', '-5'],
+    ['with a sign', '+5'],
+    ['an exponent', '1e3'],
+    ['hexadecimal', '0x10'],
+    ['half a number', '.5'],
+    ['half a fraction', '5.'],
+    ['a number with a unit', '5s'],
+    ['a list', '5, 10'],
+    ['a list of dates', 'Mon, 07 Nov 1994 08:49:38 GMT, Mon, 07 Nov 1994 08:49:38 GMT'],
+    ['words', 'soon'],
+    ['infinity', 'Infinity'],
+    ['not a number', 'NaN'],
+    ['an ISO date', '1994-11-06T08:50:37Z'],
+    ['a date without a weekday', '06 Nov 1994 08:50:37 GMT'],
+    ['a weekday alone', 'Monday'],
+    ['a weekday and a year', 'Sun 2099'],
+    ['a word that begins as a weekday', 'sunrise 2099'],
+    ['a date without a time', 'Mon, 07 Nov 1994 GMT'],
+    ['an impossible date', 'Sun, 99 Nov 1994 08:50:37 GMT'],
+    ['another zone', 'Sun, 06 Nov 1994 08:50:37 PST'],
+    ['an offset', 'Sun, 06 Nov 1994 08:50:37 +0100'],
+  ] as const
+  it.each(ignored)('%s says nothing', (_name, header) => {
+    expect(parseRetryAfter(header, now)).toBeUndefined()
+  })
+
+  it('does not take long, whatever it is', () => {
+    const start = performance.now()
+    for (const header of [
+      '1'.repeat(15_000) + 'x',
+      '1.'.repeat(7_000),
+      'sun, '.repeat(3_000),
+      'sun ' + ' '.repeat(15_000),
+    ]) {
+      expect(parseRetryAfter(header, now)).toBeUndefined()
+    }
+    expect(performance.now() - start).toBeLessThan(100)
+  })
+})

@@ -1,0 +1,724 @@
+import tls from 'node:tls'
+import type { Socket } from 'node:net'
+import { setImmediate } from 'node:timers/promises'
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
+
+import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
+import { describeOutcome } from '../../src/delivery/delivery.ts'
+import type { Connection } from '../../src/delivery/dispatcher.ts'
+import { connectTo } from '../../src/delivery/transport.ts'
+import type { ProxySettings } from '../../src/delivery/transport.ts'
+import { makeCertificate } from '../helpers/certificate.ts'
+import type { Certificate } from '../helpers/certificate.ts'
+import { startProxy } from '../helpers/proxy.ts'
+import { answer, startRawReceiver, unusedPort } from '../helpers/raw-receiver.ts'
+import type { RawRequest } from '../helpers/raw-receiver.ts'
+
+/** Everything in a URL that must not be told. */
+const SECRETS = ['sEcReTpAtH', 'sEcReTqUeRy', 'sEcReTuSeR']
+const SECRET_PATH = '/sEcReTpAtH?token=sEcReTqUeRy'
+const AUTHORIZATION = ['Authorization', 'Basic sEcReTuSeR']
+
+interface ConnectOptions {
+  readonly timeoutMs?: number
+  readonly proxy?: ProxySettings
+}
+
+function connectionTo(origin: string, { timeoutMs = 2_000, proxy = {} }: ConnectOptions = {}): Connection {
+  const endpoint = { id: 'e', url: new URL(SECRET_PATH, origin), headers: AUTHORIZATION, timeoutMs }
+  const connection = connectTo(endpoint, proxy)
+  onTestFinished(() => connection.destroy())
+  return connection
+}
+
+async function send(connection: Connection, body = '{"a":1}'): Promise<AttemptOutcome> {
+  const request = { contentType: 'application/json', body: Buffer.from(body), headers: ['X-XO-Attempt', '1'] }
+  const outcome = await connection.send(request)
+  // the connection is free for the next request a moment later
+  await setImmediate()
+  const told = describeOutcome(outcome) + JSON.stringify(outcome)
+  for (const secret of SECRETS) {
+    expect(told.toLowerCase()).not.toContain(secret.toLowerCase())
+  }
+  return outcome
+}
+
+/** What one request comes to at a receiver that does this. */
+async function outcomeAt(onRequest: (request: RawRequest) => void, options?: ConnectOptions): Promise<AttemptOutcome> {
+  const receiver = await startRawReceiver({ onRequest })
+  return send(connectionTo(receiver.origin, options))
+}
+
+/** Behaviour that is a fixed answer. */
+function saying(bytes: string): (request: RawRequest) => void {
+  return ({ socket }) => {
+    socket.write(bytes, 'latin1')
+  }
+}
+
+/** Writes again and again, until the socket is gone. */
+function drip(socket: Socket, bytes: string, periodMs: number): void {
+  const timer = setInterval(() => socket.write(bytes), periodMs)
+  socket.on('close', () => clearInterval(timer))
+}
+
+async function timed<T>(work: Promise<T>): Promise<[result: T, durationMs: number]> {
+  const start = performance.now()
+  return [await work, performance.now() - start]
+}
+
+describe('an answer', () => {
+  it('of 2xx is accepted, with its beginning', async () => {
+    const outcome = await outcomeAt(saying(answer(200, 'thanks')))
+    expect(outcome).toEqual({ kind: 'accepted', status: 200, excerpt: Buffer.from('thanks') })
+  })
+
+  it.each([201, 202, 206, 299])('of %d is accepted', async status => {
+    expect(await outcomeAt(saying(answer(status)))).toMatchObject({ kind: 'accepted', status })
+  })
+
+  it('of 204 without a body is accepted', async () => {
+    const outcome = await outcomeAt(saying('HTTP/1.1 204 No Content\r\n\r\n'))
+    expect(outcome).toEqual({ kind: 'accepted', status: 204, excerpt: Buffer.alloc(0) })
+  })
+
+  it('may come in chunks', async () => {
+    const outcome = await outcomeAt(
+      saying('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n')
+    )
+    expect(outcome).toMatchObject({ kind: 'accepted', excerpt: Buffer.from('abcde') })
+  })
+
+  it('may end with the connection', async () => {
+    const outcome = await outcomeAt(({ socket }) => socket.end('HTTP/1.1 200 OK\r\n\r\nbye'))
+    expect(outcome).toMatchObject({ kind: 'accepted', excerpt: Buffer.from('bye') })
+  })
+
+  it('is kept to 2 KiB, whatever its status', async () => {
+    for (const status of [200, 404, 500]) {
+      const body = 'é'.repeat(5_000)
+      const outcome = await outcomeAt(saying(Buffer.from(answer(status, body)).toString('latin1')))
+      expect(outcome).toMatchObject({ status, excerpt: Buffer.from(body).subarray(0, 2_048) })
+    }
+  })
+
+  it('does not keep the memory it was read into', async () => {
+    const outcome = await outcomeAt(saying(answer(500, 'x'.repeat(60_000))))
+    expect('excerpt' in outcome && outcome.excerpt.buffer.byteLength).toBeLessThan(16_384)
+  })
+
+  it.each([300, 301, 302, 303, 307, 308])('of %d is refused, and not followed', async status => {
+    const elsewhere = await startRawReceiver({ onRequest: saying(answer(200)) })
+    const receiver = await startRawReceiver({
+      onRequest: saying(answer(status, '', [`Location: ${elsewhere.origin}/`])),
+    })
+    expect(await send(connectionTo(receiver.origin))).toMatchObject({ kind: 'refused', status })
+    expect(receiver.requests).toHaveLength(1)
+    expect(elsewhere.connections).toBe(0)
+  })
+
+  it.each([400, 401, 404, 410, 429, 500, 503, 599])('of %d is refused, with its beginning', async status => {
+    const outcome = await outcomeAt(saying(answer(status, 'no')))
+    expect(outcome).toEqual({ kind: 'refused', status, excerpt: Buffer.from('no') })
+  })
+
+  it('tells its Retry-After in seconds, or as a date', async () => {
+    const seconds = await outcomeAt(saying(answer(503, '', ['retry-AFTER: 7'])))
+    expect(seconds).toMatchObject({ kind: 'refused', retryAfterMs: 7_000 })
+    const date = new Date(Date.now() + 60_000).toUTCString()
+    const until = await outcomeAt(saying(answer(429, '', [`Retry-After: ${date}`])))
+    expect(until).toMatchObject({ kind: 'refused', retryAfterMs: expect.closeTo(59_500, -3.3) })
+  })
+
+  it.each(['soon', '0', '-1', ''])('with a Retry-After of %j tells none', async value => {
+    expect(await outcomeAt(saying(answer(503, '', [`Retry-After: ${value}`])))).not.toHaveProperty('retryAfterMs')
+  })
+
+  it('with two of them tells the first', async () => {
+    const outcome = await outcomeAt(saying(answer(503, '', ['Retry-After: 5', 'Retry-After: 9'])))
+    expect(outcome).toMatchObject({ retryAfterMs: 5_000 })
+  })
+
+  it('may come after early hints', async () => {
+    const hints = 'HTTP/1.1 103 Early Hints\r\nRetry-After: 9\r\nLink: </a>\r\n\r\n'
+    expect(await outcomeAt(saying(hints + hints + answer(503, 'no')))).toEqual({
+      kind: 'refused',
+      status: 503,
+      excerpt: Buffer.from('no'),
+    })
+    expect(await outcomeAt(saying(hints + answer(200)))).toMatchObject({ kind: 'accepted', status: 200 })
+  })
+
+  it('that switches protocols is none', async () => {
+    const outcome = await outcomeAt(
+      saying('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n'),
+      { timeoutMs: 300 }
+    )
+    expect(outcome).toMatchObject({ kind: 'unreachable' })
+  })
+
+  it('that is given before the body was read counts', async () => {
+    const receiver = await startRawReceiver({
+      onConnection: socket => {
+        socket.once('data', () => socket.write(answer(413, 'too large', ['Connection: close'])))
+      },
+    })
+    expect(await send(connectionTo(receiver.origin), 'x'.repeat(4_000_000))).toMatchObject({ status: 413 })
+  })
+})
+
+describe('a body', () => {
+  it('that drips after a 200 is not waited for', async () => {
+    const [outcome, durationMs] = await timed(
+      outcomeAt(
+        ({ socket }) => {
+          socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n')
+          drip(socket, 'x', 50)
+        },
+        { timeoutMs: 10_000 }
+      )
+    )
+    expect(outcome).toMatchObject({ kind: 'accepted', status: 200 })
+    expect('excerpt' in outcome && outcome.excerpt.length).toBeGreaterThan(3)
+    expect(durationMs).toBeGreaterThan(900)
+    expect(durationMs).toBeLessThan(1_300)
+  })
+
+  it('that is endless is cut, and its connection not used again', async () => {
+    const receiver = await startRawReceiver({
+      onRequest: ({ connection, socket }) => {
+        if (connection > 1) {
+          socket.write(answer(200))
+          return
+        }
+        socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
+        drip(socket, `4000\r\n${'x'.repeat(0x4000)}\r\n`, 1)
+      },
+    })
+    const connection = connectionTo(receiver.origin)
+    const [outcome, durationMs] = await timed(send(connection))
+    expect(outcome).toMatchObject({ kind: 'accepted', excerpt: { length: 2_048 } })
+    expect(durationMs).toBeLessThan(800)
+    expect(await send(connection)).toMatchObject({ kind: 'accepted' })
+    expect(receiver.requests.map(request => request.number)).toEqual([1, 1])
+    await expect.poll(() => receiver.requests[0]?.socket.destroyed).toBe(true)
+  })
+
+  it.each([
+    ['reset', (socket: Socket) => socket.resetAndDestroy()],
+    ['ended', (socket: Socket) => socket.end()],
+  ])('that is %s in the middle leaves its status', async (_how, cut) => {
+    for (const status of [200, 503]) {
+      const outcome = await outcomeAt(({ socket }) => {
+        socket.write(`HTTP/1.1 ${status} X\r\nRetry-After: 3\r\nContent-Length: 100\r\n\r\nhalf`, () => {
+          setTimeout(cut, 30, socket)
+        })
+      })
+      expect(outcome).toEqual(
+        status === 200
+          ? { kind: 'accepted', status, excerpt: Buffer.from('half') }
+          : { kind: 'refused', status, excerpt: Buffer.from('half'), retryAfterMs: 3_000 }
+      )
+    }
+  })
+
+  it('that is malformed leaves its status', async () => {
+    const outcome = await outcomeAt(saying('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n'))
+    expect(outcome).toMatchObject({ kind: 'accepted', status: 200 })
+  })
+})
+
+describe('no answer', () => {
+  it('where nothing listens', async () => {
+    expect(await send(connectionTo(`http://127.0.0.1:${await unusedPort()}`))).toEqual({
+      kind: 'unreachable',
+      code: 'ECONNREFUSED',
+      reason: 'the connection was refused: nothing listens there',
+    })
+  })
+
+  it('from a name that is not known', async () => {
+    expect(await send(connectionTo('http://receiver.invalid'))).toMatchObject({
+      kind: 'unreachable',
+      code: expect.stringMatching(/^(ENOTFOUND|EAI_AGAIN)$/),
+      reason: expect.stringContaining('(DNS)'),
+    })
+  })
+
+  it('when the connection is reset before it, or in the midst of its headers: tried once only', async () => {
+    for (const beginning of ['', 'HTTP/1.1 200 OK\r\nContent-']) {
+      for (const cut of ['end', 'resetAndDestroy'] as const) {
+        const receiver = await startRawReceiver({
+          onRequest: ({ socket }) => {
+            socket.write(beginning, () => setTimeout(() => socket[cut](), 20))
+          },
+        })
+        expect(await send(connectionTo(receiver.origin))).toEqual({
+          kind: 'unreachable',
+          code: expect.stringMatching(/^(UND_ERR_SOCKET|ECONNRESET)$/),
+          reason: 'the connection was closed before an answer',
+        })
+        expect(receiver.requests).toHaveLength(1)
+      }
+    }
+  })
+
+  it('when the connection is reset as soon as it is made', async () => {
+    const receiver = await startRawReceiver({ onConnection: socket => socket.resetAndDestroy() })
+    expect(await send(connectionTo(receiver.origin))).toMatchObject({
+      kind: 'unreachable',
+      reason: 'the connection was closed before an answer',
+    })
+    expect(receiver.connections).toBe(1)
+  })
+
+  const silences: [string, (request: RawRequest) => void][] = [
+    ['silence', () => {}],
+    [
+      'headers that drip',
+      ({ socket }) => {
+        socket.write('HTTP/1.1 200 OK\r\n')
+        drip(socket, 'X-A: b\r\n', 40)
+      },
+    ],
+    ['early hints without end', ({ socket }) => drip(socket, 'HTTP/1.1 103 Early Hints\r\n\r\n', 40)],
+  ]
+  it.each(silences)('in time: %s', async (_what, onRequest) => {
+    const receiver = await startRawReceiver({ onRequest })
+    const [outcome, durationMs] = await timed(send(connectionTo(receiver.origin, { timeoutMs: 300 })))
+    expect(outcome).toEqual({ kind: 'timed-out', reason: 'no answer in time' })
+    expect(durationMs).toBeGreaterThanOrEqual(299)
+    expect(durationMs).toBeLessThan(450)
+    // the connection is not kept
+    await expect.poll(() => receiver.requests[0]?.socket.destroyed).toBe(true)
+  })
+
+  it('that is HTTP', async () => {
+    for (const garbage of ['SSH-2.0-OpenSSH_9.6\r\n', '220 mail ESMTP\r\n', '\0\x01\x02\x03']) {
+      expect(await outcomeAt(saying(garbage))).toMatchObject({
+        kind: 'unreachable',
+        code: expect.stringMatching(/^(HPE_.*|HTTPParserError)$/),
+        reason: 'the answer is not HTTP',
+      })
+    }
+  })
+
+  it('with headers of a bearable size', async () => {
+    expect(
+      await outcomeAt(saying(`HTTP/1.1 200 OK\r\nX-Large: ${'x'.repeat(40_000)}\r\nContent-Length: 0\r\n\r\n`))
+    ).toEqual({
+      kind: 'unreachable',
+      code: 'UND_ERR_HEADERS_OVERFLOW',
+      reason: 'the headers of the answer are too large',
+    })
+  })
+})
+
+describe('the request', () => {
+  it('has exactly these headers, each once', async () => {
+    const receiver = await startRawReceiver({ onRequest: saying(answer(200)) })
+    await send(connectionTo(receiver.origin), '{"é":1}')
+    const [{ line, headers, body }] = receiver.requests as [RawRequest]
+    expect(line).toBe(`POST ${SECRET_PATH} HTTP/1.1`)
+    expect(body.toString()).toBe('{"é":1}')
+    expect(Object.fromEntries(headers)).toEqual({
+      host: `127.0.0.1:${receiver.port}`,
+      connection: 'keep-alive',
+      'Content-Type': 'application/json',
+      Accept: 'application/json',
+      'User-Agent': expect.stringMatching(/^Xen-Orchestra-Web-Hooks\/\d+\.\d+\.\d+/),
+      'X-XO-Attempt': '1',
+      Authorization: 'Basic sEcReTuSeR',
+      'content-length': '8',
+    })
+    expect(headers).toHaveLength(8)
+  })
+
+  it('has a length of 0 without a body', async () => {
+    const receiver = await startRawReceiver({ onRequest: saying(answer(200)) })
+    await send(connectionTo(receiver.origin), '')
+    const names = receiver.requests[0]?.headers.map(([name, value]) => `${name.toLowerCase()}: ${value}`)
+    expect(names).toContain('content-length: 0')
+  })
+
+  it('carries the bytes it was given, however many', async () => {
+    const receiver = await startRawReceiver({ onRequest: saying(answer(200)) })
+    const body = 'aé€😀'.repeat(100_000)
+    await send(connectionTo(receiver.origin), body)
+    expect(receiver.requests[0]?.body.equals(Buffer.from(body))).toBe(true)
+  })
+})
+
+describe('a kept-alive connection', () => {
+  it('is used for the next request', async () => {
+    const receiver = await startRawReceiver({ onRequest: saying(answer(200, 'ok')) })
+    const connection = connectionTo(receiver.origin)
+    for (let i = 0; i < 5; ++i) {
+      expect(await send(connection)).toMatchObject({ kind: 'accepted' })
+    }
+    expect(receiver.requests.map(request => request.number)).toEqual([1, 2, 3, 4, 5])
+    expect(receiver.connections).toBe(1)
+  })
+
+  it('is used for one request at a time', async () => {
+    const receiver = await startRawReceiver({
+      onRequest: ({ socket }) => {
+        setTimeout(() => socket.write(answer(200)), 50)
+      },
+    })
+    const connection = connectionTo(receiver.origin)
+    await Promise.all(Array.from({ length: 16 }, () => send(connection)))
+    expect(receiver.connections).toBe(16)
+    await Promise.all(Array.from({ length: 20 }, () => send(connection)))
+    expect(receiver.connections).toBe(16)
+  })
+
+  it.each(['resetAndDestroy', 'end'] as const)(
+    'that is lost (%s) as a request comes is tried anew at once, on another',
+    async cut => {
+      const receiver = await startRawReceiver({
+        onRequest: ({ connection, number, socket }) => {
+          if (connection === 1 && number === 2) {
+            socket[cut]()
+          } else {
+            socket.write(answer(200))
+          }
+        },
+      })
+      const connection = connectionTo(receiver.origin)
+      await send(connection)
+      const [outcome, durationMs] = await timed(send(connection, 'second'))
+      expect(outcome).toMatchObject({ kind: 'accepted' })
+      expect(durationMs).toBeLessThan(300)
+      expect(receiver.requests.map(request => [request.connection, request.number, String(request.body)])).toEqual([
+        [1, 1, '{"a":1}'],
+        [1, 2, 'second'],
+        [2, 1, 'second'],
+      ])
+    }
+  )
+
+  it('is tried anew once only', async () => {
+    const receiver = await startRawReceiver({
+      onRequest: ({ number, socket }) => {
+        if (number === 1 && receiver.requests.length === 1) {
+          socket.write(answer(200))
+        } else {
+          socket.resetAndDestroy()
+        }
+      },
+    })
+    const connection = connectionTo(receiver.origin)
+    await send(connection)
+    expect(await send(connection)).toMatchObject({ kind: 'unreachable' })
+    expect(receiver.requests).toHaveLength(3)
+    // the socket is a fresh one now: no second try
+    expect(await send(connection)).toMatchObject({ kind: 'unreachable' })
+    expect(receiver.requests).toHaveLength(4)
+  })
+
+  it('is tried anew once only, though the second is a used one, too', async () => {
+    const receiver = await startRawReceiver({
+      onRequest: ({ number, socket }) => {
+        if (number === 1) {
+          setTimeout(() => socket.write(answer(200)), 50)
+        } else {
+          socket.resetAndDestroy()
+        }
+      },
+    })
+    const connection = connectionTo(receiver.origin)
+    await Promise.all([send(connection), send(connection), send(connection)])
+    expect(receiver.connections).toBe(3)
+    expect(await send(connection)).toMatchObject({ kind: 'unreachable' })
+    expect(receiver.requests).toHaveLength(5)
+  })
+
+  it('that is silent or answers nonsense is not tried anew', async () => {
+    for (const nonsense of ['', 'nonsense\r\n']) {
+      const receiver = await startRawReceiver({
+        onRequest: ({ number, socket }) => {
+          socket.write(number === 1 ? answer(200) : nonsense)
+        },
+      })
+      const connection = connectionTo(receiver.origin, { timeoutMs: 300 })
+      await send(connection)
+      expect((await send(connection)).kind).toBe(nonsense === '' ? 'timed-out' : 'unreachable')
+      expect(receiver.requests).toHaveLength(2)
+    }
+  })
+
+  it('that was closed while idle is replaced without a failure', async () => {
+    const receiver = await startRawReceiver({ onRequest: ({ socket }) => socket.end(answer(200)) })
+    const connection = connectionTo(receiver.origin)
+    for (let i = 0; i < 5; ++i) {
+      expect(await send(connection)).toMatchObject({ kind: 'accepted' })
+      await expect.poll(() => receiver.sockets.size).toBe(0)
+    }
+    expect(receiver.requests).toHaveLength(5)
+  })
+})
+
+describe('TLS', () => {
+  const authority = makeCertificate('the authority', { isAuthority: true })
+  const good = makeCertificate('127.0.0.1', { issuer: authority })
+
+  /** As the certificates that the process trusts, of which there is no way to add one while it runs on all its versions. */
+  function trust({ cert }: Certificate): void {
+    const { connect } = tls
+    vi.spyOn(tls, 'connect').mockImplementation(((options: tls.ConnectionOptions) =>
+      connect({ ...options, ca: cert })) as typeof tls.connect)
+  }
+
+  afterEach(() => {
+    vi.restoreAllMocks()
+  })
+
+  async function outcomeWith({ cert, keyPem }: Certificate, chain = ''): Promise<AttemptOutcome> {
+    const receiver = await startRawReceiver({
+      tls: { cert: cert + chain, key: keyPem },
+      onRequest: saying(answer(200)),
+    })
+    const outcome = await send(connectionTo(receiver.origin))
+    expect(receiver.requests).toHaveLength(outcome.kind === 'accepted' ? 1 : 0)
+    return outcome
+  }
+
+  it('with a certificate of a known authority is fine', async () => {
+    trust(authority)
+    expect(await outcomeWith(good)).toMatchObject({ kind: 'accepted' })
+  })
+
+  it('with a self-signed one is not', async () => {
+    expect(await outcomeWith(makeCertificate('127.0.0.1'))).toEqual({
+      kind: 'unreachable',
+      code: 'DEPTH_ZERO_SELF_SIGNED_CERT',
+      reason: 'TLS: the certificate is self-signed',
+    })
+  })
+
+  it('with one of an unknown authority is not, whether it shows it or not', async () => {
+    const reason = 'TLS: the certificate comes from an authority that is not known here'
+    expect(await outcomeWith(good)).toEqual({
+      kind: 'unreachable',
+      code: expect.stringMatching(/^UNABLE_TO_(VERIFY_LEAF_SIGNATURE|GET_ISSUER_CERT_LOCALLY)$/),
+      reason,
+    })
+    expect(await outcomeWith(good, authority.cert)).toEqual({
+      kind: 'unreachable',
+      code: 'SELF_SIGNED_CERT_IN_CHAIN',
+      reason,
+    })
+  })
+
+  it('with an expired one is not', async () => {
+    trust(authority)
+    const expired = makeCertificate('127.0.0.1', { issuer: authority, expiresAt: new Date(Date.now() - 60_000) })
+    expect(await outcomeWith(expired)).toEqual({
+      kind: 'unreachable',
+      code: 'CERT_HAS_EXPIRED',
+      reason: 'TLS: the certificate has expired',
+    })
+  })
+
+  it('with one for another name is not', async () => {
+    trust(authority)
+    expect(await outcomeWith(makeCertificate('receiver.example', { issuer: authority }))).toEqual({
+      kind: 'unreachable',
+      code: 'ERR_TLS_CERT_ALTNAME_INVALID',
+      reason: 'TLS: the certificate is for another name',
+    })
+  })
+
+  it('is not spoken by a plain port', async () => {
+    const receiver = await startRawReceiver({
+      onConnection: socket => socket.once('data', () => socket.write(answer(400))),
+    })
+    expect(await send(connectionTo(`https://127.0.0.1:${receiver.port}`))).toMatchObject({
+      kind: 'unreachable',
+      reason: 'TLS: the two sides did not come to terms; is this an https URL?',
+    })
+  })
+
+  it('is needed by a TLS port', async () => {
+    const receiver = await startRawReceiver({ tls: { cert: good.cert, key: good.keyPem } })
+    expect(await send(connectionTo(`http://127.0.0.1:${receiver.port}`))).toMatchObject({
+      kind: 'unreachable',
+      reason: expect.stringMatching(/not HTTP|closed before an answer/),
+    })
+  })
+
+  it('goes through a proxy, to the name that was asked for', async () => {
+    trust(authority)
+    const proxy = await startProxy()
+    for (const name of ['127.0.0.1', 'receiver.example']) {
+      const { cert, keyPem } = makeCertificate(name, { issuer: authority })
+      const receiver = await startRawReceiver({ tls: { cert, key: keyPem }, onRequest: saying(answer(200)) })
+      const httpProxy = `http://127.0.0.1:${proxy.port}`
+      expect(await send(connectionTo(receiver.origin, { proxy: { httpProxy } }))).toMatchObject(
+        name === '127.0.0.1'
+          ? { kind: 'accepted' }
+          : { kind: 'unreachable', reason: expect.stringMatching(/^TLS: .*name/) }
+      )
+      expect(proxy.tunnels.at(-1)?.to).toBe(`127.0.0.1:${receiver.port}`)
+    }
+  })
+})
+
+describe('a proxy', () => {
+  it('is asked for a tunnel, with its own credentials, which the receiver does not see', async () => {
+    const proxy = await startProxy()
+    const receiver = await startRawReceiver({ onRequest: saying(answer(200)) })
+    const httpProxy = `http://me:p%40ss@127.0.0.1:${proxy.port}`
+    const connection = connectionTo(receiver.origin, { proxy: { httpProxy, noProxy: 'elsewhere.example' } })
+    expect(await send(connection)).toMatchObject({ kind: 'accepted' })
+    expect(await send(connection)).toMatchObject({ kind: 'accepted' })
+
+    expect(proxy.tunnels).toHaveLength(1)
+    expect(proxy.tunnels[0]).toMatchObject({
+      to: `127.0.0.1:${receiver.port}`,
+      headers: { 'proxy-authorization': `Basic ${Buffer.from('me:p@ss').toString('base64')}` },
+    })
+    expect(JSON.stringify(proxy.tunnels).toLowerCase()).not.toContain('secret')
+    const names = receiver.requests[0]!.headers.map(([name]) => name.toLowerCase())
+    expect([...names].sort()).toEqual([
+      'accept',
+      'authorization',
+      'connection',
+      'content-length',
+      'content-type',
+      'host',
+      'user-agent',
+      'x-xo-attempt',
+    ])
+    expect(Object.fromEntries(receiver.requests[0]!.headers)).toMatchObject({ Authorization: 'Basic sEcReTuSeR' })
+    expect(receiver.requests[0]?.line).toBe(`POST ${SECRET_PATH} HTTP/1.1`)
+  })
+
+  it('is not asked for hosts that are reached without it', async () => {
+    const receiver = await startRawReceiver({ onRequest: saying(answer(200)) })
+    const httpProxy = `http://127.0.0.1:${await unusedPort()}`
+    for (const noProxy of ['127.0.0.1', 'a.example, 127.0.0.1', `127.0.0.1:${receiver.port}`, '*']) {
+      expect(await send(connectionTo(receiver.origin, { proxy: { httpProxy, noProxy } }))).toMatchObject({
+        kind: 'accepted',
+      })
+    }
+    expect(receiver.requests).toHaveLength(4)
+  })
+
+  it('of the environment is none', async () => {
+    vi.stubEnv('http_proxy', `http://127.0.0.1:${await unusedPort()}`)
+    onTestFinished(() => {
+      vi.unstubAllEnvs()
+    })
+    const receiver = await startRawReceiver({ onRequest: saying(answer(200)) })
+    expect(await send(connectionTo(receiver.origin))).toMatchObject({ kind: 'accepted' })
+  })
+
+  it.each([403, 407, 502])('that answers %d is to blame', async status => {
+    const proxy = await startProxy(status)
+    const receiver = await startRawReceiver({ onRequest: saying(answer(200)) })
+    const httpProxy = `http://127.0.0.1:${proxy.port}`
+    expect(await send(connectionTo(receiver.origin, { proxy: { httpProxy } }))).toMatchObject({
+      kind: 'unreachable',
+      reason: 'the proxy refused to connect',
+    })
+    expect(receiver.connections).toBe(0)
+  })
+
+  it('that is down is a failure', async () => {
+    const httpProxy = `http://127.0.0.1:${await unusedPort()}`
+    const receiver = await startRawReceiver({ onRequest: saying(answer(200)) })
+    expect(await send(connectionTo(receiver.origin, { proxy: { httpProxy } }))).toMatchObject({
+      kind: 'unreachable',
+      code: 'ECONNREFUSED',
+    })
+  })
+
+  it('that says nothing is a failure in time', async () => {
+    const proxy = await startRawReceiver({})
+    const [outcome, durationMs] = await timed(
+      send(connectionTo('http://127.0.0.1:9', { timeoutMs: 300, proxy: { httpProxy: proxy.origin } }))
+    )
+    expect(outcome).toMatchObject({ kind: 'timed-out' })
+    expect(durationMs).toBeLessThan(450)
+  })
+
+  it.each(['nonsense', 'http://', 'proxy:3128', 'ftp://sEcReTuSeR@proxy'])(
+    'setting of %j is a failure, not an exception',
+    async httpProxy => {
+      const connection = connectionTo('http://127.0.0.1', { proxy: { httpProxy } })
+      expect(await send(connection)).toEqual({
+        kind: 'unreachable',
+        code: 'ERR_INVALID_PROXY',
+        reason: "the host's proxy setting (httpProxy) is not a URL that can be used",
+      })
+      connection.close()
+    }
+  )
+})
+
+describe('the end', () => {
+  it('by close lets requests under way end, and then closes the sockets', async () => {
+    const receiver = await startRawReceiver({
+      onRequest: ({ socket }) => {
+        setTimeout(() => socket.write(answer(200)), 100)
+      },
+    })
+    const connection = connectionTo(receiver.origin)
+    const outcome = send(connection)
+    await expect.poll(() => receiver.requests.length).toBe(1)
+    connection.close()
+    expect(await outcome).toMatchObject({ kind: 'accepted' })
+    await expect.poll(() => receiver.sockets.size).toBe(0)
+  })
+
+  it('by destroy fails them at once', async () => {
+    const receiver = await startRawReceiver({})
+    const connection = connectionTo(receiver.origin, { timeoutMs: 5_000 })
+    const outcome = send(connection)
+    await expect.poll(() => receiver.requests.length).toBe(1)
+    connection.destroy()
+    const [result, durationMs] = await timed(outcome)
+    expect(result).toMatchObject({ kind: 'unreachable', reason: 'stopped' })
+    expect(durationMs).toBeLessThan(100)
+    await expect.poll(() => receiver.sockets.size).toBe(0)
+  })
+
+  it('may come twice, in any order, and what is sent after it fails', async () => {
+    const rejections: unknown[] = []
+    const note = (reason: unknown): void => {
+      rejections.push(reason)
+    }
+    process.on('unhandledRejection', note)
+    onTestFinished(() => {
+      process.off('unhandledRejection', note)
+    })
+    for (const ends of [
+      ['close', 'close'],
+      ['close', 'destroy'],
+      ['destroy', 'close'],
+      ['destroy', 'destroy'],
+    ] as const) {
+      for (const proxy of [{}, { httpProxy: `http://127.0.0.1:${await unusedPort()}` }]) {
+        const receiver = await startRawReceiver({})
+        const connection = connectionTo(receiver.origin, { proxy })
+        for (const end of ends) {
+          connection[end]()
+        }
+        expect(await send(connection)).toMatchObject({ kind: 'unreachable', reason: 'stopped' })
+      }
+    }
+    // rejections are told after the microtasks
+    await setImmediate()
+    expect(rejections).toEqual([])
+  })
+
+  it('leaves no timer that keeps the process alive', async () => {
+    const receiver = await startRawReceiver({ onRequest: saying(answer(200)) })
+    const connection = connectionTo(receiver.origin)
+    await send(connection)
+    connection.close()
+    await expect.poll(() => process.getActiveResourcesInfo().filter(name => name === 'Timeout')).toEqual([])
+  })
+})

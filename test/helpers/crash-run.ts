@@ -1,0 +1,219 @@
+import { fork } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+import { seededRandom } from './seeded-random.ts'
+import type { SeededRandom } from './seeded-random.ts'
+
+export interface CrashReport {
+  readonly kills: number
+  readonly accepted: number
+  /** Of all kills, what was accepted in the last 50 ms before. */
+  readonly acceptedLate: number
+  readonly lostLate: number
+  /** What was accepted earlier and never arrived, with its age when the host was killed. */
+  readonly lost: readonly string[]
+  /** The age of the oldest that was lost, ms. */
+  readonly oldestLostMs: number
+  /** Found again in the journal, after all kills. */
+  readonly recovered: number
+  /** Answered with success more than once, as the host was killed before it had noted the first. */
+  readonly repeated: number
+  /** Anything else that is wrong. */
+  readonly problems: readonly string[]
+}
+
+/** What may be lost: what waits longer is on disk. */
+const MAY_BE_LOST_MS = 50
+/** How long after an answer a kill may make the host forget it. */
+const NOTED_AFTER_MS = 150
+const STEP_MS = 30_000
+
+/** What the delivery of this id says. */
+export function crashBodyOf(id: string): string {
+  return `${id} `.repeat(20 + (id.length % 7) * 30)
+}
+
+interface Arrival {
+  requests: number
+  /** When it was answered with success; epoch ms. */
+  readonly answeredAt: number[]
+}
+
+/** Kills a host again and again, under load, and compares what it has accepted with what has arrived. */
+export async function runCrashes(seed: number, kills: number): Promise<CrashReport> {
+  const random = seededRandom(seed)
+  const directory = await mkdtemp(join(tmpdir(), 'crash-'))
+  const receiver = await startReceiver(random)
+  let host: ChildProcess | undefined
+  try {
+    await mkdir(join(directory, 'data'))
+    const killedAt: number[] = []
+    let recovered = 0
+    const start = (task: string): ChildProcess => {
+      host = fork(
+        fileURLToPath(new URL('crash-host.ts', import.meta.url)),
+        [join(directory, 'data'), join(directory, 'accepted'), receiver.origin, String(killedAt.length), task],
+        { execArgv: ['--import', 'tsx'] }
+      )
+      host.on('message', message => {
+        const {
+          opened,
+          recovered: count = 0,
+          damaged = 0,
+        } = message as { opened?: string; recovered?: number; damaged?: number }
+        recovered += count
+        if ((opened ?? 'in use') !== 'in use' || damaged > 0) {
+          receiver.problems.push(`the journal: ${opened}, ${damaged} damaged`)
+        }
+      })
+      return host
+    }
+
+    for (let kill = 0; kill < kills; ++kill) {
+      const running = start('load')
+      await once(running, 'message', { signal: AbortSignal.timeout(STEP_MS) })
+      const after = random.between(0, 500)
+      await new Promise(resolve => setTimeout(resolve, after)) // the moment of the crash
+      const exited = once(running, 'exit')
+      killedAt.push(Date.now())
+      running.kill('SIGKILL')
+      await exited
+    }
+    receiver.beKind()
+    const [code] = (await once(start('drain'), 'exit', { signal: AbortSignal.timeout(STEP_MS) })) as [number | null]
+    if (code !== 0) {
+      receiver.problems.push(`the last host ended with ${code}`)
+    }
+    const accepted = parseAccepted(await readFile(join(directory, 'accepted'), 'utf8'))
+    return compare(accepted, killedAt, recovered, receiver)
+  } finally {
+    host?.kill('SIGKILL')
+    await receiver.close()
+    await rm(directory, { recursive: true, force: true, maxRetries: 5 })
+  }
+}
+
+/** When each id was accepted. The last line of a host that was killed is whole: it is one write. */
+function parseAccepted(text: string): Map<string, number> {
+  const lines = text.split('\n').filter(line => line !== '')
+  return new Map(
+    lines.map((line): [string, number] => {
+      const [id = '', at] = line.split(' ')
+      return [id, Number(at)]
+    })
+  )
+}
+
+function compare(
+  accepted: ReadonlyMap<string, number>,
+  killedAt: readonly number[],
+  recovered: number,
+  { arrivals, problems }: Receiver
+): CrashReport {
+  const lost: string[] = []
+  let acceptedLate = 0
+  let lostLate = 0
+  let oldestLostMs = 0
+  for (const [id, at] of accepted) {
+    const age = killedAt[Number(id.split('-')[0])]! - at
+    const isLate = age <= MAY_BE_LOST_MS
+    acceptedLate += isLate ? 1 : 0
+    if ((arrivals.get(id)?.answeredAt.length ?? 0) === 0) {
+      oldestLostMs = Math.max(oldestLostMs, age)
+      if (isLate) {
+        ++lostLate
+      } else {
+        lost.push(`${id}, ${age} ms old`)
+      }
+    }
+  }
+  let repeated = 0
+  for (const [id, { answeredAt }] of arrivals) {
+    if (!accepted.has(id)) {
+      problems.push(`${id} arrived, but was not accepted`)
+    }
+    repeated += answeredAt.length > 1 ? 1 : 0
+    for (const at of answeredAt.slice(0, -1)) {
+      if (!killedAt.some(kill => at > kill - NOTED_AFTER_MS && at < kill + NOTED_AFTER_MS)) {
+        problems.push(`${id} was sent again, though its answer had been heard`)
+      }
+    }
+  }
+  return {
+    kills: killedAt.length,
+    accepted: accepted.size,
+    acceptedLate,
+    lostLate,
+    lost,
+    oldestLostMs,
+    recovered,
+    repeated,
+    problems,
+  }
+}
+
+interface Receiver {
+  readonly origin: string
+  readonly arrivals: ReadonlyMap<string, Arrival>
+  readonly problems: string[]
+  beKind(): void
+  close(): Promise<void>
+}
+
+/** Refuses or ignores most of what comes, so that there is always much to be kept; until it is kind. */
+async function startReceiver(random: SeededRandom): Promise<Receiver> {
+  const arrivals = new Map<string, Arrival>()
+  const problems: string[] = []
+  let isKind = false
+  const server = createServer((request, response) => {
+    const chunks: Buffer[] = []
+    request.on('error', () => {})
+    response.on('error', () => {})
+    request.on('data', (chunk: Buffer) => chunks.push(chunk))
+    request.on('end', () => {
+      const id = String(request.headers['webhook-id'])
+      const arrival = arrivals.get(id) ?? { requests: 0, answeredAt: [] }
+      arrivals.set(id, arrival)
+      ++arrival.requests
+      if (Buffer.concat(chunks).toString() !== crashBodyOf(id)) {
+        problems.push(`${id} came with another body`)
+      }
+      switch (isKind ? 'ok' : random.weighted({ ok: 50, error: 45, reset: 4, silence: 1 })) {
+        case 'ok':
+          response.writeHead(200).end(() => arrival.answeredAt.push(Date.now()))
+          return
+        case 'error':
+          response.writeHead(503).end()
+          return
+        case 'reset':
+          request.socket.resetAndDestroy()
+          return
+        case 'silence':
+          return
+      }
+    })
+  })
+  server.on('clientError', (_, socket) => socket.destroy())
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    arrivals,
+    problems,
+    beKind() {
+      isKind = true
+    },
+    async close() {
+      server.closeAllConnections()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}

@@ -902,6 +902,8 @@ export class Dispatcher {
       if (entry !== undefined) {
         entry.place = found.place
         journal.adopt(entry)
+        // what happened while it could not be written
+        journal.update(entry)
         this.#recorder?.forget(entry)
       } else {
         this.#restore(journal, found, isFirst)

@@ -61,9 +61,11 @@ export class Recorder {
 
   /** An entry is kept from now on; its delivery is in memory. */
   keep(entry: Entry): void {
-    entry.isUnsaved = true
-    this.#unsaved.push(entry)
-    this.#unsavedBytes += entry.bytes
+    if (!entry.isUnsaved) {
+      entry.isUnsaved = true
+      this.#unsaved.push(entry)
+      this.#unsavedBytes += entry.bytes
+    }
     this.#schedule(this.#unsavedBytes > EAGER_BYTES ? 0 : WRITE_AFTER_MS)
   }
 
@@ -166,13 +168,14 @@ export class Recorder {
     try {
       const { journal, recovered } = await this.#options.open()
       this.#journal = journal
-      const isFirst = !this.#wasOpen
+      this.#options.onOpen(journal, recovered, !this.#wasOpen)
       this.#wasOpen = true
-      this.#options.onOpen(journal, recovered, isFirst)
       this.#options.onProblem(undefined)
       this.#schedule(0)
     } catch (error) {
+      const journal = this.#journal
       this.#fail(error)
+      await journal?.close().catch(() => {})
     }
   }
 
@@ -183,6 +186,7 @@ export class Recorder {
       return
     }
     const entries = this.#takeUnsaved(this.#unsavedBytes > EAGER_BYTES ? Number.POSITIVE_INFINITY : takenBefore)
+    const rows = this.#rows
     try {
       for (const group of byOwner(entries)) {
         journal.add(group)
@@ -193,6 +197,10 @@ export class Recorder {
       }
       this.#options.onSaved(entries)
     } catch (error) {
+      if (rows !== this.#rows) {
+        this.#rows = [...rows, ...this.#rows]
+      }
+      this.#isLogDirty = true
       this.#fail(error)
       await journal.close().catch(() => {})
     }

@@ -736,11 +736,10 @@ export class Dispatcher {
   }
 
   async #attempt(line: Line, entry: Entry, delivery: Delivery, now: number): Promise<void> {
-    ++entry.attempts
     entry.firstTriedAt ??= now
     const { trigger } = entry
     entry.trigger = 'retry'
-    const done = await attempt(line.connection, delivery, entry.attempts, trigger)
+    const done = await attempt(line.connection, delivery, entry.attempts + 1, trigger)
     this.#attempted(line, entry, delivery, done)
   }
 
@@ -751,7 +750,6 @@ export class Dispatcher {
     answer(entry)
     if (this.#isClosing && outcome.kind === 'unreachable') {
       // cut off by ourselves, which says nothing of the endpoint
-      --entry.attempts
       lane.putBack(entry, now)
       if (entry.isCancelled) {
         this.#discard(line, entry, 'cancelled')
@@ -761,6 +759,7 @@ export class Dispatcher {
       return
     }
 
+    ++entry.attempts
     this.#tell({ type: 'attempted', delivery, endpoint: lane.endpoint, attempt: done })
     const wasFlowing = lane.isFlowing(now)
     const change = lane.attempted(outcome, now, Date.now())

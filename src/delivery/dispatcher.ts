@@ -1,7 +1,6 @@
 import type { Circuit, Pauses } from './circuit-breaker.ts'
 import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint, Trigger } from './delivery.ts'
 import { Fifo } from './fifo.ts'
-import { HEALTHY } from './health.ts'
 import type { Health, HealthChange } from './health.ts'
 import type { Journal, LogRow, Progress, Recovered } from './journal.ts'
 import { Lane } from './lane.ts'
@@ -151,8 +150,6 @@ export class Dispatcher {
   #routes: ReadonlyMap<string, Endpoint> = new Map()
   /** Ids of the endpoints that `#routes` leads to. */
   #used: ReadonlySet<string> = new Set()
-  /** Of an earlier run, for endpoints that have no line yet. By endpoint id. */
-  readonly #earlier = new Map<string, { ended: Ended; health: Health }>()
   /** Lines that may have something to send; each gets one turn, then goes to the end. */
   readonly #ready = new Fifo<Line>(line => line.isReady)
   /** Leaders that are being sent to an endpoint they no longer belong to, and the lines where they may go next. */
@@ -378,11 +375,7 @@ export class Dispatcher {
   enable(endpointId: string): boolean {
     const line = this.#lines.get(endpointId)
     if (line === undefined) {
-      const earlier = this.#earlier.get(endpointId)
-      if (earlier !== undefined) {
-        this.#earlier.set(endpointId, { ...earlier, health: HEALTHY })
-      }
-      return earlier !== undefined
+      return false
     }
     line.lane.enable()
     this.#recorder?.saveState()
@@ -466,10 +459,9 @@ export class Dispatcher {
   #lineTo(endpoint: Endpoint): Line {
     let line = this.#lines.get(endpoint.id)
     if (line === undefined) {
-      const earlier = this.#earlier.get(endpoint.id)
       line = {
-        lane: new Lane(endpoint, earlier?.health, this.#pauses),
-        counter: new Counter(earlier?.ended),
+        lane: new Lane(endpoint, this.#pauses),
+        counter: new Counter(),
         isReady: false,
         connection: this.#connect(endpoint),
         timer: undefined,
@@ -499,7 +491,6 @@ export class Dispatcher {
     line.isReady = false
     this.#retire(line.connection)
     this.#lines.delete(line.lane.endpoint.id)
-    this.#earlier.delete(line.lane.endpoint.id)
   }
 
   #keep(line: Line, entry: Entry): void {
@@ -973,7 +964,7 @@ export class Dispatcher {
   }
 
   #engineState(): EngineState {
-    const endpoints: Record<string, { ended: Ended; health: Health }> = Object.fromEntries(this.#earlier)
+    const endpoints: Record<string, { ended: Ended; health: Health }> = {}
     for (const [id, { lane, counter }] of this.#lines) {
       endpoints[id] = { ended: counter.ended(), health: shifted(lane.health, Date.now() - performance.now()) }
     }
@@ -985,15 +976,12 @@ export class Dispatcher {
       return
     }
     this.#counter.continue(state.ended)
-    for (const [id, { ended, health }] of Object.entries(state.endpoints)) {
-      const line = this.#lines.get(id)
-      if (line !== undefined) {
-        line.counter.continue(ended)
-        if (this.#isOpening) {
-          line.lane.recall(shifted(health, performance.now() - Date.now()))
-        }
-      } else if (this.#used.has(id)) {
-        this.#earlier.set(id, { ended, health: shifted(health, performance.now() - Date.now()) })
+    for (const endpoint of this.#routes.values()) {
+      const earlier = state.endpoints[endpoint.id]
+      if (earlier !== undefined) {
+        const { lane, counter } = this.#lineTo(endpoint)
+        counter.continue(earlier.ended)
+        lane.recall(shifted(earlier.health, performance.now() - Date.now()))
       }
     }
   }

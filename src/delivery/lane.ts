@@ -62,7 +62,7 @@ const RETRY_TURN = 4
 export class Lane {
   readonly endpoint: Endpoint
   readonly #pauses: Pauses | undefined
-  #health: Health
+  #health = HEALTHY
   /** How many may be under way: one after a trouble, then one more with each success. */
   #window = LANE_CONCURRENCY
   #inFlight = 0
@@ -80,9 +80,8 @@ export class Lane {
   /** By order key, as long as a leader is pending. */
   readonly #calls = new Map<string, { leaders: number; held: Entry[] }>()
 
-  constructor(endpoint: Endpoint, health: Health = HEALTHY, pauses?: Pauses) {
+  constructor(endpoint: Endpoint, pauses?: Pauses) {
     this.endpoint = endpoint
-    this.#health = health
     this.#pauses = pauses
   }
 
@@ -108,9 +107,15 @@ export class Lane {
     return this.#kept
   }
 
-  /** What an earlier run knew of the endpoint; before anything is sent. */
+  /** What an earlier run knew of the endpoint. Failures of this one, if the journal opens late, count more. */
   recall(health: Health): void {
-    this.#health = health
+    const { disabled } = health
+    if (this.#health.failuresInRow === 0) {
+      this.#health = health
+      this.#window = health.circuit.name === 'closed' ? LANE_CONCURRENCY : 1
+    } else if (disabled !== undefined) {
+      this.#health = { ...this.#health, isTold: true, disabled }
+    }
   }
 
   circuitAt(now: number): Circuit {

@@ -966,7 +966,7 @@ export class Dispatcher {
   #engineState(): EngineState {
     const endpoints: Record<string, { ended: Ended; health: Health }> = {}
     for (const [id, { lane, counter }] of this.#lines) {
-      endpoints[id] = { ended: counter.ended(), health: shifted(lane.health, Date.now() - performance.now()) }
+      endpoints[id] = { ended: counter.ended(), health: written(lane.health) }
     }
     return { ended: this.#counter.ended(), endpoints }
   }
@@ -981,7 +981,7 @@ export class Dispatcher {
       if (earlier !== undefined) {
         const { lane, counter } = this.#lineTo(endpoint)
         counter.continue(earlier.ended)
-        lane.recall(shifted(earlier.health, performance.now() - Date.now()))
+        lane.recall(recovered(earlier.health))
       }
     }
   }
@@ -1007,13 +1007,30 @@ function progressOf(entry: Entry): Progress {
   }
 }
 
-/** From one clock to another. */
-function shifted(health: Health, by: number): Health {
+/** In the journal's clock. */
+function written(health: Health): Health {
+  const now = performance.now()
+  const toEpoch = Date.now() - now
   const { circuit, blockedUntil } = health
   return {
     ...health,
-    circuit: circuit.name === 'open' ? { ...circuit, until: circuit.until + by } : circuit,
-    blockedUntil: blockedUntil + by,
+    circuit: circuit.name === 'open' ? { ...circuit, until: circuit.until + toEpoch } : circuit,
+    blockedUntil: blockedUntil > now ? blockedUntil + toEpoch : 0,
+  }
+}
+
+/** As it is after a restart. However the wall clock was changed in between, no pause is longer than it was meant to be. */
+function recovered(health: Health): Health {
+  const now = performance.now()
+  const fromEpoch = now - Date.now()
+  const { circuit, blockedUntil } = health
+  return {
+    ...health,
+    circuit:
+      circuit.name === 'open'
+        ? { ...circuit, until: Math.min(circuit.until + fromEpoch, now + circuit.pauseMs) }
+        : circuit,
+    blockedUntil: Math.min(blockedUntil + fromEpoch, now + MAX_RETRY_AFTER_MS),
   }
 }
 

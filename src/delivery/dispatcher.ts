@@ -767,6 +767,8 @@ export class Dispatcher {
       const { endpoint, health, pending, dead } = lane
       this.#tell({ type: 'health', change, report: { endpoint, health, pending, dead } })
     }
+    // its next turn is not near, nor is that of the others once nothing is sent
+    this.#unloadIfIdle(entry)
     if (wasFlowing && !lane.isFlowing(now)) {
       for (const idle of lane.entries) {
         this.#unloadIfIdle(idle)

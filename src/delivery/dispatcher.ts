@@ -792,7 +792,7 @@ export class Dispatcher {
     )
     if (!decision.retry) {
       line.lane.bury(entry)
-      this.#recorder?.update(entry)
+      this.#follow(line, entry, endpoint)
       this.#log(delivery, done, 'dead')
       this.#tell({ type: 'dead', delivery, endpoint: line.lane.endpoint, attempt: done })
       return
@@ -809,6 +809,11 @@ export class Dispatcher {
       return
     }
     line.lane.retryAt(entry, dueAt)
+    this.#follow(line, entry, endpoint)
+  }
+
+  /** It has come further, and its owner may have moved while it was under way. */
+  #follow(line: Line, entry: Entry, endpoint: Endpoint): void {
     if (endpoint.id !== line.lane.endpoint.id) {
       this.#move(line, entry, endpoint)
     } else {

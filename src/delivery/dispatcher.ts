@@ -866,7 +866,7 @@ export class Dispatcher {
     for (const { lane } of this.#lines.values()) {
       for (const entry of lane.entries) {
         entry.place = undefined
-        if (entry.delivery !== undefined) {
+        if (entry.delivery !== undefined && !entry.isUnsaved) {
           this.#recorder?.keep(entry)
         }
       }

@@ -61,11 +61,9 @@ export class Recorder {
 
   /** An entry is kept from now on; its delivery is in memory. */
   keep(entry: Entry): void {
-    if (!entry.isUnsaved) {
-      entry.isUnsaved = true
-      this.#unsaved.push(entry)
-      this.#unsavedBytes += entry.bytes
-    }
+    entry.isUnsaved = true
+    this.#unsaved.push(entry)
+    this.#unsavedBytes += entry.bytes
     this.#schedule(this.#unsavedBytes > EAGER_BYTES ? 0 : WRITE_AFTER_MS)
   }
 

@@ -781,9 +781,10 @@ export class Dispatcher {
       const { endpoint, health, pending, dead } = lane
       this.#tell({ type: 'health', change, report: { endpoint, health, pending, dead } })
     }
-    if (outcome.kind !== 'accepted') {
-      // its next turn is not near, nor is that of the others once nothing is sent
-      for (const idle of wasFlowing && !lane.isFlowing(now) ? lane.entries : [entry]) {
+    // its next turn is not near, nor is that of the others once nothing is sent
+    this.#unloadIfIdle(entry)
+    if (wasFlowing && !lane.isFlowing(now)) {
+      for (const idle of lane.entries) {
         this.#unloadIfIdle(idle)
       }
     }
@@ -882,7 +883,7 @@ export class Dispatcher {
     for (const { lane } of this.#lines.values()) {
       for (const entry of lane.entries) {
         entry.place = undefined
-        if (entry.delivery !== undefined) {
+        if (entry.delivery !== undefined && !entry.isUnsaved) {
           this.#recorder?.keep(entry)
         }
       }
@@ -1006,7 +1007,7 @@ export class Dispatcher {
       if (earlier !== undefined) {
         const { lane, counter } = this.#lineTo(endpoint)
         counter.continue(earlier.ended)
-        lane.restore(recovered(earlier.health))
+        lane.recall(recovered(earlier.health))
       }
     }
   }

@@ -83,9 +83,10 @@ export class Lane {
   #dead = 0
   readonly #urgent = new Fifo<Entry>(isQueued)
   readonly #fresh = new Fifo<Entry>(isQueued)
-  readonly #waiting = new Heap(isWaiting, entry => entry.dueAt)
+  /** Those of one replay are due at once. */
+  readonly #waiting = new Heap(isWaiting, (a, b) => a.dueAt - b.dueAt || a.acceptedAt - b.acceptedAt)
   /** Those that can expire. */
-  readonly #mortal = new Heap(isPending, entry => entry.expiresAt)
+  readonly #mortal = new Heap(isPending, (a, b) => a.expiresAt - b.expiresAt)
   /** By owner, then by party. */
   readonly #shares = new Map<string, Map<string, Share>>()
   /** By order key, as long as a leader is pending. */
@@ -116,6 +117,17 @@ export class Lane {
   /** Pending and dead, in the order in which they came. */
   get entries(): Iterable<Entry> {
     return this.#kept
+  }
+
+  /** What an earlier run knew of the endpoint. Failures of this one, if the journal opens late, count more. */
+  recall(health: Health): void {
+    const { disabled } = health
+    if (this.#health.failuresInRow === 0) {
+      this.#health = health
+      this.#window = health.circuit.name === 'closed' ? LANE_CONCURRENCY : 1
+    } else if (disabled !== undefined) {
+      this.#health = { ...this.#health, isTold: true, disabled }
+    }
   }
 
   circuitAt(now: number): Circuit {
@@ -289,17 +301,6 @@ export class Lane {
     this.#health = { ...this.#health, blockedUntil: Math.max(this.#health.blockedUntil, until) }
   }
 
-  /** What an earlier run knew; it may come only after the first attempts of this one, whose failures count more. */
-  restore(health: Health): void {
-    const { disabled } = health
-    if (this.#health.failuresInRow === 0) {
-      this.#health = health
-      this.#window = health.circuit.name === 'closed' ? LANE_CONCURRENCY : 1
-    } else if (disabled !== undefined) {
-      this.#health = { ...this.#health, isTold: true, disabled }
-    }
-  }
-
   /** A failing or disabled endpoint has a new chance, with one request at a time; what it asked for still holds. */
   enable(): void {
     const { isTold, blockedUntil, failuresInRow, disabled } = this.#health
@@ -446,10 +447,10 @@ class Heap {
   #queue: TinyQueue<Entry>
   #sweepAt = 64
 
-  constructor(isMember: (entry: Entry) => boolean, rank: (entry: Entry) => number) {
+  constructor(isMember: (entry: Entry) => boolean, compare: (a: Entry, b: Entry) => number) {
     this.#isMember = isMember
-    this.#compare = (a, b) => rank(a) - rank(b)
-    this.#queue = new TinyQueue([], this.#compare)
+    this.#compare = compare
+    this.#queue = new TinyQueue([], compare)
   }
 
   push(entry: Entry): void {

@@ -1,36 +1,20 @@
+import { attempt } from './attempt.ts'
+import type { Connect, Connection } from './attempt.ts'
 import type { Circuit, Pauses } from './circuit-breaker.ts'
 import { readableExcerpt } from './delivery.ts'
-import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint, Trigger } from './delivery.ts'
+import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint } from './delivery.ts'
 import { withoutEcho } from './echo.ts'
 import { Fifo } from './fifo.ts'
 import type { Health, HealthChange } from './health.ts'
-import type { Journal, LogRow, Progress, Recovered } from './journal.ts'
-import { Lane } from './lane.ts'
+import type { Journal, LogRow, Progress, Recovered, RecoveredDelivery } from './journal.ts'
+import { Lane, newEntry } from './lane.ts'
 import type { Entry } from './lane.ts'
 import { Recorder } from './recorder.ts'
-import { decideRetry, MAX_RETRY_AFTER_MS } from './retry.ts'
+import { progressOf, restoredEntry, restoredHealth, writtenHealth } from './restart.ts'
+import type { EngineState } from './restart.ts'
+import { decideRetry } from './retry.ts'
 import { Counter } from './tally.ts'
 import type { Ended, Tally } from './tally.ts'
-
-/** One request as it goes out. */
-export interface OutgoingRequest {
-  readonly contentType: string
-  readonly body: Buffer
-  /** Names and values in turn. */
-  readonly headers: readonly string[]
-}
-
-/** The sockets of one endpoint. */
-export interface Connection {
-  /** One attempt. Never rejects, and settles within the endpoint's timeout. */
-  send(request: OutgoingRequest): Promise<AttemptOutcome>
-  /** Requests under way may end, then the sockets are closed. */
-  close(): void
-  /** Requests under way fail at once. */
-  destroy(): void
-}
-
-export type Connect = (endpoint: Endpoint) => Connection
 
 /** How an endpoint is doing, and what waits there. */
 export interface EndpointReport {
@@ -105,12 +89,6 @@ interface Line {
   timer: NodeJS.Timeout | undefined
   /** When `timer` fires. */
   wakeAt: number
-}
-
-/** What is written of the engine itself. Instants in epoch ms. */
-interface EngineState {
-  readonly ended: Ended
-  readonly endpoints: Readonly<Record<string, { readonly ended: Ended; readonly health: Health }>>
 }
 
 type FailedOutcome = Exclude<AttemptOutcome, { kind: 'accepted' }>
@@ -275,26 +253,9 @@ export class Dispatcher {
     const { lane } = line
     const isUrgent = onFirstAttempt !== undefined && !this.#isOpening && lane.isFlowing(now)
     this.#keep(line, {
-      id: delivery.id,
-      owner: delivery.owner,
-      party: delivery.party ?? '',
-      orderKey: delivery.order.key,
-      leads: delivery.order.leads,
-      bytes: delivery.payload.body.length,
-      acceptedAt: delivery.acceptedAt,
-      takenAt: now,
-      delivery,
-      place: undefined,
-      isUnsaved: false,
+      ...newEntry(delivery, now),
       state: lane.health.disabled === undefined ? 'queued' : 'dead',
-      expiresAt: now + (delivery.lifetimeMs ?? Number.POSITIVE_INFINITY),
-      trigger: 'event',
-      attempts: 0,
-      failures: 0,
-      firstTriedAt: undefined,
-      dueAt: 0,
       onFirstAttempt: isUrgent ? onFirstAttempt : undefined,
-      isCancelled: false,
     })
     this.#makeRoom()
     if (isUrgent) {
@@ -941,31 +902,8 @@ export class Dispatcher {
   }
 
   /** A delivery of an earlier run is kept again, or removed if it was settled while the journal could not be written. */
-  #restore(journal: Journal, { stored, progress, place }: Recovered['deliveries'][number], isFirst: boolean): void {
-    const now = performance.now()
-    const age = Math.max(0, Date.now() - stored.acceptedAt)
-    const entry: Entry = {
-      id: stored.id,
-      owner: stored.owner,
-      party: stored.party ?? '',
-      orderKey: stored.order.key,
-      leads: stored.order.leads,
-      bytes: stored.length,
-      acceptedAt: stored.acceptedAt,
-      takenAt: now,
-      delivery: undefined,
-      place,
-      isUnsaved: false,
-      state: progress.isDead ? 'dead' : 'queued',
-      expiresAt: now + (stored.lifetimeMs ?? Number.POSITIVE_INFINITY) - age,
-      trigger: progress.attempts === 0 ? 'event' : 'retry',
-      attempts: progress.attempts,
-      failures: progress.failures,
-      firstTriedAt: progress.firstTriedAt === undefined ? undefined : now - (Date.now() - progress.firstTriedAt),
-      dueAt: this.#dueAgainAt(progress.dueAt, now),
-      onFirstAttempt: undefined,
-      isCancelled: false,
-    }
+  #restore(journal: Journal, found: RecoveredDelivery, isFirst: boolean): void {
+    const entry = restoredEntry(found, this.#random() * this.#spreadMs)
     journal.adopt(entry)
     const endpoint = this.#routes.get(entry.owner)
     if (!isFirst || endpoint === undefined) {
@@ -983,16 +921,10 @@ export class Dispatcher {
     ++this.#kept
   }
 
-  /** What became due in the meantime comes spread, not as a burst; a clock that was changed delays nothing for long. */
-  #dueAgainAt(dueAt: number | undefined, now: number): number {
-    const leftMs = dueAt === undefined ? 0 : dueAt - Date.now()
-    return now + (leftMs > 0 ? Math.min(leftMs, MAX_RETRY_AFTER_MS) : this.#random() * this.#spreadMs)
-  }
-
   #engineState(): EngineState {
     const endpoints: Record<string, { ended: Ended; health: Health }> = {}
     for (const [id, { lane, counter }] of this.#lines) {
-      endpoints[id] = { ended: counter.ended(), health: written(lane.health) }
+      endpoints[id] = { ended: counter.ended(), health: writtenHealth(lane.health) }
     }
     return { ended: this.#counter.ended(), endpoints }
   }
@@ -1007,7 +939,7 @@ export class Dispatcher {
       if (earlier !== undefined) {
         const { lane, counter } = this.#lineTo(endpoint)
         counter.continue(earlier.ended)
-        lane.recall(recovered(earlier.health))
+        lane.recall(restoredHealth(earlier.health))
       }
     }
   }
@@ -1021,51 +953,12 @@ export class Dispatcher {
   }
 }
 
-/** How far an entry has come, in the journal's clock. */
-function progressOf(entry: Entry): Progress {
-  const toEpoch = Date.now() - performance.now()
-  return {
-    attempts: entry.attempts,
-    failures: entry.failures,
-    isDead: entry.state === 'dead',
-    ...(entry.firstTriedAt !== undefined && { firstTriedAt: entry.firstTriedAt + toEpoch }),
-    ...(entry.state === 'waiting' && { dueAt: entry.dueAt + toEpoch }),
-  }
-}
-
-/** In the journal's clock. */
-function written(health: Health): Health {
-  const now = performance.now()
-  const toEpoch = Date.now() - now
-  const { circuit, blockedUntil } = health
-  return {
-    ...health,
-    circuit: circuit.name === 'open' ? { ...circuit, until: circuit.until + toEpoch } : circuit,
-    blockedUntil: blockedUntil > now ? blockedUntil + toEpoch : 0,
-  }
-}
-
-/** As it is after a restart. However the wall clock was changed in between, no pause is longer than it was meant to be. */
-function recovered(health: Health): Health {
-  const now = performance.now()
-  const fromEpoch = now - Date.now()
-  const { circuit, blockedUntil } = health
-  return {
-    ...health,
-    circuit:
-      circuit.name === 'open'
-        ? { ...circuit, until: Math.min(circuit.until + fromEpoch, now + circuit.pauseMs) }
-        : circuit,
-    blockedUntil: Math.min(blockedUntil + fromEpoch, now + MAX_RETRY_AFTER_MS),
-  }
-}
-
-/** Whoever waits for the first attempt need not wait any more. */
 function add(counts: Map<string, number> | undefined, key: string): Map<string, number> {
   const sums = counts ?? new Map<string, number>()
   return sums.set(key, (sums.get(key) ?? 0) + 1)
 }
 
+/** Whoever waits for the first attempt need not wait any more. */
 function answer(entry: Entry): void {
   const { onFirstAttempt } = entry
   entry.onFirstAttempt = undefined
@@ -1074,39 +967,4 @@ function answer(entry: Entry): void {
   } catch {
     // whoever waits cannot break the engine
   }
-}
-
-async function attempt(
-  connection: Connection,
-  { sign }: Endpoint,
-  { id, headers, payload }: Delivery,
-  number: number,
-  trigger: Trigger
-): Promise<Attempt> {
-  const startedAt = Date.now()
-  const start = performance.now()
-  const timestamp = Math.floor(startedAt / 1000)
-  let outcome: AttemptOutcome
-  try {
-    outcome = await connection.send({
-      contentType: payload.contentType,
-      body: payload.body,
-      headers: [
-        ...headers,
-        'X-XO-Delivery',
-        id,
-        'X-XO-Attempt',
-        String(number),
-        'webhook-id',
-        id,
-        'webhook-timestamp',
-        String(timestamp),
-        ...(sign?.(id, timestamp, payload.body) ?? []),
-      ],
-    })
-  } catch {
-    // a connection that breaks its word must not take a place in the lane for ever
-    outcome = { kind: 'unreachable', code: 'INTERNAL', reason: 'the request could not be made' }
-  }
-  return { number, trigger, startedAt, durationMs: performance.now() - start, outcome }
 }

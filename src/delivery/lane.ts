@@ -47,6 +47,31 @@ export interface Entry {
   isCancelled: boolean
 }
 
+export function newEntry(delivery: Delivery, now: number): Entry {
+  return {
+    id: delivery.id,
+    owner: delivery.owner,
+    party: delivery.party ?? '',
+    orderKey: delivery.order.key,
+    leads: delivery.order.leads,
+    bytes: delivery.payload.body.length,
+    acceptedAt: delivery.acceptedAt,
+    takenAt: now,
+    delivery,
+    place: undefined,
+    isUnsaved: false,
+    state: 'queued',
+    expiresAt: now + (delivery.lifetimeMs ?? Number.POSITIVE_INFINITY),
+    trigger: 'event',
+    attempts: 0,
+    failures: 0,
+    firstTriedAt: undefined,
+    dueAt: 0,
+    onFirstAttempt: undefined,
+    isCancelled: false,
+  }
+}
+
 /** See `journal.ts`. */
 export interface Place {
   readonly page: { readonly number: number; readonly isWritten: boolean }

@@ -6,7 +6,7 @@ import type { Dispatcher } from 'undici'
 import { AddressDeniedError, DEFAULT_RULES, denialOfHost, guardedLookup } from './address-guard.ts'
 import type { AddressRules } from './address-guard.ts'
 import type { AttemptOutcome, Endpoint, TlsSettings } from './delivery.ts'
-import type { Connection, OutgoingRequest } from './dispatcher.ts'
+import type { Connection, OutgoingRequest } from './attempt.ts'
 import { LANE_CONCURRENCY } from './lane.ts'
 import { parseRetryAfter } from './retry.ts'
 

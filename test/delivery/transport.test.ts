@@ -5,7 +5,7 @@ import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 
 import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
 import { describeOutcome } from '../../src/delivery/delivery.ts'
-import type { Connection } from '../../src/delivery/dispatcher.ts'
+import type { Connection } from '../../src/delivery/attempt.ts'
 import { connectTo } from '../../src/delivery/transport.ts'
 import type { ProxySettings } from '../../src/delivery/transport.ts'
 import { makeCertificate } from '../helpers/certificate.ts'

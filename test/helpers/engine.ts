@@ -2,7 +2,8 @@ import { expect, onTestFinished, vi } from 'vitest'
 
 import type { AttemptOutcome, Delivery, Endpoint } from '../../src/delivery/delivery.ts'
 import { Dispatcher } from '../../src/delivery/dispatcher.ts'
-import type { Connection, DispatcherEvent, DispatcherOptions, OutgoingRequest } from '../../src/delivery/dispatcher.ts'
+import type { Connection, OutgoingRequest } from '../../src/delivery/attempt.ts'
+import type { DispatcherEvent, DispatcherOptions } from '../../src/delivery/dispatcher.ts'
 import type { Tally } from '../../src/delivery/tally.ts'
 import { accepted, refused, unreachable } from './outcomes.ts'
 

@@ -1,9 +1,11 @@
 import { messageOf } from './errors.ts'
+import { HIDDEN, hideInText, isSecretName, maskAt, tellsSecret, textsIn } from './redaction.ts'
+import type { Mask } from './redaction.ts'
 
 /** Deeper values are cut: no event of the host comes near, and a stack has an end. */
 const MAX_DEPTH = 200
 
-/** The answer of {@link measure} for a value that `JSON.stringify` would refuse, empty or hang on. */
+/** The answer of {@link measure} for a value that `JSON.stringify` would refuse, empty, hang on, or tell a secret of. */
 const ODD = Number.NEGATIVE_INFINITY
 
 /**
@@ -13,24 +15,41 @@ const ODD = Number.NEGATIVE_INFINITY
  * a cycle `[Circular]`, a Buffer `[Buffer: 12 bytes]`, a stream `[Stream]`, a getter that throws `[Unreadable: why]`.
  * Ordinary values give exactly what `JSON.stringify` gives, at its speed: they are measured first, which stops where
  * the limit is reached, so that a result of 50 MB costs no more than one at the limit.
+ *
+ * What `redaction.ts` knows for a secret becomes `* obfuscated *`. It is looked for while measuring: only a value that
+ * holds one is written with care.
+ *
+ * @param mask - what else is hidden
+ * @param onHidden - is given each text that the mask has hidden
  */
-export function boundedJson(value: unknown, maxBytes: number): string | undefined {
-  try {
-    const left = measure(value, maxBytes, [])
-    if (left >= 0) {
-      // A getter may answer differently the second time, and escapes make the text longer than the measure.
-      const text = JSON.stringify(value) as string | undefined
-      if (text !== undefined) {
-        return fits(text, maxBytes) ? text : undefined
+export function boundedJson(
+  value: unknown,
+  maxBytes: number,
+  mask?: Mask,
+  onHidden?: (text: string) => unknown
+): string | undefined {
+  if (mask === undefined) {
+    try {
+      const left = measure(value, maxBytes, [])
+      if (left >= 0) {
+        // A getter may answer differently the second time, and escapes make the text longer than the measure.
+        const text = JSON.stringify(value) as string | undefined
+        if (text !== undefined) {
+          return bounded(hideInText(text), maxBytes)
+        }
+      } else if (left !== ODD) {
+        return undefined
       }
-    } else if (left !== ODD) {
-      return undefined
+    } catch {
+      // a getter threw, or a proxy: written with care below
     }
-  } catch {
-    // a getter threw, or a proxy: written with care below
   }
-  const text = new CarefulWriter(maxBytes).text(value)
-  return text !== undefined && fits(text, maxBytes) ? text : undefined
+  const text = new CarefulWriter(maxBytes, onHidden).text(value, mask)
+  return text === undefined ? undefined : bounded(hideInText(text), maxBytes)
+}
+
+function bounded(text: string, maxBytes: number): string | undefined {
+  return fits(text, maxBytes) ? text : undefined
 }
 
 function fits(text: string, maxBytes: number): boolean {
@@ -74,6 +93,9 @@ function measureObject(value: object, left: number, ancestors: object[]): number
     for (const key in value) {
       const child = (value as Record<string, unknown>)[key]
       if (child !== undefined) {
+        if (tellsSecret(child) && isSecretName(key)) {
+          return ODD
+        }
         left = measure(child, left - key.length - 4, ancestors)
         if (left < 0) {
           break
@@ -87,18 +109,20 @@ function measureObject(value: object, left: number, ancestors: object[]): number
 
 const OVER = Symbol('over the limit')
 
-/** Writes one value of unknown make, each property in its own `try`. */
+/** Writes one value of unknown make, each property in its own `try`, without what is secret. */
 class CarefulWriter {
   #left: number
+  readonly #onHidden: (text: string) => unknown
   readonly #ancestors: object[] = []
 
-  constructor(maxLength: number) {
+  constructor(maxLength: number, onHidden: (text: string) => unknown = () => undefined) {
     this.#left = maxLength
+    this.#onHidden = onHidden
   }
 
-  text(value: unknown): string | undefined {
+  text(value: unknown, mask?: Mask): string | undefined {
     try {
-      return this.#value(value) ?? 'null'
+      return this.#guarded(() => this.#value(value, mask)) ?? 'null'
     } catch (thrown) {
       if (thrown === OVER) {
         return undefined
@@ -107,26 +131,38 @@ class CarefulWriter {
     }
   }
 
-  /** `undefined` for a value that JSON leaves out of an object. */
-  #value(value: unknown): string | undefined {
+  /**
+   * `undefined` for a value that JSON leaves out of an object.
+   *
+   * @param isSecret - it stands under a name that says so: scalars are hidden, and those of a list
+   */
+  #value(value: unknown, mask?: Mask, isSecret = false): string | undefined {
+    if (typeof mask === 'function') {
+      const masked = mask(value)
+      if (masked !== value) {
+        textsIn(value).forEach(this.#onHidden)
+      }
+      return this.#value(masked)
+    }
     switch (typeof value) {
       case 'undefined':
         return undefined
       case 'string':
-        return this.#string(value)
+        return this.#string(isSecret ? HIDDEN : value)
       case 'number':
+        return isSecret ? this.#string(HIDDEN) : this.#take(JSON.stringify(value))
       case 'boolean':
         return this.#take(JSON.stringify(value))
       case 'object':
-        return value === null ? this.#take('null') : this.#guarded(() => this.#object(value))
+        return value === null ? this.#take('null') : this.#guarded(() => this.#object(value, mask, isSecret))
       case 'function':
         return this.#guarded(() => this.#string(`[Function: ${value.name}]`))
       default: // bigint, symbol
-        return this.#string(String(value))
+        return this.#string(isSecret ? HIDDEN : String(value))
     }
   }
 
-  #object(value: object): string | undefined {
+  #object(value: object, mask: Mask | undefined, isSecret: boolean): string | undefined {
     if (this.#ancestors.includes(value)) {
       return this.#string('[Circular]')
     }
@@ -137,25 +173,29 @@ class CarefulWriter {
     try {
       const readable = asReadable(value)
       // what toJSON and the like gave is not asked again, as in JSON.stringify
-      return typeof readable !== 'object' || readable === null ? this.#value(readable) : this.#members(readable)
+      return typeof readable !== 'object' || readable === null
+        ? this.#value(readable, undefined, isSecret)
+        : this.#members(readable, mask, isSecret)
     } finally {
       this.#ancestors.pop()
     }
   }
 
-  #members(value: object): string {
+  #members(value: object, mask: Mask | undefined, isSecret: boolean): string {
     this.#take('[') // as in `measureObject`
     if (Array.isArray(value)) {
       const items: string[] = []
       for (let i = 0; i < value.length; ++i) {
         this.#take(',')
-        items.push(this.#guarded(() => this.#value(value[i])) ?? this.#take('null'))
+        items.push(this.#guarded(() => this.#value(value[i], maskAt(mask, '*'), isSecret)) ?? this.#take('null'))
       }
       return `[${items.join()}]`
     }
     const members: string[] = []
     for (const key of Object.keys(value)) {
-      const child = this.#guarded(() => this.#value((value as Record<string, unknown>)[key]))
+      const child = this.#guarded(() =>
+        this.#value((value as Record<string, unknown>)[key], maskAt(mask, key), isSecretName(key))
+      )
       if (child !== undefined) {
         members.push(`${this.#string(key)}:${child}`)
         this.#take(':,')

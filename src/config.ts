@@ -1,5 +1,6 @@
-import { createHash } from 'node:crypto'
+import { createHash, scryptSync } from 'node:crypto'
 
+import { AUTHORIZATIONS, basicAuthorization, parseAuthentication, parseTls } from './credentials.ts'
 import type { Endpoint } from './delivery/delivery.ts'
 import type { Problem } from './errors.ts'
 import type { Phase } from './event.ts'
@@ -7,6 +8,7 @@ import { formats } from './formats/index.ts'
 import type { Format } from './formats/index.ts'
 import { isMatch, parsePatterns } from './matcher.ts'
 import type { Matchable, MethodPatterns } from './matcher.ts'
+import { findPlaceholder } from './secrets.ts'
 
 /** One configured rule: which events, in which format, to which endpoint. */
 export interface Hook extends Matchable {
@@ -61,6 +63,8 @@ interface FormSchema {
   /** HTML limits of a number field. */
   min?: number
   max?: number
+  /** A text field of several lines. */
+  $multiline?: boolean
 }
 
 /**
@@ -151,6 +155,70 @@ function formSchema(methods: readonly string[]): FormSchema {
               type: 'boolean',
               title: 'Disabled',
               description: 'Keep this hook, but send nothing. What is still waiting for it is discarded.',
+            },
+            authentication: {
+              type: 'object',
+              title: 'Authentication',
+              description: 'What the receiver asks for, and what lets it check that a request comes from here.',
+              properties: {
+                authorization: {
+                  type: 'string',
+                  title: 'Authorization',
+                  description: 'What the `Authorization` header holds.',
+                  enum: [...AUTHORIZATIONS.keys()],
+                  enumNames: [...AUTHORIZATIONS.values()],
+                  default: 'none',
+                },
+                token: { type: 'string', title: 'Token', description: 'For *Bearer*.' },
+                user: { type: 'string', title: 'User', description: 'For *Basic*.' },
+                password: { type: 'string', title: 'Password', description: 'For *Basic*.' },
+                passphrase: {
+                  type: 'string',
+                  title: 'Signing secret',
+                  description:
+                    'Shared with the receiver; requests are then signed (`webhook-signature`, `X-XO-Signature`). Any text, or `whsec_…`, or `whsk_…`. To change it without a gap, put the new one before the old one, separated by a space.',
+                },
+                headers: {
+                  type: 'string',
+                  title: 'More headers',
+                  description:
+                    'One `Name: value` a line. Example: `X-Api-Key: 5f2c81`. Unlike a token or a password, this is shown here in clear text.',
+                  $multiline: true,
+                },
+              },
+            },
+            tls: {
+              type: 'object',
+              title: 'TLS',
+              description: 'For an `https` URL whose certificate is not one of a well-known authority.',
+              properties: {
+                ca: {
+                  type: 'string',
+                  title: 'Trusted certificates',
+                  description:
+                    'In PEM: of your own authority, or the one of the receiver itself. Only these are trusted then.',
+                  $multiline: true,
+                },
+                certificate: {
+                  type: 'string',
+                  title: 'Client certificate',
+                  description: 'In PEM, if the receiver asks for one; followed by those of authorities in between.',
+                  $multiline: true,
+                },
+                // a name of which the host hides the value
+                encryptionKey: {
+                  type: 'string',
+                  title: 'Private key',
+                  description: 'Of the client certificate, in PEM, without a passphrase.',
+                  $multiline: true,
+                },
+                acceptAnyCertificate: {
+                  type: 'boolean',
+                  title: 'Accept any certificate',
+                  description:
+                    'The receiver is not asked who it is: anyone in between can read what is sent. Better paste its certificate above.',
+                },
+              },
             },
             limits: {
               type: 'object',
@@ -261,6 +329,10 @@ function parseHook(item: Record<string, unknown>, path: string, knownMethods?: r
   if (mistyped !== undefined) {
     return mistyped
   }
+  const lost = findPlaceholder(item, path)
+  if (lost !== undefined) {
+    return lost
+  }
   const method = textOf(item['method'])
   const methods = parsePatterns(method)
   if (methods.include.length === 0) {
@@ -292,7 +364,23 @@ function parseHook(item: Record<string, unknown>, path: string, knownMethods?: r
   if (format === undefined) {
     return problem(`${path}.format`, oneOf([...formats.keys()]), formatName)
   }
-  const limits = isRecord(item['limits']) ? item['limits'] : {}
+  const userInfo = authorizationOf(url)
+  const credentials = parseAuthentication(groupOf(item, 'authentication'), `${path}.authentication`)
+  if ('expected' in credentials) {
+    return credentials
+  }
+  if (
+    userInfo.length > 0 &&
+    credentials.headers.some((text, index) => index % 2 === 0 && text.toLowerCase() === 'authorization')
+  ) {
+    const expected = 'no user and password in it besides the hook\'s "Authentication"'
+    return { path: `${path}.url`, expected, got: withoutSecrets(urlText) }
+  }
+  const tls = parseTls(groupOf(item, 'tls'), `${path}.tls`)
+  if (tls !== undefined && 'expected' in tls) {
+    return tls
+  }
+  const limits = groupOf(item, 'limits')
   const timeout = limits['timeout'] ?? DEFAULT_TIMEOUT_S
   if (typeof timeout !== 'number' || !(timeout > 0) || timeout > MAX_TIMEOUT_S) {
     return problem(`${path}.limits.timeout`, `seconds, more than 0 and at most ${MAX_TIMEOUT_S}`, timeout)
@@ -303,6 +391,11 @@ function parseHook(item: Record<string, unknown>, path: string, knownMethods?: r
     return problem(`${path}.limits.disableAfter`, 'a whole number of failures, at least 1', disableAfter)
   }
 
+  const headers = [...userInfo, ...credentials.headers]
+  const passphrase = textOf(groupOf(item, 'authentication')['passphrase'])
+  const secrets = [headers, passphrase, tls ?? null]
+  const isSecret = headers.length > 0 || passphrase !== '' || tls !== undefined
+  const bareUrl = withoutUserInfo(url)
   const name = textOf(item['name'])
   return {
     id: digest(name !== '' ? ['name', name] : ['hook', method, type, formatName, url.href]),
@@ -313,8 +406,16 @@ function parseHook(item: Record<string, unknown>, path: string, knownMethods?: r
     format,
     waitForResponse: item['waitForResponse'] === true,
     endpoint: {
-      id: digest([url.href, timeout, Number(disableAfter ?? 0)]),
-      ...withoutUserInfo(url),
+      id: digest([
+        bareUrl.href,
+        timeout,
+        Number(disableAfter ?? 0),
+        ...(isSecret ? [stretched(secrets, bareUrl)] : []),
+      ]),
+      url: bareUrl,
+      ...credentials,
+      headers,
+      ...(tls && { tls }),
       timeoutMs: timeout * 1000,
       ...(disableAfter !== undefined && { disableAfter: Number(disableAfter) }),
     },
@@ -351,16 +452,18 @@ function parseUrl(text: string): URL | undefined {
   return url.protocol === 'http:' || url.protocol === 'https:' ? url : undefined
 }
 
-/** Credentials in a URL go into a header: the URL is shown and logged in parts, the header never. */
-function withoutUserInfo(url: URL): Pick<Endpoint, 'url' | 'headers'> {
+function withoutUserInfo(url: URL): URL {
   const bare = new URL(url)
   bare.username = ''
   bare.password = ''
-  if (bare.href === url.href) {
-    return { url, headers: [] }
-  }
-  const credentials = `${decoded(url.username)}:${decoded(url.password)}`
-  return { url: bare, headers: ['Authorization', `Basic ${Buffer.from(credentials).toString('base64')}`] }
+  return bare
+}
+
+/** Credentials in a URL go into a header: the URL is shown and logged in parts, the header never. */
+function authorizationOf({ username, password }: URL): string[] {
+  return username === '' && password === ''
+    ? []
+    : ['Authorization', basicAuthorization(decoded(username), decoded(password))]
 }
 
 function decoded(text: string): string {
@@ -393,6 +496,12 @@ function oneOf(values: readonly string[]): string {
   return `one of ${values.map(value => `"${value}"`).join(', ')}`
 }
 
+/** One of the form's optional groups. */
+function groupOf(item: Record<string, unknown>, name: string): Record<string, unknown> {
+  const group = item[name]
+  return isRecord(group) ? group : {}
+}
+
 function textOf(value: unknown): string {
   return typeof value === 'string' ? value.trim() : ''
 }
@@ -403,4 +512,9 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 
 function digest(parts: readonly (string | number)[]): string {
   return createHash('sha256').update(JSON.stringify(parts)).digest('base64url').slice(0, 16)
+}
+
+/** So that nobody who gets to see an endpoint's id finds a weak secret by trying: some milliseconds for each try. */
+function stretched(secrets: unknown, { href }: URL): string {
+  return scryptSync(JSON.stringify(secrets), href, 16, { N: 1024 }).toString('base64url')
 }

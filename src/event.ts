@@ -1,4 +1,5 @@
 import { boundedJson } from './bounded-json.ts'
+import { HIDDEN, masksOf } from './redaction.ts'
 import type { Signal } from './xo.ts'
 
 /** Where an event was heard: an API call, or a run of a backup job. */
@@ -10,7 +11,7 @@ export type Phase = 'pre' | 'post'
 /** How it stands: `started` for a `pre`; `success` or `failure` for a `post`. */
 export type Outcome = 'started' | 'success' | 'failure'
 
-/** One thing that happened, frozen when it was heard: nothing the host does later shows in it. */
+/** One thing that happened, frozen and redacted when it was heard: nothing the host does later shows in it. */
 export interface Event {
   readonly source: Source
   readonly phase: Phase
@@ -40,8 +41,8 @@ export function outcomeOf(phase: Phase, signal: Signal): Outcome {
 }
 
 /**
- * Freezes and serialises a signal. Costs one serialisation, bounded by `maxBytes` however large the signal is; never
- * throws.
+ * Freezes, redacts and serialises a signal. Costs one serialisation, bounded by `maxBytes` however large the signal is;
+ * never throws.
  */
 export function freezeEvent(source: Source, phase: Phase, signal: Signal, maxBytes = MAX_EVENT_BYTES): Event {
   // each keeps its place, in whatever order they are written
@@ -52,9 +53,13 @@ export function freezeEvent(source: Source, phase: Phase, signal: Signal, maxByt
     }
   }
   const omitted: string[] = []
+  const masks = masksOf(signal.method)
+  const hidden: string[] = []
+  const onHidden = (text: string): unknown => hidden.push(text)
   let left = maxBytes - ENVELOPE_BYTES
   for (const key of inOrderOfWeight([...fields.keys()])) {
-    const text = boundedJson(signal[key], left - key.length)
+    const mask = Object.hasOwn(masks, key) ? masks[key] : undefined
+    const text = boundedJson(signal[key], left - key.length, mask, key === 'params' ? onHidden : undefined)
     if (text === undefined) {
       fields.delete(key)
       omitted.push(key)
@@ -63,8 +68,22 @@ export function freezeEvent(source: Source, phase: Phase, signal: Signal, maxByt
       left -= Buffer.byteLength(text) + key.length + 4
     }
   }
+  for (const secret of hidden) {
+    hideInAnswer(fields, secret)
+  }
   const { callId, method, timestamp } = signal
   return { source, phase, outcome: outcomeOf(phase, signal), method, callId, timestamp, fields, omitted }
+}
+
+/** What was hidden of `params` is not told by what came of it either. */
+function hideInAnswer(fields: Map<string, string>, secret: string): void {
+  const text = JSON.stringify(secret).slice(1, -1)
+  for (const key of ['error', 'result']) {
+    const field = fields.get(key)
+    if (field?.includes(text) === true) {
+      fields.set(key, field.replaceAll(text, HIDDEN))
+    }
+  }
 }
 
 /** Room for the braces, `type` and `omitted` of a body. */

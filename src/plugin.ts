@@ -5,6 +5,8 @@ import { invalidParameters } from 'xo-common/api-errors.js'
 
 import { parseConfig, unknownPattern } from './config.ts'
 import type { Hook, ParsedConfig, Settings } from './config.ts'
+import { parseAddressRules } from './delivery/address-guard.ts'
+import type { AddressRules } from './delivery/address-guard.ts'
 import { connectTo } from './delivery/transport.ts'
 import type { ProxySettings } from './delivery/transport.ts'
 import { describeProblem, messageOf } from './errors.ts'
@@ -13,11 +15,15 @@ import { isMatch } from './matcher.ts'
 import { mailOf } from './mail.ts'
 import { Relay } from './relay.ts'
 import type { Alert } from './relay.ts'
+import { findStraySecrets } from './secrets.ts'
 import { listenToApiCalls } from './sources/api-calls.ts'
 import type { Accept } from './sources/api-calls.ts'
 import type { PluginContext, Signal, Xo, XoConfig } from './xo.ts'
 
 const log = createLogger('xo:xo-server-web-hooks')
+
+/** `load` waits this long for the journal; xo-server's boot waits for it. */
+const READY_WITHIN_MS = 3_000
 
 /** What requests in flight get when xo-server stops or the plugin is unloaded. */
 const GRACE_MS = 5_000
@@ -30,14 +36,22 @@ const GRACE_MS = 5_000
 export class WebHooksPlugin {
   readonly #xo: Xo
   readonly #getDataDir: () => Promise<string>
+  readonly #addressRules: AddressRules
   #parsed: ParsedConfig | undefined
+  /** What `#parsed` was made of. */
+  #configuration: unknown
   #relay: Relay | undefined
   #proxy: ProxySettings = {}
   #undo: (() => void)[] = []
 
-  constructor({ xo, getDataDir }: PluginContext) {
+  constructor({ xo, staticConfig, getDataDir }: PluginContext) {
     this.#xo = xo
     this.#getDataDir = getDataDir
+    const { rules, warnings } = parseAddressRules(staticConfig['allowedAddresses'], staticConfig['deniedAddresses'])
+    this.#addressRules = rules
+    for (const text of warnings) {
+      log.warn(text)
+    }
   }
 
   /**
@@ -49,9 +63,11 @@ export class WebHooksPlugin {
   configure(configuration: unknown): void {
     const isFirst = this.#parsed === undefined
     const parsed = parseConfig(configuration, isFirst ? undefined : this.#knownMethods())
-    const problems = parsed.problems.map(describeProblem)
+    const stray = isFirst ? [] : findStraySecrets(configuration, this.#configuration)
+    const found = [...parsed.problems.filter(({ path }) => !stray.some(other => other.path === path)), ...stray]
+    const problems = found.map(describeProblem)
     if (!isFirst && problems.length > 0) {
-      invalidParameters(problems.join('; '), parsed.problems)
+      invalidParameters(problems.join('; '), found)
     }
     for (const text of problems) {
       log.warn(`hook disabled: ${text}`)
@@ -60,6 +76,7 @@ export class WebHooksPlugin {
       log.warn(text)
     }
     this.#parsed = parsed
+    this.#configuration = configuration
     this.#relay?.reconfigure(parsed.settings)
   }
 
@@ -67,7 +84,7 @@ export class WebHooksPlugin {
     await this.unload()
     const settings = this.#parsed?.settings ?? NO_SETTINGS
     const relay = new Relay(settings, {
-      connect: endpoint => connectTo(endpoint, this.#proxy),
+      connect: endpoint => connectTo(endpoint, this.#proxy, this.#addressRules),
       namesOf: method => namesOf(this.#xo, method),
       log,
       notify: alert => this.#sendMail(alert),
@@ -85,6 +102,7 @@ export class WebHooksPlugin {
       throw error
     }
     this.#relay = relay
+    await within(READY_WITHIN_MS, relay.ready)
     if (settings.hooks.length === 0) {
       log.info('no hooks are configured yet')
     }
@@ -174,6 +192,17 @@ export class WebHooksPlugin {
 }
 
 const NO_SETTINGS: Settings = { hooks: [], notify: [] }
+
+/** Waits for `done`, but no longer than `ms`. */
+function within(ms: number, done: Promise<void>): Promise<void> {
+  return new Promise(resolve => {
+    const timer = setTimeout(resolve, ms)
+    void done.then(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+}
 
 /** A listener that throws would fail the API call that it hears of. */
 function guarded(relay: Relay): Accept {

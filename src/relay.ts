@@ -91,6 +91,11 @@ export class Relay {
     this.#dispatcher.reconfigure(routesOf(hooks))
   }
 
+  /** Settles once deliveries are sent: the journal has been read, or given up. */
+  get ready(): Promise<void> {
+    return this.#dispatcher.ready
+  }
+
   /**
    * What is pending stays, at the endpoints that its hooks now have; what belongs to a hook that is gone is discarded.
    * Endpoints that were disabled or failing get a new chance: someone has looked at them.
@@ -136,7 +141,7 @@ export class Relay {
         payload = hook.format.build(event)
         payloads.set(hook.format, payload)
       }
-      const delivery = deliveryOf(event, eventHeaders, hook, payload)
+      const delivery = { ...deliveryOf(event, eventHeaders, hook, payload), party: partyOf(source, signal) }
       if (phase === 'pre' && hook.waitForResponse) {
         answers.push(this.#submitAndWait(delivery, hook.endpoint.timeoutMs))
       } else {
@@ -236,7 +241,7 @@ export class Relay {
 
   /** A warning, of each kind at most one a minute; the next one says how many were not logged. */
   #logAtMost(kind: string, message: string, data: object): void {
-    const now = performance.now()
+    const now = Date.now()
     const last = this.#lastLogged.get(kind)
     if (last !== undefined && now - last.at < LOG_PERIOD_MS) {
       ++last.unsaid
@@ -249,6 +254,11 @@ export class Relay {
 
 function routesOf(hooks: readonly Hook[]): ReadonlyMap<string, Endpoint> {
   return new Map(hooks.map(hook => [hook.id, hook.endpoint]))
+}
+
+/** Whoever has not signed in is one party, however many they are: anyone can open a WebSocket. */
+function partyOf(source: Source, { userId }: Signal): string {
+  return source === 'backup' ? 'backup' : (userId ?? 'not signed in')
 }
 
 function deliveryOf(event: Event, headers: readonly string[], hook: Hook, payload: Payload): Delivery {

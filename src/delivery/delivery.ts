@@ -14,10 +14,27 @@ export interface Endpoint {
   readonly url: URL
   /** Names and values in turn, sent with every request: credentials. */
   readonly headers: readonly string[]
+  /** Without, requests are not signed. */
+  readonly sign?: Sign
+  /** Of an https URL, where it is not the usual. */
+  readonly tls?: TlsSettings
   /** For the whole exchange: connecting, sending, the answer. */
   readonly timeoutMs: number
   /** It is disabled after this many failures in a row. */
   readonly disableAfter?: number
+}
+
+/** Signs one attempt, made at `timestamp` (epoch seconds): names and values of headers in turn. */
+export type Sign = (id: string, timestamp: number, body: Buffer) => string[]
+
+/** All in PEM. */
+export interface TlsSettings {
+  /** The receiver is not asked who it is: anyone in between may read and change what is sent. */
+  readonly acceptAnyCertificate: boolean
+  /** Certificates that are trusted, and no others. */
+  readonly ca?: string
+  /** Shown to the receiver if it asks: a certificate, those that vouch for it, and the private key. */
+  readonly client?: { readonly certificate: string; readonly key: string }
 }
 
 /** One event for one hook. */
@@ -26,6 +43,8 @@ export interface Delivery {
   readonly id: string
   /** Whose it is, a hook's id: decides the endpoint, also after a reconfiguration. */
   readonly owner: string
+  /** Who caused it: where there is no room, whoever causes most loses first. @default '' */
+  readonly party?: string
   /** What it is about, for whoever reads the delivery log. */
   readonly label: string
   readonly payload: Payload
@@ -101,7 +120,7 @@ export type DiscardReason =
   /** Its body could not be read back from the journal. */
   | 'damaged'
 
-/** `503: maintenance` or `connection refused (ECONNREFUSED)`: for logs and the Test button. */
+/** `answered 503` or `the connection was refused (ECONNREFUSED)`: for logs and the Test button. */
 export function describeOutcome(outcome: AttemptOutcome): string {
   switch (outcome.kind) {
     case 'accepted':
@@ -116,3 +135,23 @@ export function describeOutcome(outcome: AttemptOutcome): string {
       return outcome satisfies never
   }
 }
+
+/**
+ * The beginning of an answer, for a log and for people. It is a stranger's text: what would steer a terminal or turn the
+ * line around is shown as a sign of itself (`␛`), what is not UTF-8 as `�`, and what is no text at all is not shown. HTML is
+ * left as it is: a page must show this as text.
+ */
+export function readableExcerpt(excerpt: Buffer): string {
+  // as a stream: a character that was cut in two at the end is left out
+  const text = new TextDecoder().decode(excerpt, { stream: true }).replaceAll('\r\n', '\n')
+  let strange = 0
+  const readable = text.replace(UNREADABLE, char => {
+    ++strange
+    const code = char.codePointAt(0)!
+    return code === 0xfffd ? char : code < 0x20 ? String.fromCodePoint(0x2400 + code) : `\\u{${code.toString(16)}}`
+  })
+  return strange > 8 && strange > text.length / 8 ? `(${excerpt.length} bytes that are not text)` : readable
+}
+
+/** Control characters but for tab and newline, other ends of lines, what changes the direction, and what was not UTF-8. */
+const UNREADABLE = /(?![\t\n])[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\ufffd]/gu

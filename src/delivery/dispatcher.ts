@@ -1,5 +1,7 @@
 import type { Circuit, Pauses } from './circuit-breaker.ts'
+import { readableExcerpt } from './delivery.ts'
 import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint, Trigger } from './delivery.ts'
+import { withoutEcho } from './echo.ts'
 import { Fifo } from './fifo.ts'
 import type { Health, HealthChange } from './health.ts'
 import type { Journal, LogRow, Progress, Recovered } from './journal.ts'
@@ -83,6 +85,8 @@ export interface Stats extends Tally {
   readonly life: Tally
   /** By endpoint id. */
   readonly endpoints: ReadonlyMap<string, EndpointStats>
+  /** Who lost deliveries as `queue full`, and how many: by owner, then by party. */
+  readonly crowdedOut: ReadonlyMap<string, ReadonlyMap<string, number>>
 }
 
 export interface EndpointStats extends Tally {
@@ -155,6 +159,7 @@ export class Dispatcher {
   /** Leaders that are being sent to an endpoint they no longer belong to, and the lines where they may go next. */
   readonly #expecting = new Map<Entry, readonly Line[]>()
   readonly #counter = new Counter()
+  readonly #crowdedOut = new Map<string, Map<string, number>>()
   #memoryBytes = 0
   #kept = 0
   #inFlight = 0
@@ -164,6 +169,9 @@ export class Dispatcher {
    * endpoint that is disabled.
    */
   #isOpening: boolean
+  #onReady: (() => void) | undefined
+  /** Settles once the journal has been read or given up, and what is kept is sent. */
+  readonly ready: Promise<void>
   #isClosing = false
   #deadExpiredAt = performance.now()
   /** Connections that are closed, and may have requests under way still. */
@@ -188,6 +196,7 @@ export class Dispatcher {
     this.#random = options.random ?? Math.random
     const { openJournal } = options
     this.#isOpening = openJournal !== undefined
+    this.ready = this.#isOpening ? new Promise(resolve => (this.#onReady = resolve)) : Promise.resolve()
     this.#recorder =
       openJournal &&
       new Recorder({
@@ -242,9 +251,9 @@ export class Dispatcher {
   }
 
   /**
-   * Takes a delivery; costs no I/O. At a bound, something of the endpoint that takes up most is discarded as
-   * `queue full`: a dead letter, else its newest delivery, which may be this one. While its endpoint is disabled, it is
-   * kept as a dead letter.
+   * Takes a delivery; costs no I/O. At a bound, something of the endpoint that takes up most, and there of the
+   * owner and of the party that do, is discarded as `queue full`: a dead letter, else its newest delivery, which may be
+   * this one. While its endpoint is disabled, it is kept as a dead letter.
    *
    * @param onFirstAttempt - makes it urgent: it goes ahead of any backlog, and this is called once its first attempt is
    *   over, or at once if that cannot be made right away
@@ -268,6 +277,7 @@ export class Dispatcher {
     this.#keep(line, {
       id: delivery.id,
       owner: delivery.owner,
+      party: delivery.party ?? '',
       orderKey: delivery.order.key,
       leads: delivery.order.leads,
       bytes: delivery.payload.body.length,
@@ -304,7 +314,7 @@ export class Dispatcher {
     const connection = this.#connect(endpoint)
     this.#tests.add(connection)
     try {
-      return await attempt(connection, delivery, 1, 'test')
+      return await attempt(connection, endpoint, delivery, 1, 'test')
     } finally {
       this.#tests.delete(connection)
       connection.close()
@@ -400,6 +410,7 @@ export class Dispatcher {
           },
         ])
       ),
+      crowdedOut: this.#crowdedOut,
     }
   }
 
@@ -603,15 +614,18 @@ export class Dispatcher {
       if (largest === undefined) {
         return // all that is left is in flight
       }
-      this.#discard(largest.line, largest.entry, 'queue full')
+      const { line, entry } = largest
+      this.#crowdedOut.set(entry.owner, add(this.#crowdedOut.get(entry.owner), entry.party))
+      this.#discard(line, entry, 'queue full')
     }
   }
 
   /** The line that takes up most and can spare something, and what that is. */
   #largest(): { line: Line; entry: Entry } | undefined {
-    const shareOf = ({ lane }: Line) => (lane.pending + lane.dead) / this.#maxPending + lane.bytes / this.#maxBytes
+    const weigh = (count: number, bytes: number) => count / this.#maxPending + bytes / this.#maxBytes
+    const shareOf = ({ lane }: Line) => weigh(lane.pending + lane.dead, lane.bytes)
     for (const line of [...this.#lines.values()].sort((a, b) => shareOf(b) - shareOf(a))) {
-      const entry = line.lane.expendable()
+      const entry = line.lane.expendable(weigh)
       if (entry !== undefined) {
         return { line, entry }
       }
@@ -622,7 +636,7 @@ export class Dispatcher {
   /** The lane has changed: it gets a turn, but not on the tick of whoever called, which is an API call of the host. */
   #wake(line: Line): void {
     this.#enqueue(line)
-    if (!this.#isPumpDue) {
+    if (!this.#isPumpDue && !this.#isClosing) {
       this.#isPumpDue = true
       setImmediate(() => {
         this.#isPumpDue = false
@@ -730,7 +744,7 @@ export class Dispatcher {
     entry.firstTriedAt ??= now
     const { trigger } = entry
     entry.trigger = 'retry'
-    const done = await attempt(line.connection, delivery, entry.attempts + 1, trigger)
+    const done = await attempt(line.connection, line.lane.endpoint, delivery, entry.attempts + 1, trigger)
     this.#attempted(line, entry, delivery, done)
   }
 
@@ -758,7 +772,7 @@ export class Dispatcher {
       this.#settle(line, entry)
       ++line.counter.delivered
       ++this.#counter.delivered
-      this.#log(delivery, done, 'delivered')
+      this.#log(delivery, done, lane.endpoint, 'delivered')
     } else {
       this.#failed(line, entry, delivery, done, outcome, now)
     }
@@ -767,10 +781,9 @@ export class Dispatcher {
       const { endpoint, health, pending, dead } = lane
       this.#tell({ type: 'health', change, report: { endpoint, health, pending, dead } })
     }
-    // its next turn is not near, nor is that of the others once nothing is sent
-    this.#unloadIfIdle(entry)
-    if (wasFlowing && !lane.isFlowing(now)) {
-      for (const idle of lane.entries) {
+    if (outcome.kind !== 'accepted') {
+      // its next turn is not near, nor is that of the others once nothing is sent
+      for (const idle of wasFlowing && !lane.isFlowing(now) ? lane.entries : [entry]) {
         this.#unloadIfIdle(idle)
       }
     }
@@ -779,7 +792,7 @@ export class Dispatcher {
   #failed(line: Line, entry: Entry, delivery: Delivery, done: Attempt, outcome: FailedOutcome, now: number): void {
     const endpoint = this.#routes.get(entry.owner)
     if (endpoint === undefined || entry.isCancelled) {
-      this.#log(delivery, done)
+      this.#log(delivery, done, line.lane.endpoint)
       this.#discard(line, entry, entry.isCancelled ? 'cancelled' : 'hook removed')
       return
     }
@@ -793,7 +806,7 @@ export class Dispatcher {
     if (!decision.retry) {
       line.lane.bury(entry)
       this.#follow(line, entry, endpoint)
-      this.#log(delivery, done, 'dead')
+      this.#log(delivery, done, line.lane.endpoint, 'dead')
       this.#tell({ type: 'dead', delivery, endpoint: line.lane.endpoint, attempt: done })
       return
     }
@@ -803,7 +816,7 @@ export class Dispatcher {
     } else {
       ++entry.failures
     }
-    this.#log(delivery, done)
+    this.#log(delivery, done, line.lane.endpoint)
     if (dueAt >= entry.expiresAt) {
       this.#discard(line, entry, 'expired')
       return
@@ -824,6 +837,7 @@ export class Dispatcher {
   #log(
     { id, owner, label, acceptedAt }: Delivery,
     { outcome, number, trigger, startedAt, durationMs }: Attempt,
+    endpoint: Endpoint,
     settled?: string
   ): void {
     this.#recorder?.log({
@@ -837,8 +851,10 @@ export class Dispatcher {
         number,
         trigger,
         durationMs: Math.round(durationMs),
-        ...outcome,
-        ...('excerpt' in outcome && { excerpt: outcome.excerpt.toString() }),
+        outcome:
+          'excerpt' in outcome
+            ? { ...outcome, excerpt: withoutEcho(readableExcerpt(outcome.excerpt), endpoint) }
+            : outcome,
       },
     })
   }
@@ -866,7 +882,7 @@ export class Dispatcher {
     for (const { lane } of this.#lines.values()) {
       for (const entry of lane.entries) {
         entry.place = undefined
-        if (entry.delivery !== undefined && !entry.isUnsaved) {
+        if (entry.delivery !== undefined) {
           this.#recorder?.keep(entry)
         }
       }
@@ -878,6 +894,7 @@ export class Dispatcher {
   /** Whether the journal can be used or not: what is kept is sent. */
   #begin(): void {
     this.#isOpening = false
+    this.#onReady?.()
     for (const line of this.#lines.values()) {
       this.#wake(line)
     }
@@ -929,6 +946,7 @@ export class Dispatcher {
     const entry: Entry = {
       id: stored.id,
       owner: stored.owner,
+      party: stored.party ?? '',
       orderKey: stored.order.key,
       leads: stored.order.leads,
       bytes: stored.length,
@@ -988,7 +1006,7 @@ export class Dispatcher {
       if (earlier !== undefined) {
         const { lane, counter } = this.#lineTo(endpoint)
         counter.continue(earlier.ended)
-        lane.recall(recovered(earlier.health))
+        lane.restore(recovered(earlier.health))
       }
     }
   }
@@ -1042,6 +1060,11 @@ function recovered(health: Health): Health {
 }
 
 /** Whoever waits for the first attempt need not wait any more. */
+function add(counts: Map<string, number> | undefined, key: string): Map<string, number> {
+  const sums = counts ?? new Map<string, number>()
+  return sums.set(key, (sums.get(key) ?? 0) + 1)
+}
+
 function answer(entry: Entry): void {
   const { onFirstAttempt } = entry
   entry.onFirstAttempt = undefined
@@ -1052,24 +1075,32 @@ function answer(entry: Entry): void {
   }
 }
 
-async function attempt(connection: Connection, delivery: Delivery, number: number, trigger: Trigger): Promise<Attempt> {
+async function attempt(
+  connection: Connection,
+  { sign }: Endpoint,
+  { id, headers, payload }: Delivery,
+  number: number,
+  trigger: Trigger
+): Promise<Attempt> {
   const startedAt = Date.now()
   const start = performance.now()
+  const timestamp = Math.floor(startedAt / 1000)
   let outcome: AttemptOutcome
   try {
     outcome = await connection.send({
-      contentType: delivery.payload.contentType,
-      body: delivery.payload.body,
+      contentType: payload.contentType,
+      body: payload.body,
       headers: [
-        ...delivery.headers,
+        ...headers,
         'X-XO-Delivery',
-        delivery.id,
+        id,
         'X-XO-Attempt',
         String(number),
         'webhook-id',
-        delivery.id,
+        id,
         'webhook-timestamp',
-        String(Math.floor(startedAt / 1000)),
+        String(timestamp),
+        ...(sign?.(id, timestamp, payload.body) ?? []),
       ],
     })
   } catch {

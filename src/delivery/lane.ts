@@ -16,6 +16,7 @@ import type { Health, HealthChange } from './health.ts'
 export interface Entry {
   readonly id: string
   readonly owner: string
+  readonly party: string
   readonly orderKey: string
   readonly leads: boolean
   /** Of its body. */
@@ -58,11 +59,19 @@ export const LANE_CONCURRENCY = 8
 /** Of this many turns, one is a retry's while both fresh deliveries and retries could go. */
 const RETRY_TURN = 4
 
+/** What one party has caused of one owner's, of what is kept. */
+interface Share {
+  count: number
+  bytes: number
+  readonly pending: Fifo<Entry>
+  readonly dead: Fifo<Entry>
+}
+
 /** The queue of one endpoint: who may go when. No timers, no I/O; time is passed in. */
 export class Lane {
   readonly endpoint: Endpoint
   readonly #pauses: Pauses | undefined
-  #health = HEALTHY
+  #health: Health = HEALTHY
   /** How many may be under way: one after a trouble, then one more with each success. */
   #window = LANE_CONCURRENCY
   #inFlight = 0
@@ -74,10 +83,11 @@ export class Lane {
   #dead = 0
   readonly #urgent = new Fifo<Entry>(isQueued)
   readonly #fresh = new Fifo<Entry>(isQueued)
-  /** Those of one replay are due at once. */
-  readonly #waiting = new Heap(isWaiting, (a, b) => a.dueAt - b.dueAt || a.acceptedAt - b.acceptedAt)
+  readonly #waiting = new Heap(isWaiting, entry => entry.dueAt)
   /** Those that can expire. */
-  readonly #mortal = new Heap(isPending, (a, b) => a.expiresAt - b.expiresAt)
+  readonly #mortal = new Heap(isPending, entry => entry.expiresAt)
+  /** By owner, then by party. */
+  readonly #shares = new Map<string, Map<string, Share>>()
   /** By order key, as long as a leader is pending. */
   readonly #calls = new Map<string, { leaders: number; held: Entry[] }>()
 
@@ -108,17 +118,6 @@ export class Lane {
     return this.#kept
   }
 
-  /** What an earlier run knew of the endpoint. Failures of this one, if the journal opens late, count more. */
-  recall(health: Health): void {
-    const { disabled } = health
-    if (this.#health.failuresInRow === 0) {
-      this.#health = health
-      this.#window = health.circuit.name === 'closed' ? LANE_CONCURRENCY : 1
-    } else if (disabled !== undefined) {
-      this.#health = { ...this.#health, isTold: true, disabled }
-    }
-  }
-
   circuitAt(now: number): Circuit {
     return circuitAt(this.#health.circuit, now)
   }
@@ -133,11 +132,42 @@ export class Lane {
   add(entry: Entry): void {
     this.#kept.push(entry)
     this.#bytes += entry.bytes
+    const share = this.#shareOf(entry)
+    ++share.count
+    share.bytes += entry.bytes
     if (entry.state === 'dead') {
       ++this.#dead
+      share.dead.push(entry)
     } else {
       ++this.#pending
+      share.pending.push(entry)
       this.#enqueue(entry)
+    }
+  }
+
+  #shareOf({ owner, party }: Entry): Share {
+    let parties = this.#shares.get(owner)
+    if (parties === undefined) {
+      parties = new Map()
+      this.#shares.set(owner, parties)
+    }
+    let share = parties.get(party)
+    if (share === undefined) {
+      share = { count: 0, bytes: 0, pending: new Fifo(isPending), dead: new Fifo(isDead) }
+      parties.set(party, share)
+    }
+    return share
+  }
+
+  #leaveShare(entry: Entry): void {
+    const share = this.#shareOf(entry)
+    share.bytes -= entry.bytes
+    if (--share.count === 0) {
+      const parties = this.#shares.get(entry.owner)
+      parties?.delete(entry.party)
+      if (parties?.size === 0) {
+        this.#shares.delete(entry.owner)
+      }
     }
   }
 
@@ -259,6 +289,17 @@ export class Lane {
     this.#health = { ...this.#health, blockedUntil: Math.max(this.#health.blockedUntil, until) }
   }
 
+  /** What an earlier run knew; it may come only after the first attempts of this one, whose failures count more. */
+  restore(health: Health): void {
+    const { disabled } = health
+    if (this.#health.failuresInRow === 0) {
+      this.#health = health
+      this.#window = health.circuit.name === 'closed' ? LANE_CONCURRENCY : 1
+    } else if (disabled !== undefined) {
+      this.#health = { ...this.#health, isTold: true, disabled }
+    }
+  }
+
   /** A failing or disabled endpoint has a new chance, with one request at a time; what it asked for still holds. */
   enable(): void {
     const { isTold, blockedUntil, failuresInRow, disabled } = this.#health
@@ -273,6 +314,7 @@ export class Lane {
     const { state } = entry
     entry.state = 'settled'
     this.#bytes -= entry.bytes
+    this.#leaveShare(entry)
     if (state === 'dead') {
       --this.#dead
     } else {
@@ -286,6 +328,7 @@ export class Lane {
     entry.state = 'dead'
     --this.#pending
     ++this.#dead
+    this.#shareOf(entry).dead.push(entry)
     this.#dequeue(entry)
   }
 
@@ -328,20 +371,27 @@ export class Lane {
     return expired
   }
 
-  /** The one to give up when there is no room: the oldest dead letter, else what came last and is not in flight. */
-  expendable(): Entry | undefined {
-    if (this.#dead > 0) {
-      for (const entry of this.#kept) {
-        if (entry.state === 'dead') {
+  /**
+   * The one to give up when there is no room, of the owner that takes up most, and there of the party that does: its
+   * oldest dead letter, else what came last and is not in flight. So whoever floods loses before anyone else does.
+   *
+   * @param weigh - how much of the room it is
+   */
+  expendable(weigh: (count: number, bytes: number) => number): Entry | undefined {
+    const weighed = (share: Share) => ({ share, weight: weigh(share.count, share.bytes) })
+    const owners = [...this.#shares.values()].map(parties => {
+      const shares = [...parties.values()].map(weighed).sort(heaviestFirst)
+      return { shares, weight: shares.reduce((sum, { weight }) => sum + weight, 0) }
+    })
+    for (const { shares } of owners.sort(heaviestFirst)) {
+      for (const { share } of shares) {
+        const entry = share.dead.first() ?? lastIdle(share.pending)
+        if (entry !== undefined) {
           return entry
         }
       }
     }
-    return this.#fresh.last() ?? this.#urgent.last() ?? this.#waiting.last() ?? this.#lastHeld()
-  }
-
-  #lastHeld(): Entry | undefined {
-    return [...this.#calls.values()].findLast(call => call.held.length > 0)?.held.at(-1)
+    return undefined
   }
 
   /**
@@ -363,8 +413,22 @@ export class Lane {
 
 const NONE: readonly Entry[] = []
 
+function heaviestFirst(a: { weight: number }, b: { weight: number }): number {
+  return b.weight - a.weight
+}
+
+/** What is in flight is passed over; it is rarely what came last. */
+function lastIdle(pending: Fifo<Entry>): Entry | undefined {
+  const last = pending.last()
+  return last?.state === 'sending' ? [...pending].findLast(({ state }) => state !== 'sending') : last
+}
+
 function isPending({ state }: Entry): boolean {
   return state !== 'settled' && state !== 'dead'
+}
+
+function isDead({ state }: Entry): boolean {
+  return state === 'dead'
 }
 
 function isQueued({ state }: Entry): boolean {
@@ -382,10 +446,10 @@ class Heap {
   #queue: TinyQueue<Entry>
   #sweepAt = 64
 
-  constructor(isMember: (entry: Entry) => boolean, compare: (a: Entry, b: Entry) => number) {
+  constructor(isMember: (entry: Entry) => boolean, rank: (entry: Entry) => number) {
     this.#isMember = isMember
-    this.#compare = compare
-    this.#queue = new TinyQueue([], compare)
+    this.#compare = (a, b) => rank(a) - rank(b)
+    this.#queue = new TinyQueue([], this.#compare)
   }
 
   push(entry: Entry): void {

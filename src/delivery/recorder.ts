@@ -4,8 +4,10 @@ import { reasonOf } from './journal.ts'
 import type { Journal, LogRow, Recovered } from './journal.ts'
 import type { Entry } from './lane.ts'
 
-/** What is still kept at this age is written; what an endpoint takes at once never is. */
+/** The first that is kept is written after this, with all that came soon after it. */
 const WRITE_AFTER_MS = 20
+/** What is younger waits for the next write: an endpoint may take it at once. With the above, less than 50 ms. */
+const WRITE_FROM_AGE_MS = 10
 /** More than this is written without delay. */
 const EAGER_BYTES = 4 * 1024 * 1024
 /** The delivery log and the engine's state wait a little, to be written together. */
@@ -61,15 +63,18 @@ export class Recorder {
 
   /** An entry is kept from now on; its delivery is in memory. */
   keep(entry: Entry): void {
-    entry.isUnsaved = true
-    this.#unsaved.push(entry)
-    this.#unsavedBytes += entry.bytes
+    if (!entry.isUnsaved) {
+      entry.isUnsaved = true
+      this.#unsaved.push(entry)
+      this.#unsavedBytes += entry.bytes
+    }
     this.#schedule(this.#unsavedBytes > EAGER_BYTES ? 0 : WRITE_AFTER_MS)
   }
 
   /** It has come further, or another object stands for it. */
   update(entry: Entry, old = entry): void {
     if (old !== entry && this.forget(old)) {
+      entry.isUnsaved = false
       this.keep(entry)
     } else if (entry.place !== undefined) {
       this.#journal?.adopt(entry)
@@ -121,10 +126,15 @@ export class Recorder {
 
   /** The rows of the delivery log, the latest first. */
   async *readLog(): AsyncGenerator<LogRow> {
-    // what is just being written is found nowhere, and what is written meanwhile twice: so all is written first
-    this.#work(() => this.#write(performance.now() - WRITE_AFTER_MS))
+    // a row that is being written is neither here nor there
+    this.#work(() => this.#write(performance.now() - WRITE_FROM_AGE_MS))
     await this.#working
-    yield* this.#journal === undefined ? this.#rows.toReversed() : this.#journal.readLog()
+    const unwritten = this.#rows.toReversed()
+    const written = this.#journal?.readLog()
+    yield* unwritten
+    if (written !== undefined) {
+      yield* written
+    }
   }
 
   /** Writes what is left, and closes the journal. What is still unsaved then is not on disk. */
@@ -141,7 +151,7 @@ export class Recorder {
   #schedule(delayMs: number): void {
     const at = performance.now() + delayMs
     if (this.#journal !== undefined && at < this.#timerAt) {
-      this.#setTimer(delayMs, () => this.#write(performance.now() - WRITE_AFTER_MS))
+      this.#setTimer(delayMs, () => this.#write(performance.now() - WRITE_FROM_AGE_MS))
     }
   }
 

@@ -3,7 +3,9 @@ import { readFileSync } from 'node:fs'
 import { Client, EnvHttpProxyAgent, Pool } from 'undici'
 import type { Dispatcher } from 'undici'
 
-import type { AttemptOutcome, Endpoint } from './delivery.ts'
+import { AddressDeniedError, DEFAULT_RULES, denialOfHost, guardedLookup } from './address-guard.ts'
+import type { AddressRules } from './address-guard.ts'
+import type { AttemptOutcome, Endpoint, TlsSettings } from './delivery.ts'
 import type { Connection, OutgoingRequest } from './dispatcher.ts'
 import { LANE_CONCURRENCY } from './lane.ts'
 import { parseRetryAfter } from './retry.ts'
@@ -33,15 +35,23 @@ export interface ProxySettings {
 /**
  * Opens the sockets of an endpoint: kept alive, at most as many as its lane may use, urgent ones included. Redirects
  * are not followed.
+ *
+ * @param rules - where requests may go. They hold for addresses in URLs, and for what names resolve to; not for the proxy
+ *   itself, nor for what it makes of a name: see {@link denialOfHost}
  */
-export function connectTo(endpoint: Endpoint, proxy: ProxySettings): Connection {
-  const { origin, pathname, search } = endpoint.url
-  const target = { origin, path: pathname + search, headers: endpoint.headers }
+export function connectTo(endpoint: Endpoint, proxy: ProxySettings, rules: AddressRules = DEFAULT_RULES): Connection {
+  const { hostname, origin, pathname, search } = endpoint.url
+  const denial = denialOfHost(hostname, rules)
+  if (denial !== undefined) {
+    return unusable(unreachable(denial))
+  }
+  const target = { origin, path: pathname + search, headers: headersOf(endpoint) }
   let dispatcher: Dispatcher
   try {
-    dispatcher = openSockets(origin, endpoint.timeoutMs, proxy)
+    dispatcher = openSockets(endpoint, proxy, rules)
   } catch {
-    return UNUSABLE
+    const reason = "the host's proxy setting (httpProxy) is not a URL that can be used"
+    return unusable({ kind: 'unreachable', code: 'ERR_INVALID_PROXY', reason })
   }
   const deadlines = new Deadlines()
 
@@ -62,20 +72,31 @@ export function connectTo(endpoint: Endpoint, proxy: ProxySettings): Connection 
   }
 }
 
-/** Where the proxy's URL is malformed, or of a scheme that is not known. */
-const UNUSABLE: Connection = {
-  send() {
-    const reason = "the host's proxy setting (httpProxy) is not a URL that can be used"
-    return Promise.resolve({ kind: 'unreachable', code: 'ERR_INVALID_PROXY', reason })
-  },
-  close() {},
-  destroy() {},
+/** No request can be made, and this is why. */
+function unusable(outcome: AttemptOutcome): Connection {
+  return { send: () => Promise.resolve(outcome), close() {}, destroy() {} }
 }
 
-function openSockets(origin: string, timeoutMs: number, { httpProxy, noProxy }: ProxySettings): Dispatcher {
+/** What is the same for every request. The endpoint's own go before ours. */
+function headersOf({ headers }: Endpoint): string[] {
+  const names = new Set(headers.filter((_, index) => index % 2 === 0).map(name => name.toLowerCase()))
+  const ours = [
+    ['Accept', 'application/json'],
+    ['User-Agent', USER_AGENT],
+  ] as const
+  return [...ours.filter(([name]) => !names.has(name.toLowerCase())).flat(), ...headers]
+}
+
+function openSockets(
+  { url, timeoutMs, tls }: Endpoint,
+  { httpProxy, noProxy }: ProxySettings,
+  rules: AddressRules
+): Dispatcher {
+  const timeout = Math.min(CONNECT_TIMEOUT_MS, timeoutMs)
+  const receiverTls = tlsOptions(url, tls)
   const options = {
     connections: 2 * LANE_CONCURRENCY,
-    connect: { timeout: Math.min(CONNECT_TIMEOUT_MS, timeoutMs) },
+    connect: { timeout, lookup: guardedLookup(rules), ...receiverTls },
     factory: (to: URL | string, clientOptions: object) => new CountingClient(to, clientOptions),
     // Exchange has one deadline for everything; undici's own are between two chunks, which a drip outlasts
     headersTimeout: 0,
@@ -83,7 +104,7 @@ function openSockets(origin: string, timeoutMs: number, { httpProxy, noProxy }: 
     allowH2: false,
   }
   if (httpProxy === undefined) {
-    return new Pool(origin, options)
+    return new Pool(url.origin, options)
   }
   const { factory: _, ...agentOptions } = options
   return new EnvHttpProxyAgent({
@@ -91,9 +112,22 @@ function openSockets(origin: string, timeoutMs: number, { httpProxy, noProxy }: 
     httpProxy,
     httpsProxy: httpProxy,
     noProxy: noProxy ?? '',
-    proxyTls: options.connect,
-    requestTls: options.connect,
+    // to the proxy: the receiver's certificates, and where receivers may be, are none of its business
+    proxyTls: { timeout },
+    // to the receiver, through the tunnel
+    requestTls: { timeout, ...receiverTls },
   })
+}
+
+function tlsOptions({ hostname }: URL, tls: TlsSettings | undefined) {
+  return {
+    // names without a dot at their end only are sent, and stand in certificates
+    ...(hostname.endsWith('.') && { servername: hostname.replace(/\.+$/, '') }),
+    ...(tls?.acceptAnyCertificate === true && { rejectUnauthorized: false }),
+    // it may be the receiver's own certificate, or of an authority in between
+    ...(tls?.ca !== undefined && { ca: tls.ca, allowPartialTrustChain: true }),
+    ...(tls?.client && { cert: tls.client.certificate, key: tls.client.key }),
+  }
 }
 
 interface Target {
@@ -200,16 +234,7 @@ class Exchange implements Dispatcher.DispatchHandler {
       origin,
       path,
       method: 'POST',
-      headers: [
-        'Content-Type',
-        contentType,
-        'Accept',
-        'application/json',
-        'User-Agent',
-        USER_AGENT,
-        ...headers,
-        ...target.headers,
-      ],
+      headers: ['Content-Type', contentType, ...headers, ...target.headers],
       body,
     }
   }
@@ -274,8 +299,19 @@ class Exchange implements Dispatcher.DispatchHandler {
       this.#isSecondTry = true
       this.#dispatch()
     } else {
-      this.#settle(answer ?? unreachable(error))
+      this.#settle(answer ?? this.#unanswered(error))
     }
+  }
+
+  /** In TLS 1.3 a receiver refuses a client after the handshake, with an alert that gets lost in undici. */
+  #unanswered(error: Error): AttemptOutcome {
+    const isHttps = String(this.#options.origin).startsWith('https:')
+    if (!isHttps || !isSocketLost(error) || (this.client?.served ?? 0) > 0) {
+      return unreachable(error)
+    }
+    const reason =
+      'the connection was closed before an answer; does the receiver ask for a client certificate, or another?'
+    return { kind: 'unreachable', code: codeOf(error), reason }
   }
 
   /** What has been heard by now is all that counts. */
@@ -342,6 +378,14 @@ const REASONS: ReadonlyMap<string, string> = new Map([
   ['UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'TLS: the certificate comes from an authority that is not known here'],
   ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'TLS: the certificate comes from an authority that is not known here'],
   ['ERR_TLS_CERT_ALTNAME_INVALID', 'TLS: the certificate is for another name'],
+  ['CERT_SIGNATURE_FAILURE', 'TLS: the certificate is not signed by the one that should have signed it'],
+  ['CERT_REVOKED', 'TLS: the certificate has been revoked'],
+  ['INVALID_CA', 'TLS: the certificate comes from one that is not an authority'],
+  ['ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', 'TLS: the receiver asks for a client certificate'],
+  ['ERR_SSL_TLSV1_ALERT_UNKNOWN_CA', 'TLS: the receiver does not know the authority of the client certificate'],
+  ['ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE', 'TLS: the receiver does not accept the client certificate'],
+  ['ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED', 'TLS: the client certificate has expired'],
+  ['ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE', 'TLS: the receiver refused; it may ask for a client certificate'],
   ['UND_ERR_PRX_TLS', 'TLS: the certificate behind the proxy is for another name'],
   ['UND_ERR_ABORTED', 'the proxy refused to connect'],
   ['HTTPParserError', 'the answer is not HTTP'],
@@ -351,6 +395,9 @@ const REASONS: ReadonlyMap<string, string> = new Map([
 ])
 
 function unreachable(error: unknown): AttemptOutcome {
+  if (error instanceof AddressDeniedError) {
+    return { kind: 'unreachable', code: error.code, reason: error.message }
+  }
   const code = codeOf(error)
   const fallback =
     code.startsWith('ERR_SSL_') || code === 'EPROTO'

@@ -31,6 +31,7 @@ function entryOf(delivery: Delivery): Entry {
   return {
     id: delivery.id,
     owner: delivery.owner,
+    party: '',
     orderKey: delivery.order.key,
     leads: delivery.order.leads,
     bytes: delivery.payload.body.length,

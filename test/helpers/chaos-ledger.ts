@@ -1,6 +1,6 @@
 import type { Attempt } from '../../src/delivery/delivery.ts'
 import type { LogRow } from '../../src/delivery/journal.ts'
-import type { Seen } from './chaos-receiver.ts'
+import type { Behaviour, Seen } from './chaos-receiver.ts'
 
 /** A delivery, as it was handed in, and what was asked of it since. */
 export interface Submitted {
@@ -15,6 +15,7 @@ export interface Submitted {
   readonly isLate: boolean
   /** Its endpoint was disabled: it was a dead letter from the start. */
   readonly wasDisabled: boolean
+  /** Epoch ms. */
   cancelledAt?: number
 }
 
@@ -45,12 +46,23 @@ export interface Ledger {
   /** What the engine told. By id. */
   readonly discarded: ReadonlyMap<string, string>
   readonly isFullAllowed: boolean
+  /** The sides of a race see its end not quite at once: within this. */
+  readonly raceMs: number
 }
 
-/** The sides of a race see its end not quite at once. */
-const RACE_MS = 250
-
 const READ_BACK_MS = 100
+
+/** What says 2xx, whatever comes after it. */
+const AGREEABLE: ReadonlySet<Behaviour> = new Set([
+  'ok',
+  'no content',
+  'slow',
+  'late',
+  'reset after headers',
+  'drip body',
+  'truncate',
+  'endless',
+])
 
 /** What is wrong, in words; nothing if all promises were kept. */
 export function audit(ledger: Ledger): string[] {
@@ -58,7 +70,7 @@ export function audit(ledger: Ledger): string[] {
   const seenOf = groupBy(ledger.seen, ({ id }) => id)
   const rowsOf = groupBy(ledger.rows, ({ id }) => id)
   const isCut = ({ at, overAt }: Seen): boolean =>
-    ledger.closings.some(({ from, to }) => at < to + RACE_MS && overAt > from - RACE_MS)
+    ledger.closings.some(({ from, to }) => at < to + ledger.raceMs && overAt > from - ledger.raceMs)
 
   auditLabels(ledger, problems)
   for (const submitted of ledger.submitted.values()) {
@@ -74,7 +86,7 @@ export function audit(ledger: Ledger): string[] {
     auditAttempts(ledger, seen, rows, isCut, say)
   }
   auditOrder(ledger, seenOf, rowsOf, problems)
-  auditDisabled(ledger, rowsOf, problems)
+  auditDisabled(ledger, rowsOf, isCut, problems)
   return problems
 }
 
@@ -106,12 +118,15 @@ function auditFate(
   rows: readonly LogRow[],
   say: (problem: string) => void
 ): void {
+  if (rows.some(row => row['attempt'] !== undefined && row.at > (cancelledAt ?? Infinity))) {
+    say('was sent after it was cancelled')
+  }
   const delivered = rows.filter(({ settled }) => settled === 'delivered').length
   const reason = ledger.discarded.get(id)
   if (delivered + (reason === undefined ? 0 : 1) !== 1) {
     say(`was delivered ${delivered} times and discarded: ${reason ?? 'no'}`)
   }
-  if (delivered > 0 && seen.length === 0) {
+  if (delivered > 0 && !seen.some(({ behaviour }) => AGREEABLE.has(behaviour))) {
     say('is said to be delivered')
   }
   if (reason === undefined) {
@@ -129,12 +144,6 @@ function auditFate(
   }
   if (!rows.some(({ settled }) => settled === reason)) {
     say(`was discarded as ${reason}, of which the log knows nothing`)
-  }
-  const after = new Set(
-    seen.filter(request => request.moment > (cancelledAt ?? Infinity)).map(({ attempt }) => attempt)
-  )
-  if (after.size > 1) {
-    say('was sent again after it was cancelled')
   }
 }
 
@@ -211,8 +220,13 @@ function auditOrder(
             (moment > request.moment || (answer !== undefined && answer.moment > request.moment))
         )
       if (late !== undefined) {
+        const whereabouts = (seenOf.get(leader.id) ?? []).map(
+          ({ attempt, behaviour, endpoint, moment }) => `${attempt}: ${behaviour} by ${endpoint} at ${moment}`
+        )
+        const told = rowsOf.get(leader.id)?.map(row => row.settled ?? attemptOf(row)?.outcome.kind)
+        const changes = routes.map(({ moment, endpointOf }) => `${endpointOf.get(leader.owner)} since ${moment}`)
         problems.push(
-          `${follower.id} was sent to ${request.endpoint} at ${request.moment}, before ${leader.id}, at ${late.moment} (${late.attempt}: ${late.behaviour})`
+          `${follower.id}, handed in at ${follower.moment}, was sent to ${request.endpoint} at ${request.moment}, before ${leader.id}, handed in at ${leader.moment} (seen ${whereabouts.join(', ')}; logged ${told?.join(', ')}; its hook leads to ${changes.join(', ')})`
         )
       }
     }
@@ -237,14 +251,18 @@ function routedSince(routes: readonly RoutesSince[], { owner, moment }: Submitte
 function auditDisabled(
   { disabled, seen }: Ledger,
   rowsOf: ReadonlyMap<string, readonly LogRow[]>,
+  isCut: (request: Seen) => boolean,
   problems: string[]
 ): void {
-  for (const { id, attempt, endpoint } of seen) {
+  // what is logged of a number that was used again, elsewhere, is the other attempt
+  for (const { id, attempt, endpoint } of seen.filter(request => !isCut(request))) {
     for (const { from, to } of disabled.get(endpoint) ?? []) {
       const row = rowsOf.get(id)?.find(other => attemptOf(other)?.number === attempt)
       // what was being read back from the journal still goes
       if (row !== undefined && row.at > from + READ_BACK_MS && row.at < to) {
-        problems.push(`${id} was sent to ${endpoint}, which was disabled`)
+        problems.push(
+          `${id} was sent to ${endpoint} at ${row.at}, which was disabled from ${from} to ${to} (attempt ${attempt}, ${JSON.stringify(attemptOf(row)).slice(0, 200)})`
+        )
       }
     }
   }

@@ -90,7 +90,7 @@ export interface ChaosReceiver {
 }
 
 /** What was sent so long before a reset may be lost with it. */
-const LOST_WITHIN_MS = 250
+const LOST_WITHIN_MS = 500
 
 const STATUSES = { redirect: [301, 302, 307, 308], client: [400, 401, 403, 404, 422], server: [500, 502, 503, 504] }
 

@@ -74,6 +74,8 @@ class ChaosRun {
   #dispatcher!: Dispatcher
   #isJournalOpen = false
   #recovered = 0
+  /** How late the machine was at most, with other things to do. */
+  #longestLagMs = 0
   #kept = 0
 
   constructor(seed: number, directory: string) {
@@ -101,7 +103,7 @@ class ChaosRun {
       this.#makeEvents()
       await this.#stir()
       this.#sample()
-      await new Promise(resolve => setTimeout(resolve, TICK_MS)) // the pace of the load
+      await this.#pause(TICK_MS) // the pace of the load
     }
     await this.#comeToRest()
     const rows = await this.#readLog()
@@ -138,7 +140,10 @@ class ChaosRun {
       }
       this.#discarded.set(event.id, event.reason)
     } else if (event.type === 'health' && event.change === 'disabled') {
-      this.#disabledSince.set(event.report.endpoint.id, Date.now())
+      const { id } = event.report.endpoint
+      if ([...this.#endpointOf.values()].includes(id)) {
+        this.#disabledSince.set(id, Date.now()) // out of use, nobody remembers
+      }
     } else if (event.type === 'journal') {
       this.#isJournalOpen = event.problem === undefined
       this.#recovered = event.recovered
@@ -185,7 +190,7 @@ class ChaosRun {
     const random = this.#random
     const calls = random.chance(0.05) ? 80 : random.between(0, 10)
     for (let index = 0; index < calls; ++index) {
-      const key = `c${this.#calls.length}-${random.between(0, 1e6)}`
+      const key = `c${++this.#moment}`
       const owners = OWNERS.filter(() => random.chance(0.4))
       const call = { key, owners }
       this.#submit(call, true)
@@ -284,8 +289,9 @@ class ChaosRun {
         this.#dispatcher.replaySince(random.pick(ENDPOINTS), Date.now() - random.between(0, 1000))
         return
       case 'cancel':
-        for (let count = random.between(1, 5); count > 0 && this.#submitted.size > 0; --count) {
-          this.#cancel(this.#anyRecent())
+        for (let count = random.between(1, 8); count > 0 && this.#receiver.seen.length > 0; --count) {
+          // what was seen last may be under way
+          this.#cancel(random.chance(0.5) ? this.#anyRecent() : random.pick(this.#receiver.seen.slice(-8)).id)
         }
         return
       case 'restart':
@@ -302,9 +308,9 @@ class ChaosRun {
 
   #cancel(id: string): void {
     const wasKept = this.#dispatcher.cancel(id)
-    const submitted = this.#submitted.get(id)!
-    if (wasKept && submitted.cancelledAt === undefined) {
-      submitted.cancelledAt = ++this.#moment
+    const submitted = this.#submitted.get(id)
+    if (wasKept && submitted !== undefined && submitted.cancelledAt === undefined) {
+      submitted.cancelledAt = Date.now()
       this.#count('cancel meant')
     }
   }
@@ -428,6 +434,7 @@ class ChaosRun {
       timeoutOf: endpoint => this.#endpoints.get(endpoint)?.timeoutMs ?? 0,
       rows,
       discarded: this.#discarded,
+      raceMs: 250 + 2 * this.#longestLagMs,
       isFullAllowed: Object.keys(this.#limits).length > 0,
     })
   }
@@ -440,8 +447,14 @@ class ChaosRun {
           `seed ${this.#seed}: not within ${REST_MS} ms: ${what}; ${this.#problems.slice(0, 3).join('; ')}`
         )
       }
-      await new Promise(resolve => setTimeout(resolve, 10))
+      await this.#pause(10)
     }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    const start = performance.now()
+    await new Promise(resolve => setTimeout(resolve, ms))
+    this.#longestLagMs = Math.max(this.#longestLagMs, performance.now() - start - ms)
   }
 
   #count(what: string): void {

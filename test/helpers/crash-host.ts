@@ -6,11 +6,10 @@ import type { Endpoint } from '../../src/delivery/delivery.ts'
 import { Dispatcher } from '../../src/delivery/dispatcher.ts'
 import { Journal } from '../../src/delivery/journal.ts'
 import { connectTo } from '../../src/delivery/transport.ts'
-import { crashBodyOf } from './crash-run.ts'
+import { crashBodyOf, LOAD_EVERY_MS, TICK } from './crash-run.ts'
 import { seededRandom } from './seeded-random.ts'
 
 const OWNERS = ['h0', 'h1', 'h2', 'h3']
-const LOAD_EVERY_MS = 5
 const LOOK_EVERY_MS = 20
 
 const [directory = '', ledger = '', origin = '', run = '', task] = process.argv.slice(2)
@@ -50,7 +49,10 @@ function accept(owner: string, key: string, leads: boolean): void {
 }
 
 if (task === 'load') {
+  // what comes while the journal is being opened cannot be on disk yet
+  await dispatcher.ready
   setInterval(() => {
+    writeSync(file, `${TICK} ${Date.now()}\n`)
     for (let count = random.between(0, 6); count > 0; --count) {
       const owner = random.pick(OWNERS)
       const key = `${run}/${number}`

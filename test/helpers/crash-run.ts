@@ -31,6 +31,10 @@ export interface CrashReport {
 
 /** What may be lost: what waits longer is on disk. */
 const MAY_BE_LOST_MS = 50
+/** The host accepts something this often, and says so in its file: gaps are times in which it did not run at all. */
+export const LOAD_EVERY_MS = 5
+export const TICK = 'tick'
+
 /** How long after an answer a kill may make the host forget it. */
 const NOTED_AFTER_MS = 150
 const STEP_MS = 30_000
@@ -91,8 +95,8 @@ export async function runCrashes(seed: number, kills: number): Promise<CrashRepo
     if (code !== 0) {
       receiver.problems.push(`the last host ended with ${code}`)
     }
-    const accepted = parseAccepted(await readFile(join(directory, 'accepted'), 'utf8'))
-    return compare(accepted, killedAt, recovered, receiver)
+    const lines = parseLines(await readFile(join(directory, 'accepted'), 'utf8'))
+    return compare(lines, killedAt, recovered, receiver)
   } finally {
     host?.kill('SIGKILL')
     await receiver.close()
@@ -100,19 +104,30 @@ export async function runCrashes(seed: number, kills: number): Promise<CrashRepo
   }
 }
 
-/** When each id was accepted. The last line of a host that was killed is whole: it is one write. */
-function parseAccepted(text: string): Map<string, number> {
-  const lines = text.split('\n').filter(line => line !== '')
-  return new Map(
-    lines.map((line): [string, number] => {
-      const [id = '', at] = line.split(' ')
-      return [id, Number(at)]
+type Line = readonly [what: string, at: number]
+
+/** Ids with the times at which they were accepted, and ticks. The last line of a host that was killed is whole: it is one write. */
+function parseLines(text: string): Line[] {
+  return text
+    .split('\n')
+    .filter(line => line !== '')
+    .map((line): Line => {
+      const [what = '', at] = line.split(' ')
+      return [what, Number(at)]
     })
-  )
+}
+
+/** How long a host ran between two moments; a busy machine may not let it. */
+function ranFor(ticks: readonly number[], from: number, to: number): number {
+  const moments = [from, ...ticks.filter(tick => tick > from && tick < to), to]
+  return moments.reduce((sum, moment, index) => {
+    const gap = moment - (moments[index - 1] ?? moment)
+    return sum + Math.min(gap, 2 * LOAD_EVERY_MS)
+  }, 0)
 }
 
 function compare(
-  accepted: ReadonlyMap<string, number>,
+  lines: readonly Line[],
   killedAt: readonly number[],
   recovered: number,
   { arrivals, problems }: Receiver
@@ -121,8 +136,10 @@ function compare(
   let acceptedLate = 0
   let lostLate = 0
   let oldestLostMs = 0
+  const ticks = lines.filter(([what]) => what === TICK).map(([, at]) => at)
+  const accepted = new Map(lines.filter(([what]) => what !== TICK))
   for (const [id, at] of accepted) {
-    const age = killedAt[Number(id.split('-')[0])]! - at
+    const age = ranFor(ticks, at, killedAt[Number(id.split('-')[0])]!)
     const isLate = age <= MAY_BE_LOST_MS
     acceptedLate += isLate ? 1 : 0
     if ((arrivals.get(id)?.answeredAt.length ?? 0) === 0) {

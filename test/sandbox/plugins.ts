@@ -307,7 +307,7 @@ function requireMethod<Name extends 'configure' | 'load'>(
 }
 
 /** Puts the saved secrets back where a form returns their placeholder: by place, so also by index within a list. */
-function mergeObfuscated(value: unknown, saved: unknown): unknown {
+export function mergeObfuscated(value: unknown, saved: unknown): unknown {
   if (value === OBFUSCATED_VALUE) {
     return saved
   }

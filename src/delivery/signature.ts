@@ -1,0 +1,104 @@
+import { createHmac, createPrivateKey, createPublicKey, sign } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+
+import type { Sign } from './delivery.ts'
+
+/** A secret as it signs. */
+type Key =
+  /** Shared with the receiver: `v1`. `text` is what was configured. */
+  | { readonly kind: 'shared'; readonly text: string; readonly bytes: Buffer }
+  /** The receiver has the public half only: `v1a`. */
+  | { readonly kind: 'private'; readonly key: KeyObject }
+
+/** Says what is wrong with a secret, without telling it. */
+export interface BadSecret {
+  /** Which one, from 1. */
+  readonly number: number
+  readonly expected: string
+}
+
+/**
+ * Makes what signs from the signing secrets of an endpoint, which stand in one text, separated by white space, the newest
+ * first. `undefined` if there is none.
+ *
+ * - `whsec_…` is Base64, padded or not, of the secret's bytes.
+ * - `whsk_…` is Base64 of an Ed25519 private key: its seed of 32 bytes, or the seed and the public key.
+ * - Anything else is a secret as it is, in UTF-8.
+ *
+ * Each gives one entry of the `webhook-signature` header: https://www.standardwebhooks.com. `X-XO-Signature` is for
+ * simpler receivers: the HMAC-SHA256, in hex, of the body alone under the newest shared secret's text, as it was configured.
+ * It says nothing of the time, so that a request can be played again to such a receiver.
+ */
+export function parseSecrets(text: string): Sign | BadSecret | undefined {
+  const secrets = text.split(/\s+/).filter(secret => secret !== '')
+  const keys: Key[] = []
+  for (const [index, secret] of secrets.entries()) {
+    const key = parseSecret(secret)
+    if (typeof key === 'string') {
+      return { number: index + 1, expected: key }
+    }
+    keys.push(key)
+  }
+  return keys.length === 0 ? undefined : signWith(keys)
+}
+
+/** @returns the key, or what was expected */
+function parseSecret(secret: string): Key | string {
+  if (secret.startsWith('whpk_')) {
+    return 'a private key (whsk_…); a whpk_… is the public half, for the receiver'
+  }
+  if (secret.startsWith('whsk_')) {
+    return parsePrivateKey(secret.slice('whsk_'.length)) ?? 'Base64 of an Ed25519 private key after "whsk_"'
+  }
+  if (secret.startsWith('whsec_')) {
+    const bytes = parseBase64(secret.slice('whsec_'.length))
+    return bytes === undefined ? 'Base64 after "whsec_"' : { kind: 'shared', text: secret, bytes }
+  }
+  return { kind: 'shared', text: secret, bytes: Buffer.from(secret) }
+}
+
+/** `Buffer.from` skips what it does not know: the receiver would come to another key, or to none. */
+function parseBase64(text: string): Buffer | undefined {
+  const bytes = Buffer.from(text, 'base64')
+  const isExact = bytes.length > 0 && bytes.toString('base64').replace(/=+$/, '') === text.replace(/={1,2}$/, '')
+  return isExact ? bytes : undefined
+}
+
+/** What stands before the seed in PKCS #8, the only form of a bare seed that `node:crypto` takes (RFC 8410). */
+const ED25519_PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex')
+const SEED_BYTES = 32
+
+function parsePrivateKey(text: string): Key | undefined {
+  const bytes = parseBase64(text)
+  if (bytes === undefined || (bytes.length !== SEED_BYTES && bytes.length !== 2 * SEED_BYTES)) {
+    return undefined
+  }
+  const seed = bytes.subarray(0, SEED_BYTES)
+  const key = createPrivateKey({ key: Buffer.concat([ED25519_PKCS8, seed]), format: 'der', type: 'pkcs8' })
+  if (bytes.length > SEED_BYTES) {
+    // its public half ends the DER form of a public key
+    const publicBytes = createPublicKey(key).export({ format: 'der', type: 'spki' }).subarray(-SEED_BYTES)
+    if (!publicBytes.equals(bytes.subarray(SEED_BYTES))) {
+      return undefined
+    }
+  }
+  return { kind: 'private', key }
+}
+
+function signWith(keys: readonly Key[]): Sign {
+  const newest = keys.find(key => key.kind === 'shared')
+  return (id, timestamp, body) => {
+    const prefix = `${id}.${timestamp}.`
+    const headers = ['webhook-signature', keys.map(key => signatureOf(key, prefix, body)).join(' ')]
+    if (newest !== undefined) {
+      headers.push('X-XO-Signature', createHmac('sha256', newest.text).update(body).digest('hex'))
+    }
+    return headers
+  }
+}
+
+function signatureOf(key: Key, prefix: string, body: Buffer): string {
+  return key.kind === 'shared'
+    ? `v1,${createHmac('sha256', key.bytes).update(prefix).update(body).digest('base64')}`
+    : `v1a,${sign(null, Buffer.concat([Buffer.from(prefix), body]), key.key).toString('base64')}`
+}

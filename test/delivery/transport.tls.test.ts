@@ -1,0 +1,181 @@
+import dns from 'node:dns'
+import type { TLSSocket, TlsOptions } from 'node:tls'
+
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+
+import type { AttemptOutcome, TlsSettings } from '../../src/delivery/delivery.ts'
+import { connectTo } from '../../src/delivery/transport.ts'
+import type { ProxySettings } from '../../src/delivery/transport.ts'
+import { makeCertificate } from '../helpers/certificate.ts'
+import type { Certificate } from '../helpers/certificate.ts'
+import { startProxy } from '../helpers/proxy.ts'
+import { answer, startRawReceiver } from '../helpers/raw-receiver.ts'
+import type { RawReceiver } from '../helpers/raw-receiver.ts'
+
+const authority = makeCertificate('the authority', { isAuthority: true })
+const intermediate = makeCertificate('in between', { issuer: authority, isAuthority: true })
+const stranger = makeCertificate('another authority', { isAuthority: true })
+const yesterday = new Date(Date.now() - 60_000)
+const LOCAL = '127.0.0.1'
+
+function startReceiver({ cert, keyPem }: Certificate, options: TlsOptions = {}): Promise<RawReceiver> {
+  return startRawReceiver({
+    tls: { cert, key: keyPem, ...options },
+    onRequest: ({ socket }) => socket.write(answer(200)),
+  })
+}
+
+/** Every name is this machine. */
+function resolveToLoopback(): void {
+  const { lookup } = dns
+  const toLoopback = (_name: string, ...rest: [dns.LookupAllOptions, () => void]): void => lookup(LOCAL, ...rest)
+  vi.spyOn(dns, 'lookup').mockImplementation(toLoopback as typeof lookup)
+  onTestFinished(() => {
+    vi.restoreAllMocks()
+  })
+}
+
+async function send(
+  origin: string,
+  tls: Partial<TlsSettings> = {},
+  proxy: ProxySettings = {}
+): Promise<AttemptOutcome> {
+  const settings = { acceptAnyCertificate: false, ...tls }
+  const endpoint = { id: 'e', url: new URL(origin), headers: [], timeoutMs: 2_000, tls: settings }
+  const connection = connectTo(endpoint, proxy)
+  onTestFinished(() => connection.destroy())
+  return connection.send({ contentType: 'text/plain', body: Buffer.from('x'), headers: [] })
+}
+
+const ACCEPTED = { kind: 'accepted', status: 200 }
+
+function failing(reason: string): object {
+  return { kind: 'unreachable', reason: `TLS: ${reason}` }
+}
+
+/** Directly, and through a tunnel, where undici takes its options from elsewhere. */
+describe.each(['directly', 'through a proxy'])('%s', how => {
+  async function proxyIfAny(): Promise<ProxySettings> {
+    return how === 'directly' ? {} : { httpProxy: `http://127.0.0.1:${(await startProxy()).port}` }
+  }
+
+  async function outcomeOf(server: Certificate, tls?: Partial<TlsSettings>, options?: TlsOptions) {
+    const receiver = await startReceiver(server, options)
+    const outcome = await send(receiver.origin, tls, await proxyIfAny())
+    expect(receiver.requests).toHaveLength(outcome.kind === 'accepted' ? 1 : 0)
+    return outcome
+  }
+
+  const good = makeCertificate(LOCAL, { issuer: authority })
+  const selfSigned = makeCertificate(LOCAL)
+  const NOT_KNOWN = 'the certificate comes from an authority that is not known here'
+
+  it.each<[string, Certificate, string]>([
+    ['self-signed', selfSigned, 'the certificate is self-signed'],
+    ['of an unknown authority', good, NOT_KNOWN],
+  ])('a certificate that is %s is refused, unless any is accepted', async (_what, server, reason) => {
+    expect(await outcomeOf(server)).toMatchObject(failing(reason))
+    expect(await outcomeOf(server, { acceptAnyCertificate: true })).toMatchObject(ACCEPTED)
+  })
+
+  it.each<[string, Certificate, string]>([
+    ['has expired', makeCertificate(LOCAL, { issuer: authority, expiresAt: yesterday }), 'the certificate has expired'],
+    [
+      'is for another address',
+      makeCertificate('127.0.0.2', { issuer: authority }),
+      'the certificate is for another name',
+    ],
+    ['is for a name', makeCertificate('a.example', { issuer: authority }), 'the certificate is for another name'],
+    ['is of another authority', makeCertificate(LOCAL, { issuer: stranger }), NOT_KNOWN],
+  ])(
+    'a certificate that %s is refused though its authority is trusted, unless any is accepted',
+    async (_what, server, reason) => {
+      expect(await outcomeOf(server, { ca: authority.cert })).toMatchObject(failing(reason))
+      expect(await outcomeOf(server, { ca: authority.cert, acceptAnyCertificate: true })).toMatchObject(ACCEPTED)
+    }
+  )
+
+  it.each<[string, Certificate, string]>([
+    ['the authority', good, authority.cert],
+    ['one of several authorities', good, stranger.cert + authority.cert],
+    ['the certificate itself, self-signed', selfSigned, selfSigned.cert],
+    ['the certificate itself, though an authority has signed it', good, good.cert],
+    ['an authority in between', makeCertificate(LOCAL, { issuer: intermediate }), intermediate.cert],
+  ])('a certificate is accepted if what is trusted is %s', async (_what, server, ca) => {
+    expect(await outcomeOf(server, { ca })).toMatchObject(ACCEPTED)
+  })
+
+  const mutual = { requestCert: true, ca: authority.cert }
+  const clientOf = ({ cert, keyPem }: Certificate): TlsSettings['client'] => ({ certificate: cert, key: keyPem })
+  const own = makeCertificate('me', { issuer: authority })
+
+  it.each(['TLSv1.2', 'TLSv1.3'] as const)('a receiver that asks for a certificate gets it, in %s', async version => {
+    const options = { ...mutual, minVersion: version, maxVersion: version }
+    const ca = authority.cert
+    expect(await outcomeOf(good, { ca, client: clientOf(own)! }, options)).toMatchObject(ACCEPTED)
+
+    const without = await outcomeOf(good, { ca }, options)
+    const another = await outcomeOf(
+      good,
+      { ca, client: clientOf(makeCertificate('me', { issuer: stranger }))! },
+      options
+    )
+    for (const outcome of [without, another]) {
+      expect(outcome).toEqual({
+        kind: 'unreachable',
+        code: expect.any(String),
+        reason: expect.stringMatching(/ask for a client certificate/),
+      })
+    }
+  })
+
+  it('a client certificate may come with those in between', async () => {
+    const { cert, keyPem } = makeCertificate('me', { issuer: intermediate })
+    const client = { certificate: cert + intermediate.cert, key: keyPem }
+    expect(await outcomeOf(good, { ca: authority.cert, client }, mutual)).toMatchObject(ACCEPTED)
+  })
+
+  it.each([
+    ['a.example', 'a.example'],
+    ['a.example.', 'a.example'],
+    ['localhost', 'localhost'],
+    [LOCAL, false],
+  ])('of the host %s it says the name, and checks it', async (host, servername) => {
+    resolveToLoopback()
+    const receiver = await startReceiver(makeCertificate(host.replace(/\.$/, ''), { issuer: authority }))
+    const url = `https://${host}:${receiver.port}`
+    expect(await send(url, { ca: authority.cert }, await proxyIfAny())).toMatchObject(ACCEPTED)
+    expect((receiver.requests[0]!.socket as TLSSocket).servername).toBe(servername)
+
+    const other = await startReceiver(makeCertificate('b.example', { issuer: authority }))
+    expect(await send(`https://${host}:${other.port}`, { ca: authority.cert }, await proxyIfAny())).toMatchObject(
+      failing('the certificate is for another name')
+    )
+  })
+
+  it('it speaks no HTTP/2', async () => {
+    const receiver = await startReceiver(good, { ALPNProtocols: ['h2', 'http/1.1'] })
+    expect(await send(receiver.origin, { ca: authority.cert }, await proxyIfAny())).toMatchObject(ACCEPTED)
+    expect((receiver.requests[0]!.socket as TLSSocket).alpnProtocol).toBe('http/1.1')
+  })
+
+  it('a kept session of one endpoint opens nothing for another', async () => {
+    const receiver = await startReceiver(selfSigned)
+    const proxy = await proxyIfAny()
+    for (let i = 0; i < 3; ++i) {
+      expect(await send(receiver.origin, { acceptAnyCertificate: true }, proxy)).toMatchObject(ACCEPTED)
+      expect(await send(receiver.origin, {}, proxy)).toMatchObject(failing('the certificate is self-signed'))
+    }
+  })
+})
+
+describe('the proxy', () => {
+  it('has a certificate of its own, which the settings of an endpoint are not about', async () => {
+    const self = makeCertificate(LOCAL)
+    const seen = await startRawReceiver({ tls: { cert: self.cert, key: self.keyPem } })
+    const httpProxy = seen.origin
+    const outcome = await send('https://127.0.0.1:9/', { acceptAnyCertificate: true, ca: self.cert }, { httpProxy })
+    expect(outcome).toMatchObject(failing('the certificate is self-signed'))
+    expect(seen.requests).toHaveLength(0)
+  })
+})

@@ -83,9 +83,10 @@ export class Lane {
   #dead = 0
   readonly #urgent = new Fifo<Entry>(isQueued)
   readonly #fresh = new Fifo<Entry>(isQueued)
-  readonly #waiting = new Heap(isWaiting, entry => entry.dueAt)
+  /** Those of one replay are due at once. */
+  readonly #waiting = new Heap(isWaiting, (a, b) => a.dueAt - b.dueAt || a.acceptedAt - b.acceptedAt)
   /** Those that can expire. */
-  readonly #mortal = new Heap(isPending, entry => entry.expiresAt)
+  readonly #mortal = new Heap(isPending, (a, b) => a.expiresAt - b.expiresAt)
   /** By owner, then by party. */
   readonly #shares = new Map<string, Map<string, Share>>()
   /** By order key, as long as a leader is pending. */
@@ -446,10 +447,10 @@ class Heap {
   #queue: TinyQueue<Entry>
   #sweepAt = 64
 
-  constructor(isMember: (entry: Entry) => boolean, rank: (entry: Entry) => number) {
+  constructor(isMember: (entry: Entry) => boolean, compare: (a: Entry, b: Entry) => number) {
     this.#isMember = isMember
-    this.#compare = (a, b) => rank(a) - rank(b)
-    this.#queue = new TinyQueue([], this.#compare)
+    this.#compare = compare
+    this.#queue = new TinyQueue([], compare)
   }
 
   push(entry: Entry): void {

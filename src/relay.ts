@@ -241,7 +241,7 @@ export class Relay {
 
   /** A warning, of each kind at most one a minute; the next one says how many were not logged. */
   #logAtMost(kind: string, message: string, data: object): void {
-    const now = Date.now()
+    const now = performance.now()
     const last = this.#lastLogged.get(kind)
     if (last !== undefined && now - last.at < LOG_PERIOD_MS) {
       ++last.unsaid

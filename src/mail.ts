@@ -15,7 +15,7 @@ export function mailOf(alert: Alert): { subject: string; markdown: string } {
   const { subject, advice } = wordsOf(alert)
   return {
     subject: `[Xen Orchestra] Web hooks: ${subject}`,
-    markdown: [`**${subject}**`, facts.join('\n'), advice].join('\n\n'),
+    markdown: [`**${escape(subject)}**`, facts.join('\n'), advice].join('\n\n'),
   }
 }
 
@@ -40,11 +40,14 @@ function wordsOf({ change, origin, reason = 'it failed' }: Alert): { subject: st
   }
 }
 
-/** Names are the administrator's own, but Markdown and HTML in them are meant as text. */
+/** Names are the administrator's own, but Markdown and HTML in them are meant as text, and no address becomes a link. */
 function escape(text: string): string {
   return text
+    .replace(/\s+/g, ' ')
     .replace(/[\\`*_{}[\]()#+!|~]/g, '\\$&')
     .replace(/&/g, '&amp;')
     .replace(/</g, '&lt;')
     .replace(/>/g, '&gt;')
+    .replace(/:(?=\/\/)|@/g, character => `&#${character.charCodeAt(0)};`)
+    .replace(/www\./gi, match => `${match.slice(0, 3)}&#46;`)
 }

@@ -73,6 +73,8 @@ describe('the health of an endpoint', () => {
     const { told, health: later } = after([failing, gone, ok, ...times(9, failing), ok], { health })
     expect(told.every(change => change === undefined)).toBe(true)
     expect(later.disabled).toEqual(health.disabled)
+    // so that it is told once it is back
+    expect(after([ok], { health: later }).health.isTold).toBe(true)
   })
 })
 

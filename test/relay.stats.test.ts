@@ -65,7 +65,8 @@ function start(directory: string | undefined, hooks: object[] = [A, B]): Started
       for (const { life } of stats.endpoints.values()) {
         expect(life.accepted).toBe(sumOf(life))
       }
-      for (const key of ['accepted', 'delivered', 'pending', 'dead'] as const) {
+      // what ended at an endpoint that is no longer used counts in all only
+      for (const key of ['pending', 'dead'] as const) {
         const sum = [...stats.endpoints.values()].reduce((total, tally) => total + tally[key], 0)
         expect(stats[key]).toBe(sum)
       }
@@ -134,12 +135,13 @@ describe('the accounts', () => {
     })
     second.relay.reconfigure(parseConfig({ hooks: [{ ...A, url: 'http://c.example/' }, B] }).settings)
     second.check()
-    expect(endpointsOf(second)).toContainEqual({ accepted: 2, delivered: 0, pending: 2, dead: 0, discarded: {} })
     await vi.waitFor(async () => {
       await vi.advanceTimersByTimeAsync(MINUTE / 2)
       expect(second.relay.stats()).toMatchObject({ delivered: 2, pending: 0 })
     })
     second.check()
+    // the former one of A has nothing left
+    expect(second.relay.stats().endpoints.size).toBe(2)
 
     second.answer = () => failing
     second.call('vm.start')

@@ -844,7 +844,7 @@ export class Dispatcher {
     for (const { lane } of this.#lines.values()) {
       for (const entry of lane.entries) {
         entry.place = undefined
-        if (entry.delivery !== undefined && !entry.isUnsaved) {
+        if (entry.delivery !== undefined) {
           this.#recorder?.keep(entry)
         }
       }

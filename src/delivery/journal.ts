@@ -306,12 +306,9 @@ export class Journal {
     this.#put(ENGINE, record(state))
   }
 
-  /** The rows of the delivery log, the latest first. */
-  async *readLog(): AsyncGenerator<LogRow> {
-    yield* this.#rows.toReversed()
-    for await (const value of this.#db.values({ gt: LOG, lt: `${LOG}~`, reverse: true })) {
-      yield* (parseRecord<LogRow[]>(value) ?? []).toReversed()
-    }
+  /** The rows of the delivery log as of now, the latest first. */
+  readLog(): AsyncIterable<LogRow> {
+    return latestFirst(this.#rows.toReversed(), this.#db.values({ gt: LOG, lt: `${LOG}~`, reverse: true }))
   }
 
   /** Lets go of the oldest rows of the log, so that about `maxSettled` deliveries are left, none older than `since`. */
@@ -551,6 +548,13 @@ export function reasonOf(error: unknown): string {
 /** Sorts as text as the number does. */
 function keyOf(number: number): string {
   return String(number).padStart(12, '0')
+}
+
+async function* latestFirst(unwritten: readonly LogRow[], written: AsyncIterable<Buffer>): AsyncGenerator<LogRow> {
+  yield* unwritten
+  for await (const value of written) {
+    yield* (parseRecord<LogRow[]>(value) ?? []).toReversed()
+  }
 }
 
 function logPage(number: number, rows: readonly LogRow[]): LogPage {

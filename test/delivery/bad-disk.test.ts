@@ -327,6 +327,26 @@ describe('a disk that fills up', () => {
     expect(third.total).toMatchObject({ life: { accepted: 4, delivered: 1, dead: 1 } })
   })
 
+  it('takes no row of the log with it', async () => {
+    fakeClocks()
+    const directory = await temporaryDirectory()
+    const disk = fragile(directory)
+    const run = new DurableRun({ directory, openJournal: disk.open })
+    await run.opened()
+    await run.pass(100, 5)
+    const id = run.submit()
+    await run.until(() => run.total.delivered === 1)
+    disk.isBroken = true
+    await run.later(1_000, () => run.journalEvents.includes('ENOSPC'))
+    expect((await run.log()).map(row => row.id)).toEqual([id])
+    disk.isBroken = false
+    await run.later(REOPEN_MS, () => run.journalEvents.at(-1) === undefined)
+    await run.pass(2_000, 5)
+    expect((await run.log()).map(row => row.id)).toEqual([id])
+    await run.stop()
+    expect([...(await readStore(directory)).keys()].filter(key => key.startsWith('log!'))).toHaveLength(1)
+  })
+
   it('in the middle of a stop: what could not be written is discarded, and said', async () => {
     fakeClocks()
     const directory = await temporaryDirectory()

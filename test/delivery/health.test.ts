@@ -3,6 +3,7 @@ import { describe, expect, it, vi } from 'vitest'
 import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
 import { afterAttempt, HEALTHY } from '../../src/delivery/health.ts'
 import type { Health, HealthChange } from '../../src/delivery/health.ts'
+import { Journal } from '../../src/delivery/journal.ts'
 import { DurableRun, failing, fakeClocks, gone, notAllowed, ok, triggersOf, underWay } from '../helpers/durable-run.ts'
 import type { DurableOptions } from '../helpers/durable-run.ts'
 import { temporaryDirectory } from '../helpers/journal-files.ts'
@@ -72,6 +73,8 @@ describe('the health of an endpoint', () => {
     const { told, health: later } = after([failing, gone, ok, ...times(9, failing), ok], { health })
     expect(told.every(change => change === undefined)).toBe(true)
     expect(later.disabled).toEqual(health.disabled)
+    // so that it is told once it is back
+    expect(after([ok], { health: later }).health.isTold).toBe(true)
   })
 })
 
@@ -126,7 +129,7 @@ describe('an endpoint that is disabled', () => {
     await first.stop()
 
     const run = new DurableRun({ directory: first.directory, answering: () => failing })
-    const early = run.submit()
+    run.submit()
     await run.opened()
     const late = run.submit()
     await run.pass(DAY, 3)
@@ -136,11 +139,31 @@ describe('an endpoint that is disabled', () => {
 
     run.answering = () => ok
     run.dispatcher.enable('a')
-    run.dispatcher.replay(early)
     run.dispatcher.replay(late)
-    await run.until(() => run.total.delivered === 2)
+    await run.until(() => run.total.delivered === 1)
     // it was told that it is disabled, and is told that it is back
     expect(run.changes).toEqual(['recovered'])
+  })
+
+  it('stays so even if the journal can be opened only after something has been sent', async () => {
+    const first = await started({ answering: () => gone })
+    first.submit()
+    await first.until(() => first.changes.length === 1)
+    await first.stop()
+
+    let attempts = 0
+    const run = new DurableRun({
+      ...{ directory: first.directory, answering: () => failing, schedule: [HOUR] },
+      openJournal: progressOf =>
+        ++attempts === 1 ? Promise.reject(new Error('busy')) : Journal.open(first.directory, progressOf),
+    })
+    const early = run.submit()
+    await run.until(() => run.sentIds.includes(early))
+    await run.later(10 * SECOND, () => run.journalEvents.includes(undefined))
+    run.submit()
+    await run.pass(DAY, 3)
+    expect(run.sentIds).toEqual([early])
+    expect(run.total).toMatchObject({ accepted: 3, pending: 1, dead: 2 })
   })
 
   it('is known as such after a restart before anything is sent to it, and can be enabled', async () => {

@@ -1,3 +1,5 @@
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { describe, expect, it, onTestFinished } from 'vitest'
 
@@ -624,6 +626,25 @@ describe('a file of the store that is damaged', () => {
     const survivors = await survivorsOf(directory)
     expect(survivors.length).toBeGreaterThanOrEqual(atLeast)
     expect(ALL).toEqual(expect.arrayContaining(survivors))
+  })
+
+  it('that is met only as a body is read costs that body, and is repaired afterwards', async () => {
+    const directory = await largeStore()
+    await compactStore(directory)
+    // the first table has bodies only
+    const [first] = await storeFiles(directory, /\.ldb$/)
+    await damageFiles(directory, new RegExp(`^${first!.path.split('/').at(-1)}$`), half)
+
+    const { journal, recovered } = await open(directory)
+    expect(recovered.deliveries).toHaveLength(COUNT)
+    const read = (await readAll(journal, recovered)).filter(delivery => delivery !== undefined)
+    expect(read.length).toBeGreaterThan(0)
+    expect(read.length).toBeLessThan(COUNT)
+    expect(await storeFiles(directory, /^lost$/)).toEqual([])
+    await journal.close()
+    // LevelDB would meet it again and again, and stop writing
+    expect(await readdir(join(directory, 'journal', 'lost'))).toContain(first!.path.split('/').at(-1))
+    expect((await open(directory)).recovered.deliveries).toHaveLength(COUNT)
   })
 
   it('is never in the way, whatever it is', { timeout: 60_000 }, async () => {

@@ -3,7 +3,9 @@ import { runInNewContext } from 'node:vm'
 import { describe, expect, it, vi } from 'vitest'
 
 import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
+import { Journal } from '../../src/delivery/journal.ts'
 import { DurableRun, failing, fakeClocks, ok, underWay } from '../helpers/durable-run.ts'
+import type { DurableOptions } from '../helpers/durable-run.ts'
 import { temporaryDirectory } from '../helpers/journal-files.ts'
 
 const MINUTE = 60_000
@@ -22,13 +24,42 @@ function bodyOf(index: number, bytes: number): Buffer {
   return Buffer.alloc(bytes, `${index},`)
 }
 
-/** Submits one by one, with time to write each few. */
-async function submitAll(run: DurableRun, count: number, bytes: number): Promise<string[]> {
+interface Flushing extends DurableRun {
+  /** How often something was written. */
+  flushes: number
+}
+
+/** With a journal in a new folder, unless there is one. */
+async function startFlushing(options: Partial<DurableOptions>): Promise<Flushing> {
+  const directory = options.directory ?? (await temporaryDirectory())
+  const run: Flushing = Object.assign(
+    new DurableRun({
+      ...{ ...options, directory },
+      openJournal: async progressOf => {
+        const opened = await Journal.open(directory, progressOf)
+        const flush = opened.journal.flush.bind(opened.journal)
+        opened.journal.flush = async () => {
+          await flush()
+          ++run.flushes
+        }
+        return opened
+      },
+    }),
+    { flushes: 0 }
+  )
+  await run.opened()
+  return run
+}
+
+/** Submits them a few at a time, each of which is written first. */
+async function submitAll(run: Flushing, count: number, bytes: number): Promise<string[]> {
   const ids: string[] = []
   for (let index = 0; index < count; ++index) {
     ids.push(run.submit({ body: bodyOf(index, bytes) }))
-    if (index % 8 === 7) {
-      await run.pass(50, 3)
+    if (index % 4 === 3) {
+      const { flushes } = run
+      await run.until(() => run.flushes > flushes)
+      await run.pass(30)
     }
   }
   return ids
@@ -49,8 +80,7 @@ describe('the memory', () => {
   ])('does not hold what is on disk while its endpoint is %s: many times as much is taken', async (_, answering) => {
     fakeClocks()
     const directory = await temporaryDirectory()
-    const run = new DurableRun({ directory, answering, maxBytes: 20_000, schedule: [MINUTE, MINUTE] })
-    await run.opened()
+    const run = await startFlushing({ directory, answering, maxBytes: 20_000, schedule: [MINUTE, MINUTE] })
     const ids = await submitAll(run, 200, 1000)
     expect(run.total).toMatchObject({ accepted: 200, pending: 200, discarded: {} })
     await run.stop()
@@ -69,16 +99,14 @@ describe('the memory', () => {
   it('does not hold what failed now and then, though the others go through', async () => {
     fakeClocks()
     let turn = 0
-    const directory = await temporaryDirectory()
-    const run = new DurableRun({
-      ...{ directory, maxBytes: 20_000, schedule: [10 * MINUTE] },
+    const run = await startFlushing({
+      ...{ maxBytes: 20_000, schedule: [10 * MINUTE] },
       answering: async (): Promise<AttemptOutcome> => {
         // long enough to be written
-        await vi.advanceTimersByTimeAsync(0)
+        await new Promise(resolve => setTimeout(resolve, 40))
         return ++turn % 3 === 0 ? ok : failing
       },
     })
-    await run.opened()
     await submitAll(run, 150, 1000)
     await run.pass(1000, 5)
     const { delivered, discarded, pending } = run.total
@@ -90,11 +118,10 @@ describe('the memory', () => {
   it('holds no dead letters that are on disk', async () => {
     fakeClocks()
     let turn = 0
-    const run = new DurableRun({
-      ...{ directory: await temporaryDirectory(), maxBytes: 20_000, schedule: [] },
+    const run = await startFlushing({
+      ...{ maxBytes: 20_000, schedule: [] },
       answering: () => (++turn % 3 === 0 ? ok : failing),
     })
-    await run.opened()
     await submitAll(run, 150, 1000)
     await run.pass(100, 3)
     expect(run.total).toMatchObject({ accepted: 150, delivered: 50, dead: 100, discarded: {} })
@@ -108,14 +135,7 @@ describe('the memory', () => {
     for (const owner of Object.keys(routes)) {
       run.dispatcher.submit({
         id: `to ${owner}`,
-        ...{
-          owner,
-          label: 'vm.start success',
-          payload,
-          headers: [],
-          order: { key: owner, leads: false },
-          acceptedAt: Date.now(),
-        },
+        ...{ owner, payload, label: owner, headers: [], order: { key: owner, leads: false }, acceptedAt: Date.now() },
       })
     }
     expect(run.total).toMatchObject({ accepted: 100, pending: 100, discarded: {} })
@@ -131,10 +151,7 @@ describe('the memory', () => {
 
   it('of the process stays small while an endpoint is down', { timeout: 30_000 }, async () => {
     fakeClocks()
-    const run = new DurableRun({
-      ...{ directory: await temporaryDirectory(), answering: () => failing, schedule: [600 * MINUTE] },
-    })
-    await run.opened()
+    const run = await startFlushing({ answering: () => failing, schedule: [600 * MINUTE] })
     const before = memoryUsed()
     for (let index = 0; index < 100; ++index) {
       run.submit({ body: bodyOf(index, MIB / 2) })
@@ -142,7 +159,7 @@ describe('the memory', () => {
     }
     await run.pass(1000, 20)
     expect(run.total).toMatchObject({ pending: 100, discarded: {} })
-    expect(memoryUsed() - before).toBeLessThan(8 * MIB)
+    await vi.waitFor(() => expect(memoryUsed() - before).toBeLessThan(8 * MIB), { timeout: 10_000, interval: 50 })
   })
 
   it('is bounded by number, too, with dead letters: the oldest of them goes first', async () => {
@@ -162,9 +179,7 @@ describe('the memory', () => {
 
   it('may be full on disk as well', async () => {
     fakeClocks()
-    const directory = await temporaryDirectory()
-    const run = new DurableRun({ directory, answering: () => failing, schedule: [MINUTE], maxJournalBytes: 50_000 })
-    await run.opened()
+    const run = await startFlushing({ answering: () => failing, schedule: [MINUTE], maxJournalBytes: 50_000 })
     const ids = await submitAll(run, 100, 1000)
     const { pending, discarded } = run.total
     expect(pending + discarded['queue full']!).toBe(100)

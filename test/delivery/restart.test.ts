@@ -186,6 +186,25 @@ describe('after a restart', () => {
     expect(run.total).toMatchObject({ accepted: 2, delivered: 1, discarded: { expired: 1 } })
   })
 
+  it('a pre expires in time even if others came before the journal was read', async () => {
+    fakeClocks()
+    const first = await started({ answering: () => refusedFor(HOUR) })
+    first.submit()
+    await first.until(() => first.sent.length === 1)
+    const pre = first.submit({ phase: 'pre', lifetimeMs: 5 * MINUTE })
+    await first.pass(2 * SECOND, 10)
+    await first.stop()
+
+    await downFor(4.5 * MINUTE)
+    const run = new DurableRun({ directory: first.directory, answering: () => underWay, schedule: SCHEDULE })
+    const young = run.submit({ phase: 'pre', lifetimeMs: 5 * MINUTE })
+    await run.opened()
+    await run.later(31 * SECOND, () => run.discarded.length > 0)
+    expect(run.discarded).toEqual([`${pre}: expired`])
+    expect(run.sentIds).not.toContain(pre)
+    expect(young).not.toBe(pre)
+  })
+
   it('deliveries of a hook that is gone are discarded, logged and counted', async () => {
     fakeClocks()
     const first = await started({ answering: () => underWay, routes: { a: 'a', b: 'b' } })

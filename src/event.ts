@@ -1,14 +1,23 @@
 import { boundedJson } from './bounded-json.ts'
+import type { ObjectSnapshot } from './object.ts'
 import type { Signal } from './xo.ts'
 
-/** Where an event was heard: an API call, or a run of a backup job. */
-export type Source = 'api' | 'backup'
+/** Where an event was heard: an API call, a run of a backup job, or a state that has changed. */
+export type Source = 'api' | 'backup' | 'state'
 
 /** `pre`: about to happen; `post`: has happened. The wire calls it `type`. */
 export type Phase = 'pre' | 'post'
 
 /** How it stands: `started` for a `pre`; `success` or `failure` for a `post`. */
 export type Outcome = 'started' | 'success' | 'failure'
+
+/** What can be hooked besides the API methods of the host. */
+export interface HookableEvent {
+  readonly name: string
+  readonly phases: readonly Phase[]
+  /** For an administrator, without a full stop. */
+  readonly sentence: string
+}
 
 /** One thing that happened, frozen when it was heard: nothing the host does later shows in it. */
 export interface Event {
@@ -66,6 +75,19 @@ export function freezeEvent(source: Source, phase: Phase, signal: Signal, maxByt
   const { callId, method, timestamp } = signal
   return { source, phase, outcome: outcomeOf(phase, signal), method, callId, timestamp, fields, omitted }
 }
+
+/** The same event with the object that it is about, after all other properties. Costs the writing of the object. */
+export function withObject(event: Event, object: ObjectSnapshot | undefined): Event {
+  if (object === undefined) {
+    return event
+  }
+  const text = boundedJson(object, MAX_OBJECT_BYTES)
+  return text === undefined
+    ? { ...event, omitted: [...event.omitted, 'object'] }
+    : { ...event, fields: new Map([...event.fields, ['object', text]]) }
+}
+
+const MAX_OBJECT_BYTES = 256 * 1024
 
 /** Room for the braces, `type` and `omitted` of a body. */
 const ENVELOPE_BYTES = 128

@@ -15,6 +15,9 @@ import { Relay } from './relay.ts'
 import type { Alert } from './relay.ts'
 import { listenToApiCalls } from './sources/api-calls.ts'
 import type { Accept } from './sources/api-calls.ts'
+import { objectsOf } from './sources/objects.ts'
+import { listenToStateChanges } from './sources/state-changes.ts'
+import type { StateOptions } from './sources/state-changes.ts'
 import type { PluginContext, Signal, Xo, XoConfig } from './xo.ts'
 
 const log = createLogger('xo:xo-server-web-hooks')
@@ -30,14 +33,16 @@ const GRACE_MS = 5_000
 export class WebHooksPlugin {
   readonly #xo: Xo
   readonly #getDataDir: () => Promise<string>
+  readonly #stateOptions: StateOptions
   #parsed: ParsedConfig | undefined
   #relay: Relay | undefined
   #proxy: ProxySettings = {}
   #undo: (() => void)[] = []
 
-  constructor({ xo, getDataDir }: PluginContext) {
+  constructor({ xo, staticConfig, getDataDir }: PluginContext) {
     this.#xo = xo
     this.#getDataDir = getDataDir
+    this.#stateOptions = stateOptionsOf(staticConfig)
   }
 
   /**
@@ -69,6 +74,7 @@ export class WebHooksPlugin {
     const relay = new Relay(settings, {
       connect: endpoint => connectTo(endpoint, this.#proxy),
       namesOf: method => namesOf(this.#xo, method),
+      objects: objectsOf(this.#xo),
       log,
       notify: alert => this.#sendMail(alert),
       openDirectory: this.#getDataDir,
@@ -76,7 +82,9 @@ export class WebHooksPlugin {
     try {
       // one by one: what is registered when the next one throws is undone
       this.#undo.push(this.#watchProxy(relay))
-      this.#undo.push(listenToApiCalls(this.#xo, guarded(relay)))
+      const accept = guarded(relay)
+      this.#undo.push(listenToApiCalls(this.#xo, accept))
+      this.#undo.push(listenToStateChanges(this.#xo, accept, relay, this.#stateOptions))
       this.#undo.push(this.#onceRegistered(() => this.#warnOfUnknownMethods()))
       this.#undo.push(this.#onStop(() => this.unload()))
     } catch (error) {
@@ -137,7 +145,7 @@ export class WebHooksPlugin {
     for (const { name, methods: patterns } of this.#parsed?.settings.hooks ?? []) {
       const unknown = unknownPattern(patterns, methods)
       if (unknown !== undefined) {
-        log.warn(`hook "${name}": its method "${unknown}" matches no API method, and sends nothing`)
+        log.warn(`hook "${name}": its method "${unknown}" matches no API method or event, and sends nothing`)
       }
     }
   }
@@ -173,13 +181,25 @@ export class WebHooksPlugin {
   }
 }
 
+/** From `[plugins.web-hooks]`. */
+function stateOptionsOf({ srFullPercent }: PluginContext['staticConfig']): StateOptions {
+  if (srFullPercent === undefined) {
+    return {}
+  }
+  if (typeof srFullPercent === 'number' && srFullPercent > 0 && srFullPercent <= 100) {
+    return { fullRatio: srFullPercent / 100 }
+  }
+  log.warn('srFullPercent: expected a number above 0 and up to 100: an SR is full at 90 %')
+  return {}
+}
+
 const NO_SETTINGS: Settings = { hooks: [], notify: [] }
 
 /** A listener that throws would fail the API call that it hears of. */
 function guarded(relay: Relay): Accept {
-  return (source, phase, signal) => {
+  return (source, phase, signal, about) => {
     try {
-      return relay.accept(source, phase, signal)
+      return relay.accept(source, phase, signal, about)
     } catch (error) {
       log.warn('an event was lost to a bug', { method: signal.method, error: messageOf(error) })
       return undefined

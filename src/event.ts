@@ -11,11 +11,11 @@ export type Phase = 'pre' | 'post'
 /** How it stands: `started` for a `pre`; `success` or `failure` for a `post`. */
 export type Outcome = 'started' | 'success' | 'failure'
 
-/** What can be hooked besides the API methods of the host. */
-export interface HookableEvent {
+/** An event that a source can announce, for those who choose what to hook. */
+export interface EventInfo {
   readonly name: string
   readonly phases: readonly Phase[]
-  /** For an administrator, without a full stop. */
+  /** When it comes, for an administrator. */
   readonly sentence: string
 }
 

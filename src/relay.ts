@@ -125,9 +125,9 @@ export class Relay {
     this.#listeners.forEach(listener => listener())
   }
 
-  /** Whether a hook wants the `post` of what succeeds under this name. */
-  isWanted(method: string): boolean {
-    return (this.#matcher.match(method)?.success.length ?? 0) > 0
+  /** Whether any hook is about events of this name. Costs one look-up. */
+  wants(method: string): boolean {
+    return this.#matcher.match(method) !== undefined
   }
 
   /** Calls back when other events may be wanted; returns its undo. */

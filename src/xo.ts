@@ -79,15 +79,17 @@ export interface Xo {
     removeListener(event: 'stop', listener: () => unknown): unknown
   }
   readonly objects: XoObjects
+  /** The id of the run of each job that runs, by the job's id. A job has one run at a time. */
+  readonly runningJobs: Readonly<Record<string, string>>
   /** Of the plugin transport-email, absent while that is not loaded. It drops `text`: `markdown` fills both parts. */
   readonly sendEmail?:
     ((mail: { to: readonly string[]; subject: string; markdown: string }) => Promise<unknown>) | undefined
   /** What packages/xo-server/src/{index,xo-mixins/authentication}.mjs tell the audit plugin. */
   on(event: 'xo:audit', listener: (name: string, data: unknown) => void): unknown
-  /** The end of a run of a job, with the run's id (packages/xo-server/src/xo-mixins/jobs/index.mjs). */
-  on(event: 'job:terminated', listener: (runId: string, run: unknown) => void): unknown
+  /** At the end of each run, failed or not; and for those that a restart has interrupted, once plugins are registered. */
+  on(event: 'job:terminated', listener: (runId: string, run: { readonly type: string }) => unknown): unknown
   removeListener(event: 'xo:audit', listener: (name: string, data: unknown) => void): unknown
-  removeListener(event: 'job:terminated', listener: (runId: string, run: unknown) => void): unknown
+  removeListener(event: 'job:terminated', listener: (runId: string, run: { readonly type: string }) => unknown): unknown
   on<Name extends keyof XoSignals>(event: Name, listener: (data: XoSignals[Name]) => unknown): unknown
   removeListener<Name extends keyof XoSignals>(event: Name, listener: (data: XoSignals[Name]) => unknown): unknown
 }

@@ -14,7 +14,7 @@ const log = createLogger('xo:xo-server-web-hooks')
 
 /** What is wanted at the moment. Nothing is watched for anybody. */
 export interface Demand {
-  isWanted(method: string): boolean
+  wants(method: string): boolean
   /** Calls back when that may have changed; returns its undo. */
   onChange(listener: () => void): () => void
 }
@@ -75,10 +75,14 @@ export function listenToStateChanges(
     }
   }
 
-  /** Reads an object, if anyone wants to know of its like. */
+  /** Reads an object, if anyone wants to know of its like. One that cannot be read does not stop the others. */
   const read = (object: unknown): State | undefined => {
-    const type = (object as { type?: unknown } | undefined)?.type
-    return typeof type === 'string' && types.has(type) ? stateOf(object, fullRatio) : undefined
+    try {
+      const type = (object as { type?: unknown } | undefined)?.type
+      return typeof type === 'string' && types.has(type) ? stateOf(object, fullRatio) : undefined
+    } catch {
+      return undefined
+    }
   }
 
   const tell = (id: string, state: State, changes: readonly Change[]): void => {
@@ -175,9 +179,11 @@ export function listenToStateChanges(
     }
   }
 
-  const onJobEnd = (runId: string, run: unknown): void => {
+  const onJobEnd = (runId: string, run: { readonly type: string }): void => {
     if (wanted.has('job.finished')) {
-      const params = { id: runId, type: (run as { type?: unknown } | undefined)?.type }
+      // one that a restart has interrupted is not running any more
+      const id = Object.keys(xo.runningJobs).find(jobId => xo.runningJobs[jobId] === runId)
+      const params = { id, type: run.type, run: runId }
       void accept('state', 'post', { ...header('job.finished'), params })
     }
   }
@@ -203,7 +209,7 @@ export function listenToStateChanges(
   /** Takes what is there for granted: of a type that was not watched before, only what changes from now on is told. */
   const refresh = (): void => {
     const before = types
-    const events = stateEvents.filter(({ name }) => demand.isWanted(name))
+    const events = stateEvents.filter(({ name }) => demand.wants(name))
     wanted = new Set(events.map(({ name }) => name))
     types = new Set(events.flatMap(event => event.types))
     if (types.size > 0) {

@@ -1,4 +1,4 @@
-import type { HookableEvent } from '../event.ts'
+import type { EventInfo } from '../event.ts'
 
 /**
  * Which change of which field of an XO object is which event. Pure: a small state is read off an object, and two states
@@ -98,7 +98,7 @@ export interface Change {
 }
 
 /** An event with the types of XO objects that it needs to see. */
-export interface StateEvent extends HookableEvent {
+export interface StateEvent extends EventInfo {
   readonly types: readonly string[]
 }
 
@@ -144,11 +144,7 @@ export const stateEvents: readonly StateEvent[] = [
   post('user.signInFailed', [], 'Someone gave a wrong user name or password'),
   post('console.opened', [], 'Someone has opened the console of a VM or a host'),
   post('console.closed', [], 'Someone has closed it'),
-  post(
-    'job.finished',
-    [],
-    'A job has run to its end, well or not: `params.id` is the run, `params.type` the kind of job'
-  ),
+  post('job.finished', [], 'A job has run to its end, well or not: `params` are its `id`, `type` and `run`'),
 ]
 
 /** What a change of the power state is. */

@@ -229,8 +229,8 @@ describe('a filter', () => {
         errors: [
           {
             path: 'hooks[0].content.filter',
-            expected: expect.stringContaining('character 7') as string,
-            got: '":tags:(production"',
+            expected: expect.stringContaining('character 12') as string,
+            got: '":(production"',
           },
         ],
       },

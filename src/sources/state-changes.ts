@@ -38,6 +38,9 @@ const SETTLE_MS = 10_000
 /** Whose last known state goes into the snapshot of what is gone. */
 const TOLD_WHEN_GONE = ['VM', 'VM-snapshot', 'VIF', 'host', 'pool', 'SR', 'message']
 
+/** How long events may be told in one go. */
+const SLICE_MS = 10
+
 /** Fields that hold an id: it is told with the name. */
 const REFERENCES = ['host', 'master', 'snapshot_of', 'pool']
 
@@ -62,12 +65,18 @@ export function listenToStateChanges(
   /** Pools that are in sight, with when what is new in them is new, epoch ms. */
   const pools = new Map<string, number>()
   /** What this flush has removed. */
-  const gone = new Map<string, unknown>()
+  let gone = new Map<string, unknown>()
+  /** What is told a little later, so that a flush in which everything changes does not hold the host up. */
+  const late = new Set<() => void>()
+  let telling: NodeJS.Immediate | undefined
   /** Types of objects that some wanted event needs. */
   let types: ReadonlySet<string> = new Set()
   let wanted: ReadonlySet<string> = new Set()
 
-  const lookUp: LookUp = id => (Object.hasOwn(objects.all, id) ? objects.all[id] : gone.get(id))
+  const lookUpBeside =
+    (removed: ReadonlyMap<string, unknown>): LookUp =>
+    id =>
+      Object.hasOwn(objects.all, id) ? objects.all[id] : removed.get(id)
 
   const remember = (id: string, state: State): void => {
     if (states.has(id) || states.size < MAX_STATES) {
@@ -89,11 +98,39 @@ export function listenToStateChanges(
     for (const change of changes) {
       if (wanted.has(change.method)) {
         const about = change.about ?? id
-        const signal = signalOf(change, about, id, state, lookUp)
-        void accept('state', 'post', signal, () => snapshotOf(lookUp(about), lookUp))
+        const lookUp = lookUpBeside(gone)
+        const object = lookUp(about)
+        const timestamp = Date.now()
+        late.add(() => {
+          const signal = { ...signalOf(change, about, id, state, lookUp), timestamp }
+          void accept('state', 'post', signal, () => snapshotOf(object, lookUp))
+        })
       }
     }
   }
+
+  /** Tells for `SLICE_MS`; what is left, in the next turns of the loop. */
+  const tellSome = (): void => {
+    const end = performance.now() + SLICE_MS
+    telling = undefined
+    for (const tellOne of late) {
+      if (performance.now() >= end) {
+        telling = setImmediate(tellSome)
+        return
+      }
+      late.delete(tellOne)
+      tellOne()
+    }
+  }
+
+  const thenTell =
+    (listener: (items: Fields) => void) =>
+    (items: Fields): void => {
+      listener(items)
+      if (telling === undefined) {
+        tellSome()
+      }
+    }
 
   const onAdd = (items: Fields): void => {
     const now = Date.now()
@@ -162,7 +199,7 @@ export function listenToStateChanges(
     for (const [id, state] of gonePools) {
       tell(id, state, changesOfGone(state))
     }
-    gone.clear()
+    gone = new Map()
   }
 
   const onGone = (_: undefined, last: unknown): void => {
@@ -190,9 +227,9 @@ export function listenToStateChanges(
 
   const listenToObjects = (): (() => void) => {
     const listeners: [XoObjectsEvent, (items: Fields) => void][] = [
-      ['add', guarded(onAdd)],
-      ['update', guarded(onUpdate)],
-      ['remove', guarded(onRemove)],
+      ['add', guarded(thenTell(onAdd))],
+      ['update', guarded(thenTell(onUpdate))],
+      ['remove', guarded(thenTell(onRemove))],
     ]
     const onGoneGuarded = guarded(onGone)
     const emitters = TOLD_WHEN_GONE.map(type => objects.allIndexes.type.getEventEmitterByType(type))
@@ -254,6 +291,9 @@ export function listenToStateChanges(
     xo.removeListener('xo:audit', audit)
     stopAsking()
     stopListening?.()
+    clearImmediate(telling)
+    late.forEach(tellOne => tellOne())
+    late.clear()
     states.clear()
   }
 }

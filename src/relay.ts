@@ -11,6 +11,7 @@ import { messageOf } from './errors.ts'
 import { freezeEvent, outcomeOf, withObject } from './event.ts'
 import type { Event, Phase, Source } from './event.ts'
 import { searchableOf } from './filter.ts'
+import type { Searchable } from './filter.ts'
 import type { Format } from './formats/index.ts'
 import { Matcher } from './matcher.ts'
 import { createdIdOf, idIn, isComplete, sampleObject, snapshotOf } from './object.ts'
@@ -86,6 +87,8 @@ export class Relay {
   readonly #notify: (alert: Alert) => void
   #hooks: readonly Hook[] = []
   #matcher: Matcher<Hook>
+  /** So that nobody else pays for it. */
+  #anyAsksForObject: boolean
   readonly #objects: ObjectSource | undefined
   /** By call id: the object as it was when the call began. It may be gone at its end. */
   readonly #objectsBefore = new Map<string, ObjectSnapshot>()
@@ -101,6 +104,7 @@ export class Relay {
     this.#notify = notify
     this.#hooks = hooks
     this.#matcher = new Matcher(hooks, namesOf)
+    this.#anyAsksForObject = hooks.some(asksForObject)
     this.#dispatcher = new Dispatcher({
       connect,
       onEvent: event => this.#report(event),
@@ -118,6 +122,7 @@ export class Relay {
   reconfigure({ hooks }: Settings): void {
     this.#hooks = hooks
     this.#matcher = new Matcher(hooks, this.#namesOf)
+    this.#anyAsksForObject = hooks.some(asksForObject)
     this.#dispatcher.reconfigure(routesOf(hooks))
     for (const { endpoint } of hooks) {
       this.#dispatcher.enable(endpoint.id)
@@ -158,7 +163,7 @@ export class Relay {
     if (matches === undefined) {
       return undefined
     }
-    if (phase === 'pre' && [...matches.success, ...matches.failure].some(asksForObject)) {
+    if (this.#anyAsksForObject && phase === 'pre' && [...matches.success, ...matches.failure].some(asksForObject)) {
       this.#rememberObject(signal)
     }
     const hooks = matches[outcomeOf(phase, signal)]
@@ -167,7 +172,7 @@ export class Relay {
     }
 
     const event = freezeEvent(source, phase, signal)
-    if (!hooks.some(asksForObject)) {
+    if (!this.#anyAsksForObject || !hooks.some(asksForObject)) {
       return this.#send(event, hooks, undefined)
     }
     const createdId = about === undefined && event.outcome === 'success' ? createdIdOf(signal) : undefined
@@ -222,6 +227,7 @@ export class Relay {
   #sendWhenKnown(id: string, event: Event, hooks: readonly Hook[], signal: Signal): void {
     // the signal may be another one by then
     const fallback = this.#objectOf(event, signal)
+    const ids = new Set(hooks.map(hook => hook.id))
     let goNow: (() => void) | undefined
     let isSent = false
     const send = (): void => {
@@ -230,7 +236,9 @@ export class Relay {
         this.#waiting.delete(goNow)
       }
       try {
-        void this.#send(event, hooks, this.#snapshotOf(id) ?? fallback)
+        // as they are configured by now; the dispatcher knows no others
+        const current = this.#hooks.filter(hook => ids.has(hook.id))
+        void this.#send(event, current, this.#snapshotOf(id) ?? fallback)
       } catch (error) {
         this.#log.warn('an event was lost to a bug', { method: event.method, error: messageOf(error) })
       }
@@ -244,13 +252,16 @@ export class Relay {
   /** Makes the payloads, one for each format and with or without the object, and submits the deliveries. */
   #send(event: Event, hooks: readonly Hook[], object: ObjectSnapshot | undefined): Promise<unknown> | undefined {
     const eventHeaders = headersOf(event)
-    const whole = hooks.some(asksForObject) ? withObject(event, object) : event
-    const searchable = hooks.some(({ filter }) => filter !== undefined) ? searchableOf(whole) : undefined
+    const whole = this.#anyAsksForObject && hooks.some(asksForObject) ? withObject(event, object) : event
+    let searchable: Searchable | undefined
     const payloads = { without: new Map<Format, Payload>(), with: new Map<Format, Payload>() }
     const answers: Promise<void>[] = []
     for (const hook of hooks) {
-      if (searchable !== undefined && hook.filter?.(searchable) === false) {
-        continue
+      if (hook.filter !== undefined) {
+        searchable ??= searchableOf(whole)
+        if (!hook.filter(searchable)) {
+          continue
+        }
       }
       const shared = hook.includeObject ? payloads.with : payloads.without
       let payload = shared.get(hook.format)

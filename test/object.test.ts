@@ -111,6 +111,7 @@ describe('what a call is about', () => {
   it('is known when all its VIFs are', () => {
     expect(isComplete(all[ids.runningVm], lookUp)).toBe(true)
     expect(isComplete(all[ids.runningVm], id => (id === ids.vif ? undefined : lookUp(id)))).toBe(false)
+    expect(isComplete(all[ids.haltedVm], lookUp)).toBe(true)
     expect(isComplete(undefined, lookUp)).toBe(false)
   })
 })

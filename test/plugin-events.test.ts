@@ -25,9 +25,15 @@ async function startWith(...hooks: object[]): Promise<{ sandbox: Sandbox; receiv
 
 /** Starts and stops a VM, renames it, and starts one that runs already, which fails. */
 async function useVms(sandbox: Sandbox): Promise<void> {
-  await call(sandbox, 'vm.start', { id: ids.haltedVm })
-  await call(sandbox, 'vm.set', { id: ids.haltedVm, name_label: 'web-2' })
-  await call(sandbox, 'vm.stop', { id: ids.haltedVm })
+  for (const [method, params] of [
+    ['vm.start', {}],
+    ['vm.set', { name_label: 'web-2' }],
+    ['vm.stop', {}],
+  ] as const) {
+    await call(sandbox, method, { id: ids.haltedVm, ...params })
+    // the host tells of objects that have changed in the next tick
+    await new Promise(resolve => setImmediate(resolve))
+  }
   await expect(call(sandbox, 'vm.start', { id: ids.runningVm })).rejects.toThrow('should be Halted')
 }
 

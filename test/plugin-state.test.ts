@@ -167,9 +167,11 @@ describe('a hook that includes the object', () => {
     sandbox.host.setObjects({ ...sandbox.host.getObject(ids.haltedVm), id, name_label: 'new', VIFs: ['vif-new'] })
     await flushed()
     expect(receiver.requests).toHaveLength(1)
+    const known = performance.now()
     sandbox.host.setObjects(vif)
 
     const [second] = await receiver.next()
+    expect(performance.now() - known, 'ms: as soon as it is known, not when time is up').toBeLessThan(1_000)
     expect(second!.headers['x-xo-hook']).toBe('with')
     expect(bodyOf(second!)).toMatchObject({
       method: 'vm.create',
@@ -187,6 +189,20 @@ describe('a hook that includes the object', () => {
     const [request] = await receiver.next()
     expect(bodyOf(request!)).toMatchObject({ method: 'vm.create' })
     expect(bodyOf(request!)).not.toHaveProperty('object')
+  })
+
+  it('is not sent what waits for an object once it is gone; another one is', async () => {
+    const gone = { name: 'gone', method: 'vm.create', content }
+    const kept = { name: 'kept', method: 'vm.create', content }
+    const { sandbox, receiver } = await startWith(gone, kept)
+    await call(sandbox, 'vm.create', { template: ids.template, name_label: 'new', pending: true })
+    const base = { type: 'post', url: receiver.url, format: 'json' }
+    await sandbox.configure({ hooks: [{ ...base, ...kept }, fence(receiver.url)] })
+    await sandbox.plugins.unload(PLUGIN_ID)
+    await sandbox.plugins.load(PLUGIN_ID)
+
+    await allSent(sandbox, receiver, 1)
+    expect(receiver.requests.map(({ headers }) => headers['x-xo-hook'])).toContain('kept')
   })
 
   it('gets nothing for what is about no object', async () => {

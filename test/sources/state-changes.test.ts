@@ -206,6 +206,12 @@ describe('the fields of a VM', () => {
     ])
   })
 
+  it('say nothing of a start time that goes back', async () => {
+    const { change, outline } = await watch({ objects: [...there, { ...vm, ...running }] })
+    await change('vm-1', { startTime: 900 })
+    expect(outline()).toEqual([])
+  })
+
   it('tell of two things at once', async () => {
     const { change, methods } = await watch()
     await change('vm-1', { ...running, name_label: 'web-2' })
@@ -457,6 +463,8 @@ describe('what nobody wants', () => {
     expect(listeners()).toBeGreaterThan(before)
     want('user.signInFailed')
     expect(listeners()).toBe(before)
+    want('vm.started')
+    expect(listeners()).toBeGreaterThan(before)
   })
 
   it('is taken for granted when someone begins to want it', async () => {

@@ -4,11 +4,14 @@ import { AUTHORIZATIONS, basicAuthorization, parseAuthentication, parseTls } fro
 import type { Endpoint } from './delivery/delivery.ts'
 import type { Problem } from './errors.ts'
 import type { Phase } from './event.ts'
+import { parseFilter } from './filter.ts'
+import type { Filter } from './filter.ts'
 import { formats } from './formats/index.ts'
 import type { Format } from './formats/index.ts'
 import { isMatch, parsePatterns } from './matcher.ts'
 import type { Matchable, MethodPatterns } from './matcher.ts'
 import { findPlaceholder } from './secrets.ts'
+import { hookableEvents } from './sources/index.ts'
 
 /** One configured rule: which events, in which format, to which endpoint. */
 export interface Hook extends Matchable {
@@ -17,6 +20,10 @@ export interface Hook extends Matchable {
   readonly name: string
   readonly format: Format
   readonly waitForResponse: boolean
+  /** Its events tell of the object that they are about. */
+  readonly includeObject: boolean
+  /** Which of its events are sent; without, all. */
+  readonly filter?: Filter
   readonly endpoint: Endpoint
 }
 
@@ -46,6 +53,8 @@ const DEFAULT_TYPE = 'post'
 const DEFAULT_FORMAT = 'json'
 const DEFAULT_TIMEOUT_S = 10
 const MAX_TIMEOUT_S = 60
+
+const EVENT_NAMES = hookableEvents.map(({ name }) => name)
 
 /** The form's schema, in the slice of JSON Schema that is used. */
 interface FormSchema {
@@ -115,8 +124,8 @@ function formSchema(methods: readonly string[]): FormSchema {
               type: 'string',
               title: 'Method',
               description:
-                'The API methods that trigger it, separated by commas or spaces: a name (`vm.start`), a pattern (`vm.*`, or `*` for everything), and `!vm.set` to leave some out again.',
-              defaults: suggestions(methods),
+                'The API methods and other events that trigger it, separated by commas or spaces: a name (`vm.start`: someone starts a VM; `vm.started`: a VM is up, whoever started it), a pattern (`vm.*`, or `*` for everything), and `!vm.set` to leave some out again.',
+              defaults: suggestions([...methods, ...EVENT_NAMES]),
             },
             type: {
               type: 'string',
@@ -217,6 +226,25 @@ function formSchema(methods: readonly string[]): FormSchema {
                   title: 'Accept any certificate',
                   description:
                     'The receiver is not asked who it is: anyone in between can read what is sent. Better paste its certificate above.',
+                },
+              },
+            },
+            content: {
+              type: 'object',
+              title: 'Content',
+              description: 'What is sent, and of what.',
+              properties: {
+                includeObject: {
+                  type: 'boolean',
+                  title: 'Include the object',
+                  description:
+                    'The body has a property `object` with what XO knows of the VM, host, SR… that the event is about: its name, tags, pool, power state, and of a VM its addresses and network interfaces.',
+                },
+                filter: {
+                  type: 'string',
+                  title: 'Filter',
+                  description:
+                    "Send an event only if this finds it, in the syntax of XO's searches. Examples: `object:tags:production`, `params:id:67aac198-0174-11ea-8d71-362b9e155667`, `userName:/@example.org$/`, `!userName:backup`.",
                 },
               },
             },
@@ -336,11 +364,15 @@ function parseHook(item: Record<string, unknown>, path: string, knownMethods?: r
   const method = textOf(item['method'])
   const methods = parsePatterns(method)
   if (methods.include.length === 0) {
-    return problem(`${path}.method`, 'the name of an API method, like "vm.start", or a pattern, like "vm.*"', method)
+    return problem(
+      `${path}.method`,
+      'the name of an API method or event, like "vm.start", or a pattern, like "vm.*"',
+      method
+    )
   }
   const unknown = knownMethods && unknownPattern(methods, knownMethods)
   if (unknown !== undefined) {
-    return problem(`${path}.method`, 'names or patterns of API methods that exist', unknown)
+    return problem(`${path}.method`, 'names or patterns of API methods and events that exist', unknown)
   }
 
   const type = textOf(item['type']) || DEFAULT_TYPE
@@ -380,6 +412,16 @@ function parseHook(item: Record<string, unknown>, path: string, knownMethods?: r
   if (tls !== undefined && 'expected' in tls) {
     return tls
   }
+  const content = groupOf(item, 'content')
+  const filterText = textOf(content['filter'])
+  const filter = filterText === '' ? undefined : parseFilter(filterText)
+  if (filter !== undefined && typeof filter !== 'function') {
+    const { character, reason } = filter
+    const place = `${path}.content.filter`
+    return character === undefined
+      ? problem(place, `a search in XO's syntax (${reason})`, filterText)
+      : problem(place, `a search in XO's syntax (character ${character}: ${reason})`, filterText.slice(character - 1))
+  }
   const limits = groupOf(item, 'limits')
   const timeout = limits['timeout'] ?? DEFAULT_TIMEOUT_S
   if (typeof timeout !== 'number' || !(timeout > 0) || timeout > MAX_TIMEOUT_S) {
@@ -405,6 +447,8 @@ function parseHook(item: Record<string, unknown>, path: string, knownMethods?: r
     status,
     format,
     waitForResponse: item['waitForResponse'] === true,
+    includeObject: content['includeObject'] === true,
+    ...(filter !== undefined && { filter }),
     endpoint: {
       id: digest([
         bareUrl.href,
@@ -439,9 +483,13 @@ function findMistyped(value: unknown, schema: FormSchema | undefined, path: stri
   return undefined
 }
 
-/** The first pattern that matches no method; those that leave something out count too, as they may be misspelt. */
+/**
+ * The first pattern that matches neither an API method nor another event; those that leave something out count too, as
+ * they may be misspelt.
+ */
 export function unknownPattern({ include, exclude }: MethodPatterns, methods: readonly string[]): string | undefined {
-  return [...include, ...exclude].find(pattern => !methods.some(name => isMatch(pattern, name)))
+  const names = [...methods, ...EVENT_NAMES]
+  return [...include, ...exclude].find(pattern => !names.some(name => isMatch(pattern, name)))
 }
 
 function parseUrl(text: string): URL | undefined {

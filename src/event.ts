@@ -1,15 +1,24 @@
 import { boundedJson } from './bounded-json.ts'
+import type { ObjectSnapshot } from './object.ts'
 import { HIDDEN, masksOf } from './redaction.ts'
 import type { Signal } from './xo.ts'
 
-/** Where an event was heard: an API call, or a run of a backup job. */
-export type Source = 'api' | 'backup'
+/** Where an event was heard: an API call, a run of a backup job, or a state that has changed. */
+export type Source = 'api' | 'backup' | 'state'
 
 /** `pre`: about to happen; `post`: has happened. The wire calls it `type`. */
 export type Phase = 'pre' | 'post'
 
 /** How it stands: `started` for a `pre`; `success` or `failure` for a `post`. */
 export type Outcome = 'started' | 'success' | 'failure'
+
+/** An event that a source can announce, for those who choose what to hook. */
+export interface EventInfo {
+  readonly name: string
+  readonly phases: readonly Phase[]
+  /** When it comes, for an administrator. */
+  readonly sentence: string
+}
 
 /** One thing that happened, frozen and redacted when it was heard: nothing the host does later shows in it. */
 export interface Event {
@@ -85,6 +94,19 @@ function hideInAnswer(fields: Map<string, string>, secret: string): void {
     }
   }
 }
+
+/** The same event with the object that it is about, after all other properties. Costs the writing of the object. */
+export function withObject(event: Event, object: ObjectSnapshot | undefined): Event {
+  if (object === undefined) {
+    return event
+  }
+  const text = boundedJson(object, MAX_OBJECT_BYTES)
+  return text === undefined
+    ? { ...event, omitted: [...event.omitted, 'object'] }
+    : { ...event, fields: new Map([...event.fields, ['object', text]]) }
+}
+
+const MAX_OBJECT_BYTES = 256 * 1024
 
 /** Room for the braces, `type` and `omitted` of a body. */
 const ENVELOPE_BYTES = 128

@@ -18,6 +18,9 @@ import type { Alert } from './relay.ts'
 import { findStraySecrets } from './secrets.ts'
 import { listenToApiCalls } from './sources/api-calls.ts'
 import type { Accept } from './sources/api-calls.ts'
+import { objectsOf } from './sources/objects.ts'
+import { listenToStateChanges } from './sources/state-changes.ts'
+import type { StateOptions } from './sources/state-changes.ts'
 import type { PluginContext, Signal, Xo, XoConfig } from './xo.ts'
 
 const log = createLogger('xo:xo-server-web-hooks')
@@ -37,6 +40,7 @@ export class WebHooksPlugin {
   readonly #xo: Xo
   readonly #getDataDir: () => Promise<string>
   readonly #addressRules: AddressRules
+  readonly #stateOptions: StateOptions
   #parsed: ParsedConfig | undefined
   /** What `#parsed` was made of. */
   #configuration: unknown
@@ -52,6 +56,7 @@ export class WebHooksPlugin {
     for (const text of warnings) {
       log.warn(text)
     }
+    this.#stateOptions = stateOptionsOf(staticConfig)
   }
 
   /**
@@ -86,6 +91,7 @@ export class WebHooksPlugin {
     const relay = new Relay(settings, {
       connect: endpoint => connectTo(endpoint, this.#proxy, this.#addressRules),
       namesOf: method => namesOf(this.#xo, method),
+      objects: objectsOf(this.#xo),
       log,
       notify: alert => this.#sendMail(alert),
       openDirectory: this.#getDataDir,
@@ -93,7 +99,9 @@ export class WebHooksPlugin {
     try {
       // one by one: what is registered when the next one throws is undone
       this.#undo.push(this.#watchProxy(relay))
-      this.#undo.push(listenToApiCalls(this.#xo, guarded(relay)))
+      const accept = guarded(relay)
+      this.#undo.push(listenToApiCalls(this.#xo, accept))
+      this.#undo.push(listenToStateChanges(this.#xo, accept, relay, this.#stateOptions))
       this.#undo.push(this.#onceRegistered(() => this.#warnOfUnknownMethods()))
       this.#undo.push(this.#onStop(() => this.unload()))
     } catch (error) {
@@ -155,7 +163,7 @@ export class WebHooksPlugin {
     for (const { name, methods: patterns } of this.#parsed?.settings.hooks ?? []) {
       const unknown = unknownPattern(patterns, methods)
       if (unknown !== undefined) {
-        log.warn(`hook "${name}": its method "${unknown}" matches no API method, and sends nothing`)
+        log.warn(`hook "${name}": its method "${unknown}" matches no API method or event, and sends nothing`)
       }
     }
   }
@@ -191,6 +199,18 @@ export class WebHooksPlugin {
   }
 }
 
+/** From `[plugins.web-hooks]`. */
+function stateOptionsOf({ srFullPercent }: PluginContext['staticConfig']): StateOptions {
+  if (srFullPercent === undefined) {
+    return {}
+  }
+  if (typeof srFullPercent === 'number' && srFullPercent > 0 && srFullPercent <= 100) {
+    return { fullRatio: srFullPercent / 100 }
+  }
+  log.warn('srFullPercent: expected a number above 0 and up to 100: an SR is full at 90 %')
+  return {}
+}
+
 const NO_SETTINGS: Settings = { hooks: [], notify: [] }
 
 /** Waits for `done`, but no longer than `ms`. */
@@ -206,9 +226,9 @@ function within(ms: number, done: Promise<void>): Promise<void> {
 
 /** A listener that throws would fail the API call that it hears of. */
 function guarded(relay: Relay): Accept {
-  return (source, phase, signal) => {
+  return (source, phase, signal, about) => {
     try {
-      return relay.accept(source, phase, signal)
+      return relay.accept(source, phase, signal, about)
     } catch (error) {
       log.warn('an event was lost to a bug', { method: signal.method, error: messageOf(error) })
       return undefined

@@ -8,10 +8,16 @@ import { Dispatcher } from './delivery/dispatcher.ts'
 import type { DispatcherEvent, EndpointReport } from './delivery/dispatcher.ts'
 import type { HealthChange } from './delivery/health.ts'
 import { Journal } from './delivery/journal.ts'
-import { freezeEvent, outcomeOf } from './event.ts'
+import { messageOf } from './errors.ts'
+import { freezeEvent, outcomeOf, withObject } from './event.ts'
 import type { Event, Phase, Source } from './event.ts'
+import { searchableOf } from './filter.ts'
+import type { Searchable } from './filter.ts'
 import type { Format } from './formats/index.ts'
 import { Matcher } from './matcher.ts'
+import { createdIdOf, idIn, isComplete, sampleObject, snapshotOf } from './object.ts'
+import type { ObjectSnapshot } from './object.ts'
+import type { ObjectSource } from './sources/objects.ts'
 import type { Signal } from './xo.ts'
 
 /** A `pre` that comes later than this says nothing any more. */
@@ -19,6 +25,12 @@ const PRE_LIFETIME_MS = 5 * 60_000
 
 /** Messages of one kind are logged at most this often. */
 const LOG_PERIOD_MS = 60_000
+
+/** How long the `post` of what has just been created waits for XO to know the object. */
+const OBJECT_PATIENCE_MS = 2_000
+
+/** Calls under way whose object is kept until they end; the oldest is forgotten first. */
+const MAX_REMEMBERED = 10_000
 
 export interface Log {
   info(message: string, data?: object): void
@@ -29,6 +41,8 @@ export interface RelayOptions {
   readonly connect: Connect
   /** All names of an API method that has aliases, the given one included. */
   readonly namesOf: (method: string) => readonly string[]
+  /** The objects that events are about. Without, events have none. */
+  readonly objects?: ObjectSource
   readonly log: Log
   /** Once for each change of an endpoint's health. */
   readonly notify: (alert: Alert) => void
@@ -74,14 +88,24 @@ export class Relay {
   readonly #notify: (alert: Alert) => void
   #hooks: readonly Hook[] = []
   #matcher: Matcher<Hook>
+  /** So that nobody else pays for it. */
+  #anyAsksForObject: boolean
+  readonly #objects: ObjectSource | undefined
+  /** By call id: the object as it was when the call began. It may be gone at its end. */
+  readonly #objectsBefore = new Map<string, ObjectSnapshot>()
+  /** Of deliveries that wait for an object, what makes them go at once. */
+  readonly #waiting = new Set<() => void>()
+  readonly #listeners = new Set<() => void>()
   readonly #lastLogged = new Map<string, { at: number; unsaid: number }>()
 
-  constructor({ hooks }: Settings, { connect, namesOf, log, notify, openDirectory }: RelayOptions) {
+  constructor({ hooks }: Settings, { connect, namesOf, objects, log, notify, openDirectory }: RelayOptions) {
     this.#namesOf = namesOf
+    this.#objects = objects
     this.#log = log
     this.#notify = notify
     this.#hooks = hooks
     this.#matcher = new Matcher(hooks, namesOf)
+    this.#anyAsksForObject = hooks.some(asksForObject)
     this.#dispatcher = new Dispatcher({
       connect,
       onEvent: event => this.#report(event),
@@ -104,10 +128,23 @@ export class Relay {
   reconfigure({ hooks }: Settings): void {
     this.#hooks = hooks
     this.#matcher = new Matcher(hooks, this.#namesOf)
+    this.#anyAsksForObject = hooks.some(asksForObject)
     this.#dispatcher.reconfigure(routesOf(hooks))
     for (const { endpoint } of hooks) {
       this.#dispatcher.enable(endpoint.id)
     }
+    this.#listeners.forEach(listener => listener())
+  }
+
+  /** Whether any hook is about events of this name. Costs one look-up. */
+  wants(method: string): boolean {
+    return this.#matcher.match(method) !== undefined
+  }
+
+  /** Calls back when other events may be wanted; returns its undo. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
   }
 
   /** Opens the sockets anew, for connection settings that have changed. */
@@ -122,10 +159,18 @@ export class Relay {
    * @returns for a `pre` that a hook wants answered first: settles after the first attempt, within the hook's timeout;
    *   never rejects
    */
-  accept(source: Source, phase: Phase, signal: Signal): Promise<unknown> | undefined {
+  accept(
+    source: Source,
+    phase: Phase,
+    signal: Signal,
+    about?: () => ObjectSnapshot | undefined
+  ): Promise<unknown> | undefined {
     const matches = this.#matcher.match(signal.method)
     if (matches === undefined) {
       return undefined
+    }
+    if (this.#anyAsksForObject && phase === 'pre' && [...matches.success, ...matches.failure].some(asksForObject)) {
+      this.#rememberObject(signal)
     }
     const hooks = matches[outcomeOf(phase, signal)]
     if (hooks.length === 0) {
@@ -133,17 +178,106 @@ export class Relay {
     }
 
     const event = freezeEvent(source, phase, signal)
+    if (!this.#anyAsksForObject || !hooks.some(asksForObject)) {
+      return this.#send(event, hooks, undefined)
+    }
+    const createdId = about === undefined && event.outcome === 'success' ? createdIdOf(signal) : undefined
+    if (createdId === undefined || this.#isKnown(createdId)) {
+      return this.#send(event, hooks, about === undefined ? this.#objectOf(event, signal, createdId) : about())
+    }
+    this.#sendWhenKnown(createdId, event, hooks.filter(asksForObject), signal)
+    return this.#send(
+      event,
+      hooks.filter(hook => !asksForObject(hook)),
+      undefined
+    )
+  }
+
+  #isKnown(id: string): boolean {
+    return this.#objects === undefined || isComplete(this.#objects.get(id), this.#objects.get)
+  }
+
+  #rememberObject(signal: Signal): void {
+    const object = this.#objectIn(signal)
+    if (object !== undefined) {
+      for (const [oldest] of this.#objectsBefore) {
+        if (this.#objectsBefore.size < MAX_REMEMBERED) {
+          break
+        }
+        this.#objectsBefore.delete(oldest)
+      }
+      this.#objectsBefore.set(signal.callId, object)
+    }
+  }
+
+  #objectIn(signal: Signal): ObjectSnapshot | undefined {
+    const id = this.#objects && idIn(signal, this.#objects.get)
+    return id === undefined ? undefined : this.#snapshotOf(id)
+  }
+
+  /** What has been created, else what the parameters name: as it is, or, if it is gone, as it was. */
+  #objectOf({ phase, callId }: Event, signal: Signal, createdId?: string): ObjectSnapshot | undefined {
+    const before = this.#objectsBefore.get(callId)
+    if (phase === 'post') {
+      this.#objectsBefore.delete(callId)
+    }
+    return (createdId === undefined ? undefined : this.#snapshotOf(createdId)) ?? this.#objectIn(signal) ?? before
+  }
+
+  #snapshotOf(id: string): ObjectSnapshot | undefined {
+    const get = this.#objects?.get
+    return get && snapshotOf(get(id), get)
+  }
+
+  /** Sends for these hooks a little later, once the object is known. */
+  #sendWhenKnown(id: string, event: Event, hooks: readonly Hook[], signal: Signal): void {
+    // the signal may be another one by then
+    const fallback = this.#objectOf(event, signal)
+    const ids = new Set(hooks.map(hook => hook.id))
+    let goNow: (() => void) | undefined
+    let isSent = false
+    const send = (): void => {
+      isSent = true
+      if (goNow !== undefined) {
+        this.#waiting.delete(goNow)
+      }
+      try {
+        // as they are configured by now; the dispatcher knows no others
+        const current = this.#hooks.filter(hook => ids.has(hook.id))
+        void this.#send(event, current, this.#snapshotOf(id) ?? fallback)
+      } catch (error) {
+        this.#log.warn('an event was lost to a bug', { method: event.method, error: messageOf(error) })
+      }
+    }
+    goNow = this.#objects?.whenKnown(id, OBJECT_PATIENCE_MS, send)
+    if (goNow !== undefined && !isSent) {
+      this.#waiting.add(goNow)
+    }
+  }
+
+  /** Makes the payloads, one for each format and with or without the object, and submits the deliveries. */
+  #send(event: Event, hooks: readonly Hook[], object: ObjectSnapshot | undefined): Promise<unknown> | undefined {
     const eventHeaders = headersOf(event)
-    const payloads = new Map<Format, Payload>()
+    const whole = this.#anyAsksForObject && hooks.some(asksForObject) ? withObject(event, object) : event
+    let searchable: Searchable | undefined
+    const party = partyOf(event)
+    const payloads = { without: new Map<Format, Payload>(), with: new Map<Format, Payload>() }
     const answers: Promise<void>[] = []
     for (const hook of hooks) {
-      let payload = payloads.get(hook.format)
-      if (payload === undefined) {
-        payload = hook.format.build(event)
-        payloads.set(hook.format, payload)
+      if (hook.filter !== undefined) {
+        searchable ??= searchableOf(whole)
+        if (!hook.filter(searchable)) {
+          continue
+        }
       }
-      const delivery = { ...deliveryOf(event, eventHeaders, hook, payload), party: partyOf(source, signal) }
-      if (phase === 'pre' && hook.waitForResponse) {
+      const shared = hook.includeObject ? payloads.with : payloads.without
+      let payload = shared.get(hook.format)
+      if (payload === undefined) {
+        payload = hook.format.build(hook.includeObject ? whole : event)
+        shared.set(hook.format, payload)
+      }
+      const delivery = { ...deliveryOf(event, eventHeaders, hook, payload), party }
+      if (event.phase === 'pre' && hook.waitForResponse) {
         answers.push(this.#submitAndWait(delivery, hook.endpoint.timeoutMs))
       } else {
         this.#dispatcher.submit(delivery)
@@ -157,7 +291,8 @@ export class Relay {
     const tests = this.#hooks.flatMap(hook => hook.phases.map(phase => ({ hook, phase })))
     return Promise.all(
       tests.map(async ({ hook, phase }) => {
-        const event = freezeEvent('api', phase, sampleOf(hook, phase))
+        const sample = freezeEvent('api', phase, sampleOf(hook, phase))
+        const event = hook.includeObject ? withObject(sample, sampleObject) : sample
         const headers = [...headersOf(event), 'X-XO-Test', 'true']
         const delivery = deliveryOf(event, headers, hook, hook.format.build(event))
         return reportOf(hook, phase, await this.#dispatcher.test(delivery, hook.endpoint))
@@ -171,6 +306,7 @@ export class Relay {
 
   /** Requests in flight may end within `graceMs`; the rest is discarded as `stopped`, as is all that comes later. */
   async close(graceMs: number): Promise<void> {
+    this.#waiting.forEach(goNow => goNow())
     await this.#dispatcher.close(graceMs)
     this.#lastLogged.clear()
   }
@@ -253,13 +389,19 @@ export class Relay {
   }
 }
 
+/** A filter may look at the object. */
+function asksForObject({ includeObject, filter }: Hook): boolean {
+  return includeObject || filter !== undefined
+}
+
 function routesOf(hooks: readonly Hook[]): ReadonlyMap<string, Endpoint> {
   return new Map(hooks.map(hook => [hook.id, hook.endpoint]))
 }
 
 /** Whoever has not signed in is one party, however many they are: anyone can open a WebSocket. */
-function partyOf(source: Source, { userId }: Signal): string {
-  return source === 'backup' ? 'backup' : (userId ?? 'not signed in')
+function partyOf({ source, fields }: Event): string {
+  const userId = fields.get('userId')
+  return source !== 'api' ? source : userId === undefined ? 'not signed in' : String(JSON.parse(userId))
 }
 
 function deliveryOf(event: Event, headers: readonly string[], hook: Hook, payload: Payload): Delivery {

@@ -36,6 +36,30 @@ export interface XoSignals {
   'plugins:registered': undefined
 }
 
+/**
+ * What xo-server knows of its pools. Each flush says what has changed since the one before, by id. The objects are of
+ * the host's making: read with care.
+ *
+ * Source: packages/xo-collection/src/{collection,index}.js.
+ */
+export interface XoObjects {
+  readonly all: Readonly<Record<string, unknown>>
+  readonly allIndexes: {
+    readonly type: {
+      /** Hears before the listeners of the collection. Of what is gone it gives the last that was known. */
+      getEventEmitterByType(type: string): {
+        on(event: 'remove', listener: (object: undefined, last: unknown) => void): unknown
+        removeListener(event: 'remove', listener: (object: undefined, last: unknown) => void): unknown
+      }
+    }
+  }
+  on(event: XoObjectsEvent, listener: (items: Readonly<Record<string, unknown>>) => void): unknown
+  removeListener(event: XoObjectsEvent, listener: (items: Readonly<Record<string, unknown>>) => void): unknown
+}
+
+/** `finish` comes after the others of a flush, if none of their listeners has thrown. */
+export type XoObjectsEvent = 'add' | 'update' | 'remove' | 'finish'
+
 export interface XoConfig {
   readonly httpProxy?: string | null
   readonly noProxy?: string | null
@@ -54,9 +78,18 @@ export interface Xo {
     on(event: 'stop', listener: () => unknown): unknown
     removeListener(event: 'stop', listener: () => unknown): unknown
   }
+  readonly objects: XoObjects
+  /** The id of the run of each job that runs, by the job's id. A job has one run at a time. */
+  readonly runningJobs: Readonly<Record<string, string>>
   /** Of the plugin transport-email, absent while that is not loaded. It drops `text`: `markdown` fills both parts. */
   readonly sendEmail?:
     ((mail: { to: readonly string[]; subject: string; markdown: string }) => Promise<unknown>) | undefined
+  /** What packages/xo-server/src/{index,xo-mixins/authentication}.mjs tell the audit plugin. */
+  on(event: 'xo:audit', listener: (name: string, data: unknown) => void): unknown
+  /** At the end of each run, failed or not; and for those that a restart has interrupted, once plugins are registered. */
+  on(event: 'job:terminated', listener: (runId: string, run: { readonly type: string }) => unknown): unknown
+  removeListener(event: 'xo:audit', listener: (name: string, data: unknown) => void): unknown
+  removeListener(event: 'job:terminated', listener: (runId: string, run: { readonly type: string }) => unknown): unknown
   on<Name extends keyof XoSignals>(event: Name, listener: (data: XoSignals[Name]) => unknown): unknown
   removeListener<Name extends keyof XoSignals>(event: Name, listener: (data: XoSignals[Name]) => unknown): unknown
 }

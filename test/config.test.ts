@@ -6,6 +6,7 @@ import { configPresets, configSchema, parseConfig } from '../src/config.ts'
 import type { Hook } from '../src/config.ts'
 import { describeProblem } from '../src/errors.ts'
 import { formats } from '../src/formats/index.ts'
+import { hookableEvents } from '../src/sources/index.ts'
 
 const METHODS = ['vm.start', 'vm.stop', 'backupNg.runJob', 'hub.recipe.create', 'test']
 
@@ -167,12 +168,18 @@ describe('the schema that the form gets', () => {
 
   it('has the fields of a hook in this order', () => {
     const names = ['name', 'method', 'type', 'status', 'url', 'format', 'waitForResponse', 'disabled']
-    const groups = ['authentication', 'tls', 'limits']
+    const groups = ['authentication', 'tls', 'content', 'limits']
     expect(Object.keys(item.properties ?? {})).toEqual([...names, ...groups])
   })
 
   it('suggests everything, the methods and their namespaces', () => {
-    expect(item.properties?.['method']?.defaults).toEqual([
+    const events = hookableEvents.map(({ name }) => name)
+    const namespaces = events.map(name => `${name.split('.')[0]}.*`)
+    const defaults = item.properties?.['method']?.defaults
+    expect(defaults).toEqual(expect.arrayContaining([...events, ...namespaces]))
+    expect(new Set(defaults).size).toBe(defaults?.length)
+    const others = defaults?.filter(name => name === 'vm.*' || ![...events, ...namespaces].includes(name))
+    expect(others).toEqual([
       '*',
       'backupNg.*',
       'backupNg.runJob',
@@ -289,15 +296,20 @@ describe('what is wrong with a hook', () => {
     [{ url: 'example' }, 'url', 'an http:// or https:// URL', '"example"'],
     [{ url: 'ftp://example.org' }, 'url', 'an http:// or https:// URL', '"ftp://example.org"'],
     [{ url: 'localhost:8080' }, 'url', 'an http:// or https:// URL', '"localhost:8080"'],
-    [{ method: '' }, 'method', 'the name of an API method, like "vm.start", or a pattern, like "vm.*"', 'nothing'],
+    [
+      { method: '' },
+      'method',
+      'the name of an API method or event, like "vm.start", or a pattern, like "vm.*"',
+      'nothing',
+    ],
     [
       { method: '!vm.set' },
       'method',
-      'the name of an API method, like "vm.start", or a pattern, like "vm.*"',
+      'the name of an API method or event, like "vm.start", or a pattern, like "vm.*"',
       '"!vm.set"',
     ],
-    [{ method: 'vm.start vm.strat' }, 'method', 'names or patterns of API methods that exist', '"vm.strat"'],
-    [{ method: 'vm.* !vmx.*' }, 'method', 'names or patterns of API methods that exist', '"vmx.*"'],
+    [{ method: 'vm.start vm.strat' }, 'method', 'names or patterns of API methods and events that exist', '"vm.strat"'],
+    [{ method: 'vm.* !vmx.*' }, 'method', 'names or patterns of API methods and events that exist', '"vmx.*"'],
     [{ type: 'during' }, 'type', 'one of "pre", "post", "pre/post"', '"during"'],
     [{ type: 'constructor' }, 'type', 'one of "pre", "post", "pre/post"', '"constructor"'],
     [{ status: 'ok' }, 'status', 'one of "any", "success", "failure"', '"ok"'],
@@ -322,7 +334,7 @@ describe('what is wrong with a hook', () => {
     [{ url: 'x' }, 'hooks[0].url ("vm.start"): expected an http:// or https:// URL, got "x"'],
     [
       { method: '' },
-      'hooks[0].method: expected the name of an API method, like "vm.start", or a pattern, like "vm.*", got nothing',
+      'hooks[0].method: expected the name of an API method or event, like "vm.start", or a pattern, like "vm.*", got nothing',
     ],
   ])('%j is told in one sentence', (fields, text) => {
     expect(parseConfig({ hooks: [itemOf(fields)] }).problems.map(describeProblem)).toEqual([text])

@@ -146,7 +146,7 @@ describe('an event is frozen when it is heard:', () => {
     const hook = { method: 'xo.getAllObjects', type: 'post', url: receiver.url, format: 'json' }
     await sandbox.configure({ hooks: [hook, fence(receiver.url)] })
     await call(sandbox, 'xo.getAllObjects')
-    sandbox.host.getObject(ids.haltedVm).name_label = 'changed'
+    sandbox.host.changeObject(ids.haltedVm, { name_label: 'changed' })
 
     const [body] = await allSent(sandbox, receiver, 1)
     expect(body!['result']).toMatchObject({ [ids.haltedVm]: { name_label: 'web-1' } })

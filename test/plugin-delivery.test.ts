@@ -39,7 +39,7 @@ describe('an API call', () => {
   it.each(['pre', 'post', 'pre/post'])('does not wait for a %s', async type => {
     const sandbox = await startPlugin()
     const silent = await openSilentReceiver()
-    const hooks = [silent.url, DEAD_URL].map(url => ({ method: 'vm.*', type, url, format: 'json' }))
+    const hooks = [silent.url, DEAD_URL].map(url => ({ method: 'vm.start vm.set vm.stop', type, url, format: 'json' }))
     await sandbox.configure({ hooks })
     await startVm(sandbox)
     await rename(sandbox, 50)
@@ -52,7 +52,9 @@ describe('an API call', () => {
     const sandbox = await startPlugin()
     const silent = await openSilentReceiver()
     await sandbox.configure({
-      hooks: [{ method: 'vm.*', type: 'post', url: silent.url, format: 'json', waitForResponse: true }],
+      hooks: [
+        { method: 'vm.start vm.set vm.stop', type: 'post', url: silent.url, format: 'json', waitForResponse: true },
+      ],
     })
     await startVm(sandbox)
 
@@ -193,7 +195,9 @@ describe('when the host stops', () => {
     const sandbox = await startPlugin()
     const answer = gate()
     const receiver = await openReceiver(() => answer.opened)
-    await sandbox.configure({ hooks: [{ method: 'vm.*', type: 'post', url: receiver.url, format: 'json' }] })
+    await sandbox.configure({
+      hooks: [{ method: 'vm.start vm.set vm.stop', type: 'post', url: receiver.url, format: 'json' }],
+    })
     await rename(sandbox, 12)
     await receiver.next(8)
     const stopped = stop(sandbox)
@@ -211,7 +215,9 @@ describe('when the host stops', () => {
   it('with nothing under way it stops at once, and has nothing to say', async () => {
     const sandbox = await startPlugin()
     const receiver = await openReceiver()
-    await sandbox.configure({ hooks: [{ method: 'vm.*', type: 'post', url: receiver.url, format: 'json' }] })
+    await sandbox.configure({
+      hooks: [{ method: 'vm.start vm.set vm.stop', type: 'post', url: receiver.url, format: 'json' }],
+    })
     await startVm(sandbox)
     await receiver.next()
     const begun = performance.now()
@@ -232,7 +238,9 @@ describe('when the host stops', () => {
     const sandbox = await startPlugin({ config: { httpProxy: proxy.url } })
     const silent = await openSilentReceiver()
     await sandbox.configure({
-      hooks: [{ method: 'vm.*', type: 'post', url: silent.url, format: 'json', limits: { timeout: 60 } }],
+      hooks: [
+        { method: 'vm.start vm.set vm.stop', type: 'post', url: silent.url, format: 'json', limits: { timeout: 60 } },
+      ],
     })
     await rename(sandbox, 3)
     await silent.next(3)

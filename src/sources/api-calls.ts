@@ -1,8 +1,19 @@
 import type { Phase, Source } from '../event.ts'
+import type { ObjectSnapshot } from '../object.ts'
 import type { Signal, Xo, XoSignals } from '../xo.ts'
 
-/** Where signals go: answers with a promise if the host is to wait. Never throws nor rejects. */
-export type Accept = (source: Source, phase: Phase, signal: Signal) => Promise<unknown> | undefined
+/**
+ * Where signals go: answers with a promise if the host is to wait. Never throws nor rejects.
+ *
+ * @param about - the snapshot of the object it is about, if the source knows better than the signal's `params`; asked
+ *   at once, and only if a hook wants it
+ */
+export type Accept = (
+  source: Source,
+  phase: Phase,
+  signal: Signal,
+  about?: () => ObjectSnapshot | undefined
+) => Promise<unknown> | undefined
 
 /** The only API method whose calls and whose runs are both announced by the host. */
 const RUN_JOB = 'backupNg.runJob'

@@ -5,7 +5,7 @@ import { Pool } from 'undici'
 
 import type { Signal } from '../../src/xo.ts'
 import { startHost } from './host.ts'
-import type { BenchHook } from './host.ts'
+import type { BenchHook, BenchObject } from './host.ts'
 import { startReceiver } from './receiver.ts'
 import type { BenchReceiver, Received } from './receiver.ts'
 
@@ -485,6 +485,90 @@ async function halfMute(report: Report): Promise<void> {
   report(latencyRow(median(beside), median(before), 2))
 }
 
+/** An object of a pool as xo-server makes it, as far as that matters to its size. */
+function vmOf(index: number, memory: number, changes: object = {}): BenchObject {
+  return {
+    id: `67aac198-0174-11ea-8d71-${String(index).padStart(12, '0')}`,
+    uuid: `67aac198-0174-11ea-8d71-${String(index).padStart(12, '0')}`,
+    type: 'VM',
+    name_label: `vm ${index}`,
+    name_description: '',
+    tags: [],
+    power_state: 'Running',
+    $container: 'host',
+    $pool: 'pool',
+    current_operations: {},
+    CPUs: { number: 2, max: 4 },
+    memory: { size: memory, usage: memory },
+    startTime: 1_700_000_000,
+    VIFs: [],
+    ...changes,
+  }
+}
+
+async function objectUpdates(report: Report): Promise<void> {
+  const OBJECTS = 10_000
+  const ROUNDS = 15
+  const receiver = await startReceiver()
+  const methods = [
+    'vm.started',
+    'vm.halted vm.suspended',
+    'vm.migrated',
+    'vm.renamed vm.rebooted',
+    'vm.created sr.full',
+  ]
+  const hooks = methods.map((method, index) => ({ name: `hook ${index}`, method, url: `${receiver.url}/${index}` }))
+  const plugin = await startHost([])
+  const watching = await startHost(hooks)
+  /** How long the flush takes; `changed` of the objects have another name. */
+  const flush = (host: typeof plugin, round: number, changed: number): number => {
+    const end = host.objects.bufferEvents()
+    for (let i = 0; i < OBJECTS; ++i) {
+      const vm = vmOf(i, round, i < changed ? { name_label: `vm ${i}, ${round}` } : {})
+      host.objects.set(vm.id, vm)
+    }
+    return timed(end)
+  }
+  const pool = { id: 'pool', type: 'pool', name_label: 'pool', $pool: 'pool', master: 'host' }
+  for (const host of [plugin, watching]) {
+    host.objects.set(pool.id, pool)
+    flush(host, 0, 0)
+    await sleep(1)
+  }
+  const without: number[] = []
+  const quiet: number[] = []
+  const busy: number[] = []
+  let told = 0
+  for (let round = 1; round <= ROUNDS; ++round) {
+    without.push(flush(plugin, round, 0))
+    quiet.push(flush(watching, round, 0))
+    await receiver.received(told)
+    // one that changes also changes back in the next flush
+    busy.push(flush(watching, round + 0.5, 100))
+    told += 200
+    flush(watching, round + 0.7, 0)
+    await receiver.received(told, 10_000)
+  }
+  // told in the turns after the flush
+  const most: number[] = []
+  for (let round = 1; round <= 3; ++round) {
+    most.push(flush(watching, round / 7, OBJECTS))
+    told += OBJECTS
+    await receiver.received(told)
+  }
+  await plugin.close()
+  await watching.close()
+  receiver.close()
+  const row = (figure: string, values: readonly number[]): Row => {
+    const ms = median(values)
+    return { figure, measured: `${ms.toFixed(1)} ms`, bound: '≤ 50 ms', ok: ms <= 50 }
+  }
+  report(row('the whole flush, when nothing that counts has changed', quiet))
+  report(row('the whole flush, when 100 of them are events', busy))
+  report(row('the whole flush, when all of them are events', most))
+  report({ figure: 'the whole flush without state hooks', measured: `${median(without).toFixed(1)} ms`, bound: '' })
+}
+
 /** By name. Each runs in a process of its own. */
 export const figures: ReadonlyMap<string, (report: Report) => Promise<void>> = new Map([
   ['unmatched call, 1,000 hooks', unmatchedCall],
@@ -493,6 +577,7 @@ export const figures: ReadonlyMap<string, (report: Report) => Promise<void>> = n
   ['20,000 deliveries of 600 bytes to one endpoint', throughput],
   ['10,000 events of 2 KiB beside an endpoint that never answers', memoryBesideMute],
   ['8 endpoints of which 4 never answer', halfMute],
+  ['10,000 object updates in one flush, 5 state hooks', objectUpdates],
   // The journal's figures come here: the rate with and without it, and 100,000 pending deliveries of 2 KiB to a dead
   // endpoint (memory, bytes on disk against the bodies, time from `startHost` until ready again in the same folder).
 ])

@@ -3,6 +3,9 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
+import { Collection } from 'xo-collection'
+import { Index } from 'xo-collection/index.js'
+
 import type { PluginContext, Signal, Xo } from '../../src/xo.ts'
 
 /** The smallest host that the plugin loads in. The benches know the plugin from outside only, as the host does. */
@@ -11,8 +14,15 @@ export interface BenchHost {
   pre(signal: Signal): void
   /** A call that has ended. */
   post(signal: Signal): void
+  readonly objects: Collection<BenchObject>
   /** Unloads the plugin and deletes its folder. */
   close(): Promise<void>
+}
+
+export interface BenchObject {
+  readonly id: string
+  readonly type: string
+  readonly [property: string]: unknown
 }
 
 export interface BenchHook {
@@ -30,11 +40,14 @@ const BUILT = new URL('../../dist/index.js', import.meta.url).href
 export async function startHost(hooks: readonly BenchHook[], onCall?: (signal: Signal) => void): Promise<BenchHost> {
   const directory = await mkdtemp(join(tmpdir(), 'xo-server-web-hooks-bench-'))
   const xo = new EventEmitter()
+  const objects = new Collection<BenchObject>()
+  objects.createIndex('type', new Index('type'))
   const methods = Array.from({ length: 1_000 }, (_, index) => [`bench.m${index}`, {}])
   Object.assign(xo, {
     apiMethods: Object.fromEntries(methods),
     config: { watch: (callback: (config: object) => void) => (callback({}), () => {}) },
     hooks: new EventEmitter(),
+    objects: objects as unknown as Xo['objects'],
   } satisfies Partial<Xo>)
 
   let unload = async (): Promise<void> => {}
@@ -63,6 +76,7 @@ export async function startHost(hooks: readonly BenchHook[], onCall?: (signal: S
   }
 
   return {
+    objects,
     pre: signal => void xo.emit('xo:preCall', signal),
     post: signal => void xo.emit('xo:postCall', signal),
     async close() {

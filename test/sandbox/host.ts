@@ -4,6 +4,8 @@ import { Ajv, type ValidateFunction } from 'ajv'
 import { JsonRpcError, MethodNotFound } from 'json-rpc-peer'
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { EventEmitter } from 'node:events'
+import { Collection } from 'xo-collection'
+import { Index } from 'xo-collection/index.js'
 import { invalidParameters, noSuchObject, unauthorized, vmBadPowerState } from 'xo-common/api-errors.js'
 import { Config, type Params } from './config.ts'
 
@@ -20,12 +22,12 @@ export interface User {
   permission: 'admin' | 'none'
 }
 
-/** A made-up object of the pool; the plugin sees what xo-server would show of it. */
+/** A made-up object of the pool; the plugin sees what xo-server would show of it. Frozen: a change is a new object. */
 export interface XoObject {
-  id: string
-  type: string
-  name_label: string
-  [property: string]: unknown
+  readonly id: string
+  readonly type: string
+  readonly name_label: string
+  readonly [property: string]: unknown
 }
 
 export interface Job {
@@ -172,7 +174,7 @@ export class Host extends EventEmitter {
   readonly apiMethods: Record<string, ApiMethod> = Object.create(null)
   readonly config: Config
   readonly hooks = new Hooks()
-  readonly objects: { readonly all: Record<string, XoObject> } = { all: {} }
+  readonly objects = objectCollection()
   readonly runningJobs: Record<string, string> = Object.create(null)
   readonly users = new Map<string, User>()
 
@@ -289,6 +291,39 @@ export class Host extends EventEmitter {
       return noSuchObject(id, types)
     }
     return object
+  }
+
+  /**
+   * Adds objects, or puts them in the place of those with the same ids, as xo-server does with what it hears of a pool
+   * (`_onXenAdd` of packages/xo-server/src/xo-mixins/xen-servers.mjs). Listeners hear of it in the next tick.
+   */
+  setObjects = (...objects: readonly XoObject[]): void => {
+    for (const object of objects) {
+      this.objects.set(object.id, Object.freeze({ uuid: object.id, ...object }))
+    }
+  }
+
+  changeObject = (id: string, changes: Partial<XoObject>): void => {
+    this.setObjects({ ...this.getObject(id), ...changes })
+  }
+
+  removeObjects = (...ids: readonly string[]): void => {
+    ids.forEach(id => this.objects.unset(id))
+  }
+
+  /** XO loses a pool with all that is in it, in one flush (`uninstall` in xen-servers.mjs). Returns what comes back. */
+  disconnectPool = (id: string): XoObject[] => {
+    const gone = Object.values(this.objects.all).filter(object => object['$pool'] === id)
+    this.removeObjects(...gone.map(object => object.id))
+    // the server's record, with the password of the pool: nobody should look at it
+    this.emit('server:disconnected', { server: { id: `server of ${id}`, username: 'root', password: 's3cret' } })
+    return gone
+  }
+
+  connectPool = (objects: readonly XoObject[]): void => {
+    this.setObjects(...objects)
+    const [pool] = objects
+    this.emit('server:connected', { server: { id: `server of ${pool?.id}`, username: 'root', password: 's3cret' } })
   }
 
   /** Exposes `value` as `xo[name]`, as transport plugins do with `sendEmail`. Returns its undo. */
@@ -493,6 +528,13 @@ export class Host extends EventEmitter {
       this.emit('backup:postCall', data)
     }
   }
+}
+
+/** As in packages/xo-server/src/xo.mjs. */
+function objectCollection(): Collection<XoObject> {
+  const objects = new Collection<XoObject>()
+  objects.createIndex('type', new Index('type'))
+  return objects
 }
 
 function isSensitive(name: string): boolean {

@@ -7,8 +7,13 @@ import type { Plugins } from './plugins.ts'
 export const ids = {
   pool: '7b3f6d53-0a0f-4d0e-9b8a-2f6a2c1d5e01',
   host: 'c1d0b6a2-5d0e-4f4d-8c55-6f1e4c9f7a02',
+  otherHost: 'c1d0b6a2-5d0e-4f4d-8c55-6f1e4c9f7a12',
   haltedVm: '67aac198-0174-11ea-8d71-362b9e155667',
   runningVm: '0f4a9f0e-3c3d-4c55-a6a8-9f7e6a1b8c04',
+  network: 'd3a7b1c4-6b0d-4f6e-9a2c-5e8f7b1c0d08',
+  sr: '5b8c2f1a-9e4d-4b7c-8a6f-2d1e0c9b3a09',
+  pbd: '1f7e6d5c-4b3a-4291-8f0e-7d6c5b4a3f10',
+  vif: '4f0f3a52-7a5e-4f6c-8f43-2b6f0c9d7e11',
   template: '9a1d7c66-7c0b-45a8-b7f3-1d9b0c5e2f05',
   job: 'b2e7c7f0-5a5e-4d9b-8f7e-3c1a9d4f6b06',
   schedule: 'e4c9a1d8-2b6f-4e3a-9d5c-7f0b1a8e3c07',
@@ -18,22 +23,69 @@ const ID = { type: 'string' }
 const ADMIN: ApiMethodOptions = { permission: 'admin' }
 const ANYONE: ApiMethodOptions = { permission: null }
 
-/** Fills `host` with a user, a pool of four objects and VMs, and a backup job with its schedule. */
+/** Fills `host` with a user, a pool with its hosts, VMs, SR and network, and a backup job with its schedule. */
 export function populate(host: Host): void {
   addUser(host, 'admin@admin.net', 'admin', 'admin')
 
   const inPool = { $pool: ids.pool, $poolId: ids.pool, tags: [] }
-  const vm = { ...inPool, type: 'VM', name_description: '', CPUs: { number: 2 }, memory: { size: 2 ** 31 } }
+  const vm = {
+    ...inPool,
+    type: 'VM',
+    name_description: '',
+    CPUs: { number: 2, max: 4 },
+    memory: { size: 2 ** 31 },
+    addresses: {},
+    current_operations: {},
+    VIFs: [],
+    // what a snapshot of an object has no business with
+    other: { 'xo:secret': 's3cret' },
+    xenStoreData: { 'vm-data/password': 's3cret' },
+  }
   const objects: XoObject[] = [
     { ...inPool, id: ids.pool, type: 'pool', name_label: 'made-up pool', master: ids.host },
-    { ...inPool, id: ids.host, type: 'host', name_label: 'made-up host', power_state: 'Running' },
+    { ...inPool, id: ids.host, type: 'host', name_label: 'made-up host', power_state: 'Running', enabled: true },
+    { ...inPool, id: ids.otherHost, type: 'host', name_label: 'other host', power_state: 'Running', enabled: true },
+    { ...inPool, id: ids.network, type: 'network', name_label: 'LAN' },
+    {
+      ...inPool,
+      id: ids.sr,
+      type: 'SR',
+      name_label: 'storage',
+      SR_type: 'nfs',
+      content_type: 'user',
+      shared: true,
+      size: 1000,
+      physical_usage: 500,
+      $container: ids.pool,
+      $PBDs: [ids.pbd],
+    },
+    { ...inPool, id: ids.pbd, type: 'PBD', name_label: '', SR: ids.sr, host: ids.host, attached: true },
+    {
+      ...inPool,
+      id: ids.vif,
+      type: 'VIF',
+      name_label: '',
+      device: '0',
+      MAC: '02:00:00:00:00:04',
+      $network: ids.network,
+      $VM: ids.runningVm,
+    },
     { ...vm, id: ids.haltedVm, name_label: 'web-1', $container: ids.pool, power_state: 'Halted' },
-    { ...vm, id: ids.runningVm, name_label: 'database', $container: ids.host, power_state: 'Running' },
+    {
+      ...vm,
+      id: ids.runningVm,
+      name_label: 'database',
+      $container: ids.host,
+      power_state: 'Running',
+      startTime: 1_700_000_000,
+      tags: ['production'],
+      mainIpAddress: '192.0.2.4',
+      addresses: { '0/ipv4/0': '192.0.2.4' },
+      VIFs: [ids.vif],
+    },
     { ...vm, id: ids.template, type: 'VM-template', name_label: 'Debian 12', power_state: 'Halted' },
   ]
-  for (const object of objects) {
-    host.objects.all[object.id] = { ...object, uuid: object.id }
-  }
+  host.setObjects(...objects)
 
   for (const type of ['backup', 'metadataBackup', 'mirrorBackup']) {
     host.registerJobExecutor(type, checkVms)
@@ -166,15 +218,46 @@ export function apiMethods(plugins: Plugins): { readonly [namespace: string]: Ap
     },
     vm: {
       convertToTemplate: [
-        ({ vm }: { vm: XoObject }) => {
-          vm.type = 'VM-template'
+        function (this: Host, { vm }: { vm: XoObject }) {
+          this.changeObject(vm.id, { type: 'VM-template' })
         },
         { params: { id: ID }, resolve: { vm: ['id', ['VM', 'VM-snapshot'], 'administrate'] } },
       ],
       convert: 'convertToTemplate',
+      create: [
+        function (
+          this: Host,
+          { template, name_label, pending }: { template: string; name_label: string; pending?: boolean }
+        ) {
+          const id = randomUUID()
+          const vm = { ...this.getObject(template, 'VM-template'), id, uuid: id, name_label, $container: ids.pool }
+          if (pending === true) {
+            // the pool is slow to say so
+            return id
+          }
+          // a clone of the template first, and a template itself
+          this.setObjects(vm)
+          setImmediate(() => this.changeObject(id, { type: 'VM' }))
+          return id
+        },
+        {
+          ...ADMIN,
+          params: {
+            name_label: { type: 'string' },
+            template: { type: 'string' },
+            pending: { type: 'boolean', optional: true },
+          },
+        },
+      ],
+      delete: [
+        function (this: Host, { vm }: { vm: XoObject }) {
+          this.removeObjects(vm.id, ...((vm['VIFs'] as string[] | undefined) ?? []))
+        },
+        { params: { id: ID }, resolve: { vm: ['id', ['VM', 'VM-snapshot', 'VM-template'], 'administrate'] } },
+      ],
       set: [
-        ({ vm, ...changes }: { vm: XoObject }) => {
-          Object.assign(vm, changes)
+        function (this: Host, { vm, ...changes }: { vm: XoObject }) {
+          this.changeObject(vm.id, changes)
         },
         {
           params: {
@@ -186,14 +269,18 @@ export function apiMethods(plugins: Plugins): { readonly [namespace: string]: Ap
         },
       ],
       start: [
-        ({ vm }: { vm: XoObject }) => changePower(vm, 'Halted', 'Running'),
+        function (this: Host, { vm }: { vm: XoObject }) {
+          changePower(this, vm, 'Halted', { power_state: 'Running', $container: ids.host })
+        },
         {
           params: { force: { type: 'boolean', optional: true }, id: ID },
           resolve: { vm: ['id', 'VM', 'operate'] },
         },
       ],
       stop: [
-        ({ vm }: { vm: XoObject }) => changePower(vm, 'Running', 'Halted'),
+        function (this: Host, { vm }: { vm: XoObject }) {
+          changePower(this, vm, 'Running', { power_state: 'Halted', $container: ids.pool })
+        },
         {
           params: { force: { type: 'boolean', optional: true }, id: ID },
           resolve: { vm: ['id', 'VM', 'operate'] },
@@ -239,13 +326,13 @@ function signIn(this: Host, credentials: { email?: string; username?: string; pa
 }
 
 /** The pool's own error, of which only the client gets a translation (packages/xen-api/_XapiError.mjs). */
-function changePower(vm: XoObject, from: string, to: string): void {
+function changePower(host: Host, vm: XoObject, from: string, changes: Partial<XoObject>): void {
   if (vm.power_state !== from) {
     const params = [vm.id, from, vm.power_state]
     const error = new Error(`VM_BAD_POWER_STATE(${params.join(', ')})`)
     throw Object.assign(error, { name: 'XapiError', code: 'VM_BAD_POWER_STATE', params })
   }
-  vm.power_state = to
+  host.changeObject(vm.id, changes)
 }
 
 /** A backup that saves nothing: all that it can fail on is a VM that is not there. */

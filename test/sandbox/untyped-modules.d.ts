@@ -40,6 +40,36 @@ declare module 'json-rpc-peer' {
   }
 }
 
+declare module 'xo-collection' {
+  import { EventEmitter } from 'node:events'
+  import type { Index } from 'xo-collection/index.js'
+
+  /** Objects by id; tells of what has changed once a tick: `add`, `update`, `remove` with a map, then `finish`. */
+  export class Collection<T extends { id: string }> extends EventEmitter {
+    readonly all: Readonly<Record<string, T>>
+    readonly allIndexes: Readonly<Record<string, Index<T>>>
+    readonly size: number
+    createIndex(name: string, index: Index<T>): void
+    /** Adds or updates. */
+    set(id: string, object: T): void
+    /** Removes, if it is there. */
+    unset(id: string): void
+    clear(): void
+    /** Until what it returns is called, changes are gathered. */
+    bufferEvents(): () => void
+  }
+}
+
+declare module 'xo-collection/index.js' {
+  import type { EventEmitter } from 'node:events'
+
+  export class Index<T> {
+    constructor(property: string)
+    readonly items: Readonly<Record<string, Readonly<Record<string, T>>>>
+    getEventEmitterByType(type: string): EventEmitter
+  }
+}
+
 // Each of these throws the error it is named after.
 declare module 'xo-common/api-errors.js' {
   export function invalidCredentials(): never

@@ -1,0 +1,207 @@
+import type { Signal } from './xo.ts'
+
+/**
+ * The object that an event is about: a small snapshot of what XO knows of it, under XO's names. Made of what is listed
+ * here and of nothing else, so that no credentials come along.
+ *
+ * Source: packages/xo-server/src/xapi-object-to-xo.mjs.
+ */
+export interface ObjectSnapshot {
+  readonly id: string
+  readonly uuid?: string | undefined
+  /** `VM`, `VM-snapshot`, `VM-template`, `host`, `pool`, `SR`, `network`, `VDI`… */
+  readonly type: string
+  readonly name_label?: string | undefined
+  readonly name_description?: string | undefined
+  readonly tags?: readonly string[] | undefined
+  readonly pool?: Named | undefined
+  /** Of a VM that is somewhere, and of an SR that is not shared. */
+  readonly host?: Named | undefined
+  /** Of a snapshot. */
+  readonly snapshot_of?: Named | undefined
+  readonly power_state?: string | undefined
+  /** Of a VM. */
+  readonly CPUs?: { readonly number: number | undefined; readonly max: number | undefined } | undefined
+  readonly memory?: { readonly size: number | undefined } | undefined
+  readonly mainIpAddress?: string | undefined
+  readonly addresses?: readonly string[] | undefined
+  readonly VIFs?: readonly Vif[] | undefined
+  /** Of a host. */
+  readonly address?: string | undefined
+  readonly enabled?: boolean | undefined
+  /** Of an SR or a VDI. */
+  readonly size?: number | undefined
+  readonly physical_usage?: number | undefined
+  readonly SR?: Named | undefined
+}
+
+/** Something else, by its id and name. */
+export interface Named {
+  readonly id: string
+  readonly name_label?: string | undefined
+}
+
+export interface Vif {
+  readonly id: string
+  readonly device: string | undefined
+  readonly MAC: string | undefined
+  readonly network: Named | undefined
+}
+
+/** An XO object by its id; `undefined` if there is none. */
+export type LookUp = (id: string) => unknown
+
+/** Lists are cut here: no object of a pool comes near. */
+const MAX_ITEMS = 100
+const MAX_TEXT_LENGTH = 2_000
+
+/** Parameters that name an object, the most telling one first. */
+const PARAMS = ['id', 'vm', 'VM', 'host', 'sr', 'SR', 'vdi', 'VDI', 'vif', 'VIF', 'network', 'pool']
+
+/** API methods under these names make and delete objects of a pool. Others have ids too, of users and jobs. */
+const NAMESPACES = ['vm', 'disk', 'vdi', 'network', 'sr', 'vif', 'vbd', 'pbd', 'pif', 'host', 'pool', 'template']
+
+const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i
+
+/**
+ * The id of what a method has made: its result, or that result's `id`, if it is a UUID and the method is one that makes
+ * objects of a pool. XO may get to know the object a little later.
+ */
+export function createdIdOf({ method, result }: Signal): string | undefined {
+  const id = isRecord(result) ? result['id'] : result
+  return typeof id === 'string' && UUID.test(id) && NAMESPACES.includes(method.split('.')[0] ?? '') ? id : undefined
+}
+
+/**
+ * The id of the object that a call is about: its parameter that has the name of the method's namespace (`vm` for
+ * `vm.migrate`), else the first of `id`, `vm`, `host`, `sr`… that is the id of an object.
+ */
+export function idIn({ method, params }: Signal, lookUp: LookUp): string | undefined {
+  if (!isRecord(params)) {
+    return undefined
+  }
+  for (const name of [method.split('.')[0] ?? '', ...PARAMS]) {
+    const id = Object.hasOwn(params, name) ? params[name] : undefined
+    if (typeof id === 'string' && lookUp(id) !== undefined) {
+      return id
+    }
+  }
+  return undefined
+}
+
+/** Never throws; `undefined` for what is no XO object. */
+export function snapshotOf(object: unknown, lookUp: LookUp): ObjectSnapshot | undefined {
+  if (!isRecord(object)) {
+    return undefined
+  }
+  const id = textOf(object['id'])
+  const type = textOf(object['type'])
+  if (id === undefined || type === undefined) {
+    return undefined
+  }
+  const named = (value: unknown): Named | undefined => namedBy(value, lookUp)
+  const container = object['$container'] === object['$pool'] ? undefined : object['$container']
+  return {
+    id,
+    uuid: textOf(object['uuid']),
+    type,
+    name_label: textOf(object['name_label']),
+    name_description: textOf(object['name_description']),
+    tags: Array.isArray(object['tags']) ? object['tags'].slice(0, MAX_ITEMS).filter(isText) : undefined,
+    pool: named(object['$pool']),
+    host: named(container ?? object['$host'] ?? (type === 'PBD' ? object['host'] : undefined)),
+    power_state: textOf(object['power_state']),
+    ...(type.startsWith('VM') && snapshotOfVm(object, lookUp)),
+    ...(type === 'host' && { address: textOf(object['address']), enabled: object['enabled'] === true }),
+    ...((type === 'SR' || type.startsWith('VDI')) && {
+      size: numberOf(object['size']),
+      physical_usage: numberOf(type === 'SR' ? object['physical_usage'] : object['usage']),
+      SR: named(object['$SR']),
+    }),
+  }
+}
+
+function snapshotOfVm(vm: Readonly<Record<string, unknown>>, lookUp: LookUp): Partial<ObjectSnapshot> {
+  const cpus = isRecord(vm['CPUs']) ? vm['CPUs'] : {}
+  const memory = isRecord(vm['memory']) ? vm['memory'] : {}
+  const addresses = isRecord(vm['addresses']) ? Object.values(vm['addresses']).filter(isText) : []
+  return {
+    snapshot_of: namedBy(vm['$snapshot_of'], lookUp),
+    CPUs: { number: numberOf(cpus['number']), max: numberOf(cpus['max']) },
+    memory: { size: numberOf(memory['size']) },
+    mainIpAddress: textOf(vm['mainIpAddress']),
+    addresses: addresses.slice(0, MAX_ITEMS),
+    VIFs: idsOfVifs(vm)
+      .map(id => ({ id, vif: lookUp(id) }))
+      .filter(({ vif }) => isRecord(vif))
+      .map(({ id, vif }) => vifOf(id, vif as Readonly<Record<string, unknown>>, lookUp)),
+  }
+}
+
+function vifOf(id: string, vif: Readonly<Record<string, unknown>>, lookUp: LookUp): Vif {
+  return {
+    id,
+    device: textOf(vif['device']),
+    MAC: textOf(vif['MAC']),
+    network: namedBy(vif['$network'], lookUp),
+  }
+}
+
+/** Whether everything is known that its snapshot tells: the VIFs of a new VM come after it. */
+export function isComplete(object: unknown, lookUp: LookUp): boolean {
+  return isRecord(object) && idsOfVifs(object).every(id => lookUp(id) !== undefined)
+}
+
+function idsOfVifs(object: Readonly<Record<string, unknown>>): string[] {
+  return Array.isArray(object['VIFs']) ? object['VIFs'].slice(0, MAX_ITEMS).filter(isText) : []
+}
+
+/** What has an id is told with its name, if XO knows it. */
+export function namedBy(id: unknown, lookUp: LookUp): Named | undefined {
+  if (typeof id !== 'string') {
+    return undefined
+  }
+  const object = lookUp(id)
+  return { id, name_label: isRecord(object) ? textOf(object['name_label']) : undefined }
+}
+
+/** What the Test button sends. */
+export const sampleObject: ObjectSnapshot = {
+  id: '67aac198-0174-11ea-8d71-362b9e155667',
+  uuid: '67aac198-0174-11ea-8d71-362b9e155667',
+  type: 'VM',
+  name_label: 'web-1',
+  name_description: 'a sample',
+  tags: ['production'],
+  pool: { id: '7b3f6d53-0a0f-4d0e-9b8a-2f6a2c1d5e01', name_label: 'pool-1' },
+  host: { id: 'c1d0b6a2-5d0e-4f4d-8c55-6f1e4c9f7a02', name_label: 'host-1' },
+  power_state: 'Running',
+  CPUs: { number: 2, max: 4 },
+  memory: { size: 4_294_967_296 },
+  mainIpAddress: '192.0.2.10',
+  addresses: ['192.0.2.10', '2001:db8::10'],
+  VIFs: [
+    {
+      id: '4f0f3a52-7a5e-4f6c-8f43-2b6f0c9d7e11',
+      device: '0',
+      MAC: '02:00:00:00:00:10',
+      network: { id: 'd3a7b1c4-6b0d-4f6e-9a2c-5e8f7b1c0d12', name_label: 'LAN' },
+    },
+  ],
+}
+
+function textOf(value: unknown): string | undefined {
+  return isText(value) ? value.slice(0, MAX_TEXT_LENGTH) : undefined
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string'
+}
+
+function numberOf(value: unknown): number | undefined {
+  return typeof value === 'number' ? value : undefined
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null
+}

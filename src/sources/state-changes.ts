@@ -1,0 +1,377 @@
+import { randomUUID } from 'node:crypto'
+
+import { createLogger } from '@xen-orchestra/log'
+
+import { messageOf } from '../errors.ts'
+import { namedBy, snapshotOf } from '../object.ts'
+import type { LookUp } from '../object.ts'
+import type { Signal, Xo, XoObjectsEvent } from '../xo.ts'
+import type { Accept } from './api-calls.ts'
+import { changesOfGone, changesOfNew, stateEvents, stateOf, stepOf } from './state-rules.ts'
+import type { Change, Fields, State } from './state-rules.ts'
+
+const log = createLogger('xo:xo-server-web-hooks')
+
+/** What is wanted at the moment. Nothing is watched for anybody. */
+export interface Demand {
+  wants(method: string): boolean
+  /** Calls back when that may have changed; returns its undo. */
+  onChange(listener: () => void): () => void
+}
+
+export interface StateOptions {
+  /** From where an SR is full. @default 0.9 */
+  readonly fullRatio?: number
+}
+
+const FULL_RATIO = 0.9
+
+/** More objects than this are not watched, whatever a pool is made of. */
+const MAX_STATES = 200_000
+
+/**
+ * Objects that XO could not read at its first attempt come later than their pool, and were there all the same (host:
+ * xen-servers.mjs, `toRetry`).
+ */
+const SETTLE_MS = 10_000
+
+/** Whose last known state goes into the snapshot of what is gone. */
+const TOLD_WHEN_GONE = ['VM', 'VM-snapshot', 'VIF', 'host', 'pool', 'SR', 'message']
+
+/** How long events may be told in one go. */
+const SLICE_MS = 10
+
+/** Fields that hold an id: it is told with the name. */
+const REFERENCES = ['host', 'master', 'snapshot_of', 'pool']
+
+/**
+ * Hears what becomes of the objects of the pools, whoever made it happen, and of users, consoles and jobs: `post` events
+ * with names in the past tense.
+ *
+ * Of each object a small state is kept, since the host says that an object has changed and not what of it. A pool is
+ * there as long as its own object is: when XO loses sight of a pool, by any way, all of its objects go in one flush, and
+ * `server:disconnected` is not always emitted (host: xen-servers.mjs, `eventFetchingError`).
+ *
+ * @returns its undo
+ */
+export function listenToStateChanges(
+  xo: Xo,
+  accept: Accept,
+  demand: Demand,
+  { fullRatio = FULL_RATIO }: StateOptions = {}
+): () => void {
+  const { objects } = xo
+  const states = new Map<string, State>()
+  /** Pools that are in sight, with when what is new in them is new, epoch ms. */
+  const pools = new Map<string, number>()
+  /** What this flush has removed. */
+  let gone = new Map<string, unknown>()
+  /** What is told a little later, so that a flush in which everything changes does not hold the host up. */
+  const late = new Set<() => void>()
+  let telling: NodeJS.Immediate | undefined
+  /** Types of objects that some wanted event needs. */
+  let types: ReadonlySet<string> = new Set()
+  let wanted: ReadonlySet<string> = new Set()
+
+  const lookUpBeside =
+    (removed: ReadonlyMap<string, unknown>): LookUp =>
+    id =>
+      Object.hasOwn(objects.all, id) ? objects.all[id] : removed.get(id)
+
+  const remember = (id: string, state: State): void => {
+    if (states.has(id) || states.size < MAX_STATES) {
+      states.set(id, state)
+    }
+  }
+
+  /** Reads an object, if anyone wants to know of its like. One that cannot be read does not stop the others. */
+  const read = (object: unknown): State | undefined => {
+    try {
+      const type = (object as { type?: unknown } | undefined)?.type
+      return typeof type === 'string' && types.has(type) ? stateOf(object, fullRatio) : undefined
+    } catch {
+      return undefined
+    }
+  }
+
+  const tell = (id: string, state: State, changes: readonly Change[]): void => {
+    for (const change of changes) {
+      if (wanted.has(change.method)) {
+        const about = change.about ?? id
+        const lookUp = lookUpBeside(gone)
+        const object = lookUp(about)
+        const timestamp = Date.now()
+        late.add(() => {
+          const signal = { ...signalOf(change, about, id, state, lookUp), timestamp }
+          void accept('state', 'post', signal, () => snapshotOf(object, lookUp))
+        })
+      }
+    }
+  }
+
+  /** Tells for `SLICE_MS`; what is left, in the next turns of the loop. */
+  const tellSome = (): void => {
+    const end = performance.now() + SLICE_MS
+    telling = undefined
+    for (const tellOne of late) {
+      if (performance.now() >= end) {
+        telling = setImmediate(tellSome)
+        return
+      }
+      late.delete(tellOne)
+      tellOne()
+    }
+  }
+
+  const thenTell =
+    (listener: (items: Fields) => void) =>
+    (items: Fields): void => {
+      listener(items)
+      if (telling === undefined) {
+        tellSome()
+      }
+    }
+
+  const onAdd = (items: Fields): void => {
+    const now = Date.now()
+    for (const id in items) {
+      const state = read(items[id])
+      if (state?.kind === 'pool' && !pools.has(id)) {
+        pools.set(id, now + SETTLE_MS)
+        tell(id, state, changesOfNew(state))
+      }
+    }
+    for (const id in items) {
+      const state = read(items[id])
+      if (state === undefined) {
+        continue
+      }
+      if (states.has(id)) {
+        step(id, state)
+        continue
+      }
+      remember(id, state)
+      if (state.kind !== 'pool' && now >= (pools.get(state.pool) ?? Number.POSITIVE_INFINITY)) {
+        tell(id, state, changesOfNew(state))
+      }
+    }
+  }
+
+  const step = (id: string, after: State): void => {
+    const before = states.get(id)
+    if (before === undefined) {
+      remember(id, after)
+      return
+    }
+    const { state, changes } = stepOf(before, after)
+    states.set(id, state)
+    if (changes.length > 0) {
+      tell(id, state, changes)
+    }
+  }
+
+  const onUpdate = (items: Fields): void => {
+    for (const id in items) {
+      const state = read(items[id])
+      if (state !== undefined) {
+        step(id, state)
+      }
+    }
+  }
+
+  const onRemove = (items: Fields): void => {
+    const gonePools: [string, State][] = []
+    for (const id in items) {
+      const state = states.get(id)
+      if (pools.delete(id) && state !== undefined) {
+        gonePools.push([id, state])
+      }
+    }
+    for (const id in items) {
+      const state = states.get(id)
+      if (state !== undefined) {
+        states.delete(id)
+        if (pools.has(state.pool)) {
+          tell(id, state, changesOfGone(state))
+        }
+      }
+    }
+    for (const [id, state] of gonePools) {
+      tell(id, state, changesOfGone(state))
+    }
+    gone = new Map()
+  }
+
+  const onGone = (_: undefined, last: unknown): void => {
+    const id = (last as { id?: unknown } | undefined)?.id
+    if (typeof id === 'string') {
+      gone.set(id, last)
+    }
+  }
+
+  const onAudit = (name: string, data: unknown): void => {
+    const signal = auditSignal(name, (data ?? {}) as Fields)
+    if (signal !== undefined && wanted.has(signal.method)) {
+      void accept('state', 'post', signal)
+    }
+  }
+
+  const onJobEnd = (runId: string, run: { readonly type: string }): void => {
+    if (wanted.has('job.finished')) {
+      // one that a restart has interrupted is not running any more
+      const id = Object.keys(xo.runningJobs).find(jobId => xo.runningJobs[jobId] === runId)
+      const params = { id, type: run.type, run: runId }
+      void accept('state', 'post', { ...header('job.finished'), params })
+    }
+  }
+
+  const listenToObjects = (): (() => void) => {
+    const listeners: [XoObjectsEvent, (items: Fields) => void][] = [
+      ['add', guarded(thenTell(onAdd))],
+      ['update', guarded(thenTell(onUpdate))],
+      ['remove', guarded(thenTell(onRemove))],
+    ]
+    const onGoneGuarded = guarded(onGone)
+    const emitters = TOLD_WHEN_GONE.map(type => objects.allIndexes.type.getEventEmitterByType(type))
+    listeners.forEach(([event, listener]) => objects.on(event, listener))
+    emitters.forEach(emitter => emitter.on('remove', onGoneGuarded))
+    return () => {
+      listeners.forEach(([event, listener]) => objects.removeListener(event, listener))
+      emitters.forEach(emitter => emitter.removeListener('remove', onGoneGuarded))
+    }
+  }
+
+  let stopListening: (() => void) | undefined
+
+  /** Takes what is there for granted: of a type that was not watched before, only what changes from now on is told. */
+  const refresh = (): void => {
+    const before = types
+    const events = stateEvents.filter(({ name }) => demand.wants(name))
+    wanted = new Set(events.map(({ name }) => name))
+    types = new Set(events.flatMap(event => event.types))
+    if (types.size > 0) {
+      types = new Set([...types, 'pool'])
+    }
+
+    for (const [id, { kind }] of states) {
+      if (!TYPES_OF_KIND[kind].some(type => types.has(type))) {
+        states.delete(id)
+      }
+    }
+    const isNew = (object: unknown): boolean => !before.has((object as { type: string }).type)
+    if (types.size === 0) {
+      pools.clear()
+    } else if ([...types].some(type => !before.has(type))) {
+      for (const id in objects.all) {
+        const state = read(objects.all[id])
+        if (state !== undefined && isNew(objects.all[id])) {
+          remember(id, state)
+          if (state.kind === 'pool') {
+            pools.set(id, 0)
+          }
+        }
+      }
+    }
+    if (types.size > 0) {
+      stopListening ??= listenToObjects()
+    } else {
+      stopListening?.()
+      stopListening = undefined
+    }
+  }
+
+  const audit = guarded(onAudit)
+  const jobEnd = guarded(onJobEnd)
+  const stopAsking = demand.onChange(guarded(refresh))
+  refresh()
+  xo.on('xo:audit', audit)
+  xo.on('job:terminated', jobEnd)
+  return () => {
+    xo.removeListener('job:terminated', jobEnd)
+    xo.removeListener('xo:audit', audit)
+    stopAsking()
+    stopListening?.()
+    clearImmediate(telling)
+    late.forEach(tellOne => tellOne())
+    late.clear()
+    states.clear()
+  }
+}
+
+const TYPES_OF_KIND: Readonly<Record<State['kind'], readonly string[]>> = {
+  vm: ['VM'],
+  template: ['VM-template'],
+  snapshot: ['VM-snapshot'],
+  host: ['host'],
+  pool: ['pool'],
+  sr: ['SR'],
+  pbd: ['PBD'],
+  message: ['message'],
+}
+
+/**
+ * A throw would end the host's flush, and what its clients are told of it (xo-collection), or fail a job
+ * (jobs/index.mjs).
+ */
+function guarded<Args extends unknown[]>(listener: (...args: Args) => void): (...args: Args) => void {
+  return (...args) => {
+    try {
+      listener(...args)
+    } catch (error) {
+      log.warn('a change of state was lost to a bug', { error: messageOf(error) })
+    }
+  }
+}
+
+function header(method: string): Signal {
+  return { callId: randomUUID(), method, timestamp: Date.now() }
+}
+
+function signalOf(change: Change, about: string, id: string, state: State, lookUp: LookUp): Signal {
+  const { method, before, after, params } = change
+  const named = namedBy(about, lookUp)
+  return {
+    ...header(method),
+    params: {
+      id: about,
+      name_label: about === id && 'name' in state ? state.name : named?.name_label,
+      pool: namedBy(state.pool, lookUp),
+      ...withNames(params, lookUp),
+      ...(state.kind === 'message' && { message: id }),
+    },
+    ...(before !== undefined && { before: withNames(before, lookUp) }),
+    ...(after !== undefined && { after: withNames(after, lookUp) }),
+  }
+}
+
+function withNames(fields: Fields | undefined, lookUp: LookUp): Fields | undefined {
+  return (
+    fields &&
+    Object.fromEntries(
+      Object.entries(fields).map(([key, value]) => [key, REFERENCES.includes(key) ? namedBy(value, lookUp) : value])
+    )
+  )
+}
+
+/** Sources: `setUpConsoleProxy` in packages/xo-server/src/index.mjs; …/xo-mixins/authentication.mjs. */
+function auditSignal(name: string, data: Fields): Signal | undefined {
+  const method = AUDIT.get(name)
+  if (method === undefined) {
+    return undefined
+  }
+  const { callId, timestamp } = header(method)
+  const user = {
+    userId: data['userId'] as string | undefined,
+    userName: data['userName'] as string | undefined,
+    userIp: data['userIp'],
+  }
+  const id = data['vmUuid'] ?? data['hostUuid']
+  const params = id === undefined ? {} : { id, name_label: data['vmName'] ?? data['hostName'] }
+  return { callId, ...user, method, params, timestamp }
+}
+
+const AUDIT: ReadonlyMap<string, string> = new Map([
+  ['signInFailed', 'user.signInFailed'],
+  ['consoleOpened', 'console.opened'],
+  ['consoleClosed', 'console.closed'],
+])

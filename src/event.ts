@@ -1,11 +1,19 @@
 import { boundedJson } from './bounded-json.ts'
 import type { Signal } from './xo.ts'
 
-/** Where an event was heard: an API call, or a run of a backup job. */
-export type Source = 'api' | 'backup'
+/** Where an event was heard: an API call, a run of a backup job, or an action of the REST API. */
+export type Source = 'api' | 'backup' | 'rest'
 
 /** `pre`: about to happen; `post`: has happened. The wire calls it `type`. */
 export type Phase = 'pre' | 'post'
+
+/** An event that a source can announce, for those who choose what to hook. */
+export interface EventInfo {
+  readonly name: string
+  readonly phases: readonly Phase[]
+  /** When it comes, for an administrator. */
+  readonly sentence: string
+}
 
 /** How it stands: `started` for a `pre`; `success` or `failure` for a `post`. */
 export type Outcome = 'started' | 'success' | 'failure'

@@ -14,7 +14,9 @@ import { mailOf } from './mail.ts'
 import { Relay } from './relay.ts'
 import type { Alert } from './relay.ts'
 import { listenToApiCalls } from './sources/api-calls.ts'
-import type { Accept } from './sources/api-calls.ts'
+import { backupRunEvents, BackupRuns } from './sources/backup-runs.ts'
+import type { Accept } from './sources/listening.ts'
+import { listenToRestActions, restActionEvents } from './sources/rest-actions.ts'
 import type { PluginContext, Signal, Xo, XoConfig } from './xo.ts'
 
 const log = createLogger('xo:xo-server-web-hooks')
@@ -76,7 +78,11 @@ export class WebHooksPlugin {
     try {
       // one by one: what is registered when the next one throws is undone
       this.#undo.push(this.#watchProxy(relay))
-      this.#undo.push(listenToApiCalls(this.#xo, guarded(relay)))
+      const accept = guarded(relay)
+      const runs = new BackupRuns(this.#xo, accept)
+      this.#undo.push(runs.listen())
+      this.#undo.push(listenToApiCalls(this.#xo, accept, runs.calls))
+      this.#undo.push(listenToRestActions(this.#xo, accept))
       this.#undo.push(this.#onceRegistered(() => this.#warnOfUnknownMethods()))
       this.#undo.push(this.#onStop(() => this.unload()))
     } catch (error) {
@@ -143,7 +149,8 @@ export class WebHooksPlugin {
   }
 
   #knownMethods(): string[] {
-    return Object.keys(this.#xo.apiMethods)
+    const events = [...backupRunEvents, ...restActionEvents].map(({ name }) => name)
+    return [...new Set([...Object.keys(this.#xo.apiMethods), ...events])]
   }
 
   #watchProxy(relay: Relay): () => void {
@@ -177,7 +184,7 @@ const NO_SETTINGS: Settings = { hooks: [], notify: [] }
 
 /** A listener that throws would fail the API call that it hears of. */
 function guarded(relay: Relay): Accept {
-  return (source, phase, signal) => {
+  const accept: Omit<Accept, 'wants'> & Relay['accept'] = (source, phase, signal) => {
     try {
       return relay.accept(source, phase, signal)
     } catch (error) {
@@ -185,6 +192,7 @@ function guarded(relay: Relay): Accept {
       return undefined
     }
   }
+  return Object.assign(accept, { wants: (method: string) => relay.wants(method) })
 }
 
 /** An alias is a second name for the very same method. */

@@ -109,6 +109,11 @@ export class Relay {
     this.#dispatcher.reconnect()
   }
 
+  /** Whether any hook is about events of this name. Costs one look-up. */
+  wants(method: string): boolean {
+    return this.#matcher.match(method) !== undefined
+  }
+
   /**
    * Takes what the host says. Costs one look-up if no hook wants it, else one serialisation and an enqueue for each
    * hook.

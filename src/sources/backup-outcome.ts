@@ -14,6 +14,8 @@ interface Failure {
   readonly type: string | undefined
   readonly id: string | undefined
   readonly name: string | undefined
+  /** Which step of the run it was. */
+  readonly step: string | undefined
   readonly message: string
 }
 
@@ -21,8 +23,13 @@ interface Failure {
 const MAX_FAILURES = 100
 const MAX_MESSAGE_LENGTH = 500
 
-/** Whoever reads such a message knows nothing (`forwardResult` in packages/xo-server/src/_handleBackupLog.mjs). */
+/** `forwardResult` in packages/xo-server/src/_handleBackupLog.mjs: what has failed stands in the task. */
 const SAYS_NOTHING = 'backup task failed with undefined error'
+
+/** Whether it is the error of a run whose task knows more. */
+export function saysNothing(error: unknown): boolean {
+  return isRecord(error) && error['message'] === SAYS_NOTHING
+}
 
 /**
  * What has come of a run, by its task and the error that the host says it has ended with.
@@ -43,7 +50,7 @@ export function outcomeOfRun(task: TaskLog | undefined, error: unknown): RunOutc
     status: 'failure',
     error: {
       ...known,
-      message: message === undefined || message === SAYS_NOTHING ? inWords(failures, failed.length, said) : message,
+      message: message === undefined || saysNothing(known) ? inWords(failures, failed.length, said) : message,
       ...(failures.length > 0 && { failures }),
     },
   }
@@ -56,11 +63,11 @@ function failedIn({ tasks = [] }: TaskLog): TaskLog[] {
 
 function failureOf(task: TaskLog): Failure {
   const { properties } = task
-  const name = properties['name_label'] ?? properties['name']
   return {
     type: textOf(properties['type']),
     id: textOf(properties['id']),
-    name: textOf(name),
+    name: textOf(properties['name_label']),
+    step: textOf(properties['name']),
     message: causeOf(task).slice(0, MAX_MESSAGE_LENGTH),
   }
 }
@@ -80,5 +87,7 @@ function inWords([first]: readonly Failure[], count: number, said: unknown): str
     return textOf(said) ?? 'the run has failed'
   }
   const others = count === 1 ? '' : `, and ${count - 1} more`
-  return `${first.name ?? first.id ?? 'a part of the run'} has failed: ${first.message}${others}`
+  const { type, name, id, step, message } = first
+  const what = [type, name ?? id].filter(word => word !== undefined).join(' ')
+  return `${what || (step ?? 'a part of the run')}: ${message}${others}`
 }

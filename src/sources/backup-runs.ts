@@ -2,9 +2,9 @@ import type { EventInfo } from '../event.ts'
 import type { ApiContext, JobRecord, Signal, TaskLog, Xo } from '../xo.ts'
 import { isAnnounced } from './api-calls.ts'
 import type { CallTaker } from './api-calls.ts'
-import { outcomeOfRun } from './backup-outcome.ts'
+import { outcomeOfRun, saysNothing } from './backup-outcome.ts'
 import type { RunOutcome } from './backup-outcome.ts'
-import { copyOf, isRecord, listen, nameOfUser, remember, settledSoon, textOf, UNKNOWN_USER } from './listening.ts'
+import { copyOf, isRecord, listen, nameOfUser, remember, settledSoon, textOf } from './listening.ts'
 import type { Accept } from './listening.ts'
 import { REST_ACTION, REST_PREFIX } from './rest-actions.ts'
 
@@ -34,6 +34,8 @@ const RUN_SCHEDULE = `${REST_PREFIX}run schedule`
 /** Runs that are remembered, under way or over: far more than there are at once. */
 const MAX_RUNS = 10_000
 
+const INTERRUPTED = 'xo-server has stopped while the run was under way'
+
 /** How many of its youngest records the log of jobs is searched for the end of a run, which has just been written. */
 const RECENT_RECORDS = 200
 
@@ -45,15 +47,18 @@ interface Call {
   jobName?: Promise<string | undefined>
   /** What it has started: nothing, if it is refused. */
   run?: Run
+  /** Of a run that was over before its task was heard of. */
+  lateTask?: Promise<TaskLog | undefined> | undefined
 }
 
-/** What may lead to runs while it is under way, and who has begun it. */
+/** What leads to runs while it is under way, and who has begun it. */
 interface Starter {
-  readonly context: ApiContext | undefined
   readonly userId: string | undefined
-  readonly userName: string
+  readonly userName: string | undefined
   /** Of schedules or jobs. */
   readonly ids: readonly unknown[]
+  /** Whether something in this context is led to by it. */
+  isIn(context: ApiContext): boolean
 }
 
 /** What the host says of a run, at one place or another. */
@@ -72,7 +77,7 @@ interface Description {
 
 /** A run, from when it is first heard of until it is over. */
 interface Run extends Description {
-  readonly params: unknown
+  params: unknown
   /** What has to be looked up. Never rejects. */
   readonly facts: Promise<Facts>
   /** The live record of its task, once it has one. */
@@ -127,6 +132,8 @@ export class BackupRuns {
   readonly #starters = new Map<string, Starter>()
   /** By id. `undefined`: it is over. Its task may be updated once more. */
   readonly #runs = new Map<string, Run | undefined>()
+  /** By id of a run that is over: who waits to hear of its task. */
+  readonly #awaitedTasks = new Map<string, (task: TaskLog) => void>()
 
   constructor(xo: Xo, accept: Accept) {
     this.#xo = xo
@@ -177,18 +184,24 @@ export class BackupRuns {
         : jobName.then(() => this.#accept('api', 'post', signal)))
       return
     }
-    const { result, error: _, ...rest } = signal
-    const { status, error } = outcomeOfRun(run.task, signal.error)
-    const outcome = error === undefined ? { result } : { error }
-    void Promise.all([run.facts, jobName]).then(([facts]) =>
-      this.#accept('api', 'post', { ...rest, ...outcome, run: reportOf(run, facts.jobName, status) })
+    void Promise.all([run.facts, jobName, tells(run.task, signal.error) ? run.task : call.lateTask]).then(
+      ([facts, , task]) => {
+        const { result, error: said, ...rest } = signal
+        const { status, error } = outcomeOfRun(task ?? run.task, said)
+        const outcome = error === undefined ? { result } : { error }
+        void this.#accept('api', 'post', { ...rest, ...outcome, run: reportOf(run, facts.jobName, status) })
+      }
     )
   }
 
   #onSequence(signal: Signal): Promise<unknown> | undefined {
-    const { callId, method, params, userId, userName = UNKNOWN_USER } = signal
+    const { callId, method, params, userId, userName } = signal
     const ids = isRecord(params) ? params[SEQUENCES.get(method) ?? ''] : undefined
-    const starter = { context: this.#xo.apiContext, userId, userName, ids: Array.isArray(ids) ? ids : [] }
+    const { apiContext } = this.#xo
+    const starter: Starter = {
+      ...{ userId, userName, ids: Array.isArray(ids) ? ids : [] },
+      isIn: context => context === apiContext,
+    }
     remember(this.#starters, callId, starter, MAX_RUNS)
     return isAnnounced(this.#xo, signal) ? this.#accept('api', 'pre', signal) : undefined
   }
@@ -212,6 +225,8 @@ export class BackupRuns {
     const [jobId] = idsOf(signal)
     const run = this.#runs.get(this.#runningRunOf(jobId) ?? signal.callId)
     if (run !== undefined) {
+      // the job's own settings and VMs, which may have changed
+      run.params = copyOf(signal.params)
       run.error = signal.error
     }
   }
@@ -231,6 +246,7 @@ export class BackupRuns {
     }
     const known = this.#runs.get(id)
     if (known === undefined && this.#runs.has(id)) {
+      this.#awaitedTasks.get(id)?.(task)
       return
     }
     const run = known ?? this.#begin(descriptionOf(id, method, task.start, properties))
@@ -241,17 +257,19 @@ export class BackupRuns {
     }
   }
 
-  /** Of an action that runs a schedule, the user runs the job: if the run is in the context of the action. */
+  /**
+   * An action that runs a schedule. Its own context is not known, since updates come in any: that a run of this schedule
+   * has begun as this user, who is just asking for one, says enough.
+   */
   #onRestAction({ id, properties, status }: TaskLog): void {
+    const userId = textOf(properties['userId'])
     if (status !== 'pending') {
       this.#starters.delete(id)
-      return
-    }
-    // An update may come in another context than its own: then the run is said to be of the job's owner.
-    const { apiContext } = this.#xo
-    const user = apiContext?.user
-    if (!this.#starters.has(id) && user !== undefined && user.id === properties['userId']) {
-      const starter = { context: apiContext, userId: user.id, userName: user.email, ids: [properties['objectId']] }
+    } else if (userId !== undefined && !this.#starters.has(id)) {
+      const starter: Starter = {
+        ...{ userId, userName: undefined, ids: [properties['objectId']] },
+        isIn: ({ user }) => user?.id === userId,
+      }
       remember(this.#starters, id, starter, MAX_RUNS)
     }
   }
@@ -267,23 +285,52 @@ export class BackupRuns {
     const jobId = known?.jobId ?? runningJob
     const call = this.#callOf(method, jobId, known)
     remember(this.#runs, id, undefined, MAX_RUNS)
+    const lateTask = known?.task === undefined ? this.#awaitTask(id) : undefined
     if (call !== undefined) {
       if (jobId !== undefined) {
         call.run ??= known ?? this.#runOf({ ...describedBy(call), id })
+        call.lateTask = lateTask
       }
-    } else if (known !== undefined && (known.error !== undefined || isOver(known.task))) {
+    } else if (known !== undefined && tells(known.task, known.error)) {
       this.#finish(known, outcomeOfRun(known.task, known.error))
     } else {
-      const { apiContext } = this.#xo
-      void recordsOf(this.#xo, id).then(records => {
-        const data = records.start?.data ?? {}
-        const start = records.start?.time ?? Date.now()
-        const run =
-          known ?? this.#runOf({ ...descriptionOf(id, method, start, data), ...(jobId && { jobId }) }, apiContext)
-        const isOurs = known !== undefined || runningJob !== undefined
-        run.isAnnounced ||= !isOurs
-        this.#finish(run, outcomeOfRecords(records, run.task, isOurs))
-      })
+      const isOurs = known !== undefined || runningJob !== undefined
+      // of one that was refused nobody knows who has asked for it
+      const starters = runningJob === undefined ? [] : this.#currentStarters()
+      void this.#finishByRecords({ id, method, jobId }, known, isOurs, starters, lateTask)
+    }
+  }
+
+  /** What was heard does not tell the outcome of a run, or not even its job: then the log of jobs does. */
+  async #finishByRecords(
+    { id, method, jobId }: Pick<Description, 'id' | 'method' | 'jobId'>,
+    known: Run | undefined,
+    isOurs: boolean,
+    starters: Starter[],
+    lateTask: Promise<TaskLog | undefined> | undefined
+  ): Promise<void> {
+    const { start, end } = await recordsOf(this.#xo, id)
+    const described = descriptionOf(id, method, start?.time ?? Date.now(), start?.data ?? {})
+    const run = known ?? this.#runOf({ ...described, jobId: described.jobId ?? jobId }, starters)
+    run.isAnnounced ||= !isOurs
+    if (end !== undefined) {
+      const error = end.data?.['error']
+      const task = run.task ?? (tells(undefined, error) ? undefined : await lateTask)
+      this.#finish(run, outcomeOfRun(task, error))
+    } else if (start !== undefined && !isOurs) {
+      this.#finish(run, { status: 'interrupted', error: { message: INTERRUPTED } })
+    } else {
+      this.#finish(run, { status: 'unknown', error: { message: 'the host does not say how the run has ended' } })
+    }
+  }
+
+  /** Updates of tasks may come late, one behind the other: the host saves each before it tells of the next. */
+  async #awaitTask(id: string): Promise<TaskLog | undefined> {
+    const heard = new Promise<TaskLog>(resolve => this.#awaitedTasks.set(id, resolve))
+    try {
+      return await settledSoon(heard, undefined)
+    } finally {
+      this.#awaitedTasks.delete(id)
     }
   }
 
@@ -293,15 +340,19 @@ export class BackupRuns {
     return run
   }
 
-  /** @param context - of what is heard: it tells who has started the run */
-  #runOf(description: Description, context = this.#xo.apiContext): Run {
+  /** What may have led to that which is heard now. */
+  #currentStarters(): Starter[] {
+    const { apiContext } = this.#xo
+    return apiContext === undefined ? [] : [...this.#starters.values()].filter(each => each.isIn(apiContext))
+  }
+
+  #runOf(description: Description, starters = this.#currentStarters()): Run {
     const { jobId, scheduleId, ownerId, params = { id: jobId, schedule: scheduleId } } = description
-    const starter =
-      context &&
-      [...this.#starters.values()].find(
-        each => each.context === context && (each.ids.includes(scheduleId) || each.ids.includes(jobId))
-      )
-    const { userId, userName } = starter?.userId === undefined ? { userId: ownerId, userName: undefined } : starter
+    const starter = starters.find(
+      ({ ids, userId: id }) => id !== undefined && (ids.includes(scheduleId) || ids.includes(jobId))
+    )
+    const userId = starter?.userId ?? ownerId
+    const userName = starter?.userName
     const jobName = description.jobName === undefined ? this.#nameOfJob(jobId) : description.jobName
     const facts = Promise.all([jobName, userName ?? nameOfUser(this.#xo, userId)])
     return {
@@ -362,9 +413,9 @@ export class BackupRuns {
   }
 }
 
-/** A task whose worker has died stays pending. */
-function isOver(task: TaskLog | undefined): boolean {
-  return task !== undefined && task.status !== 'pending'
+/** Whether the outcome of a run is known from these. The task of a worker that has died stays pending. */
+function tells(task: TaskLog | undefined, error: unknown): boolean {
+  return (task !== undefined && task.status !== 'pending') || (error !== undefined && !saysNothing(error))
 }
 
 /** By the API's parameters. */
@@ -431,15 +482,4 @@ async function recordsOf(xo: Xo, id: string): Promise<Records> {
     return { start: start !== undefined && isOfJobs(start) ? start : undefined, end }
   }
   return settledSoon(read(), {})
-}
-
-/** @param hasBegun - heard of while it was under way, so that it cannot have been interrupted before */
-function outcomeOfRecords({ start, end }: Records, task: TaskLog | undefined, hasBegun: boolean): RunOutcome {
-  if (end !== undefined) {
-    return outcomeOfRun(task, end.data?.['error'])
-  }
-  if (start !== undefined && !hasBegun) {
-    return { status: 'interrupted', error: { message: 'xo-server has stopped while the run was under way' } }
-  }
-  return { status: 'unknown', error: { message: 'the host does not say how the run has ended' } }
 }

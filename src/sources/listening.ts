@@ -83,7 +83,7 @@ export async function settledSoon<T, F>(promise: Promise<T>, fallback: F): Promi
   let timer: NodeJS.Timeout | undefined
   try {
     const late = new Promise<F>(resolve => {
-      timer = setTimeout(resolve, LOOK_UP_MS, fallback)
+      timer = setTimeout(resolve, LOOK_UP_MS, fallback).unref()
     })
     return await Promise.race([promise, late])
   } catch {

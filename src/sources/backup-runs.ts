@@ -36,6 +36,9 @@ const MAX_RUNS = 10_000
 
 const INTERRUPTED = 'xo-server has stopped while the run was under way'
 
+/** How long a run that someone may have started waits to hear of an action that has. */
+const LATE_ACTION_MS = 100
+
 /** How many of its youngest records the log of jobs is searched for the end of a run, which has just been written. */
 const RECENT_RECORDS = 200
 
@@ -130,6 +133,8 @@ export class BackupRuns {
   readonly #calls = new Map<string, Call>()
   /** By call id or the id of a task. */
   readonly #starters = new Map<string, Starter>()
+  /** Of runs that look for theirs. */
+  readonly #starterListeners = new Set<(starter: Starter) => void>()
   /** By id. `undefined`: it is over. Its task may be updated once more. */
   readonly #runs = new Map<string, Run | undefined>()
   /** By id of a run that is over: who waits to hear of its task. */
@@ -212,7 +217,8 @@ export class BackupRuns {
     // which run it is stands nowhere else
     const id = this.#runningRunOf(jobId) ?? signal.callId
     const call = this.#callOf(method, jobId)
-    const run = this.#begin({ id, method, jobId, scheduleId, ownerId, start: timestamp, params: copyOf(signal.params) })
+    const description = { id, method, jobId, scheduleId, ownerId, start: timestamp, params: copyOf(signal.params) }
+    const run = this.#begin(description, call)
     if (call === undefined) {
       return this.#announce(run)
     }
@@ -271,6 +277,7 @@ export class BackupRuns {
         isIn: ({ user }) => user?.id === userId,
       }
       remember(this.#starters, id, starter, MAX_RUNS)
+      this.#starterListeners.forEach(hear => hear(starter))
     }
   }
 
@@ -288,7 +295,7 @@ export class BackupRuns {
     const lateTask = known?.task === undefined ? this.#awaitTask(id) : undefined
     if (call !== undefined) {
       if (jobId !== undefined) {
-        call.run ??= known ?? this.#runOf({ ...describedBy(call), id })
+        call.run ??= known ?? this.#runOf({ ...describedBy(call), id }, undefined)
         call.lateTask = lateTask
       }
     } else if (known !== undefined && tells(known.task, known.error)) {
@@ -311,7 +318,13 @@ export class BackupRuns {
   ): Promise<void> {
     const { start, end } = await recordsOf(this.#xo, id)
     const described = descriptionOf(id, method, start?.time ?? Date.now(), start?.data ?? {})
-    const run = known ?? this.#runOf({ ...described, jobId: described.jobId ?? jobId }, starters)
+    const description = { ...described, jobId: described.jobId ?? jobId }
+    const run =
+      known ??
+      this.#runOf(
+        description,
+        starters.find(each => isOfStarter(description, each))
+      )
     run.isAnnounced ||= !isOurs
     if (end !== undefined) {
       const error = end.data?.['error']
@@ -334,8 +347,8 @@ export class BackupRuns {
     }
   }
 
-  #begin(description: Description): Run {
-    const run = this.#runOf(description)
+  #begin(description: Description, call?: Call): Run {
+    const run = this.#runOf(description, call === undefined ? this.#starterOf(description) : undefined)
     remember(this.#runs, run.id, run, MAX_RUNS)
     return run
   }
@@ -346,19 +359,39 @@ export class BackupRuns {
     return apiContext === undefined ? [] : [...this.#starters.values()].filter(each => each.isIn(apiContext))
   }
 
-  #runOf(description: Description, starters = this.#currentStarters()): Run {
+  /** What has led to the run that is heard now. An action of the REST API may be heard of a moment later than its run. */
+  async #starterOf(description: Description): Promise<Starter | undefined> {
+    const { apiContext } = this.#xo
+    const known = this.#currentStarters().find(each => isOfStarter(description, each))
+    if (known !== undefined || apiContext?.user === undefined) {
+      return known
+    }
+    let hear = (_: Starter): void => {}
+    const heard = new Promise<Starter>(resolve => {
+      hear = starter => {
+        if (starter.isIn(apiContext) && isOfStarter(description, starter)) {
+          resolve(starter)
+        }
+      }
+    })
+    this.#starterListeners.add(hear)
+    const starter = await settledSoon(heard, undefined, LATE_ACTION_MS)
+    this.#starterListeners.delete(hear)
+    return starter
+  }
+
+  /** @param starter - who is said to run it, rather than the owner of the job */
+  #runOf(description: Description, starter: Promise<Starter | undefined> | Starter | undefined): Run {
     const { jobId, scheduleId, ownerId, params = { id: jobId, schedule: scheduleId } } = description
-    const starter = starters.find(
-      ({ ids, userId: id }) => id !== undefined && (ids.includes(scheduleId) || ids.includes(jobId))
-    )
-    const userId = starter?.userId ?? ownerId
-    const userName = starter?.userName
-    const jobName = description.jobName === undefined ? this.#nameOfJob(jobId) : description.jobName
-    const facts = Promise.all([jobName, userName ?? nameOfUser(this.#xo, userId)])
+    const user = async (): Promise<Pick<Facts, 'userId' | 'userName'>> => {
+      const { userId = ownerId, userName } = (await starter) ?? {}
+      return { userId, userName: userName ?? (await nameOfUser(this.#xo, userId)) }
+    }
+    const facts = Promise.all([description.jobName ?? this.#nameOfJob(jobId), user()])
     return {
       ...description,
       params,
-      facts: facts.then(([name, user]) => ({ jobName: name, userId, userName: user })),
+      facts: facts.then(([jobName, who]) => ({ jobName, ...who })),
       isAnnounced: false,
     }
   }
@@ -425,6 +458,10 @@ function idsOf({ params }: Signal): [jobId: string | undefined, scheduleId: stri
 
 function isOf({ signal }: Call, method: string, jobId: string | undefined): boolean {
   return signal.method === method && idsOf(signal)[0] === jobId
+}
+
+function isOfStarter({ jobId, scheduleId }: Description, { userId, ids }: Starter): boolean {
+  return userId !== undefined && (ids.includes(scheduleId) || ids.includes(jobId))
 }
 
 function describedBy({ signal }: Call): Omit<Description, 'id'> {

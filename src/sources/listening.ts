@@ -79,11 +79,11 @@ export function copyOf(value: unknown): unknown {
 }
 
 /** `fallback` if `promise` rejects, or takes longer than an event can wait. Never rejects. */
-export async function settledSoon<T, F>(promise: Promise<T>, fallback: F): Promise<T | F> {
+export async function settledSoon<T, F>(promise: Promise<T>, fallback: F, withinMs = LOOK_UP_MS): Promise<T | F> {
   let timer: NodeJS.Timeout | undefined
   try {
     const late = new Promise<F>(resolve => {
-      timer = setTimeout(resolve, LOOK_UP_MS, fallback).unref()
+      timer = setTimeout(resolve, withinMs, fallback).unref()
     })
     return await Promise.race([promise, late])
   } catch {

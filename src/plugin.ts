@@ -81,7 +81,7 @@ export class WebHooksPlugin {
       const accept = guarded(relay)
       const runs = new BackupRuns(this.#xo, accept)
       this.#undo.push(runs.listen())
-      this.#undo.push(listenToApiCalls(this.#xo, accept, runs.calls))
+      this.#undo.push(listenToApiCalls(this.#xo, accept, runs.takerOf))
       this.#undo.push(listenToRestActions(this.#xo, accept))
       this.#undo.push(this.#onceRegistered(() => this.#warnOfUnknownMethods()))
       this.#undo.push(this.#onStop(() => this.unload()))

@@ -10,17 +10,17 @@ export interface CallTaker {
 /**
  * Hears API calls.
  *
- * @param takers - by method: those whose calls are announced as something else
+ * @param takerOf - of methods whose calls are announced as something else. It is asked at every call.
  * @returns its undo
  */
 export function listenToApiCalls(
   xo: Xo,
   accept: Accept,
-  takers: ReadonlyMap<string, CallTaker> = new Map()
+  takerOf: (method: string) => CallTaker | undefined = () => undefined
 ): () => void {
   const listeners: { [Name in keyof XoSignals]?: (signal: XoSignals[Name]) => unknown } = {
     'xo:preCall'(signal) {
-      const taker = takers.get(signal.method)
+      const taker = takerOf(signal.method)
       if (taker !== undefined) {
         return taker.pre(signal)
       }
@@ -28,7 +28,7 @@ export function listenToApiCalls(
     },
     'xo:postCall'(signal) {
       // xo-server emits this inside the call's own `try`, without awaiting: nothing may be returned or thrown
-      const taker = takers.get(signal.method)
+      const taker = takerOf(signal.method)
       if (taker !== undefined) {
         taker.post(signal)
       } else {

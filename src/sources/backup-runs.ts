@@ -124,8 +124,8 @@ interface Records {
  *   already, has a `post` only; so has one that a restart has interrupted, after the restart.
  */
 export class BackupRuns {
-  /** To be told of calls. */
-  readonly calls: ReadonlyMap<string, CallTaker>
+  /** Who is to be told of the calls of a method. */
+  readonly takerOf: (method: string) => CallTaker | undefined
 
   readonly #xo: Xo
   readonly #accept: Accept
@@ -151,10 +151,20 @@ export class BackupRuns {
         void accept('api', 'post', signal)
       },
     }
-    this.calls = new Map([
-      ...[...METHODS.values()].map(method => [method, run] as const),
-      ...[...SEQUENCES.keys()].map(method => [method, sequence] as const),
-    ])
+    this.takerOf = method => {
+      // a look-up in a map would be half of what a call costs that no hook wants
+      switch (method) {
+        case 'backupNg.runJob':
+        case 'metadataBackup.runJob':
+        case 'mirrorBackup.runJob':
+          return run
+        case 'schedule.runSequence':
+        case 'job.runSequence':
+          return sequence
+        default:
+          return undefined
+      }
+    }
   }
 
   /** @returns its undo */

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import type { PluginContext, Signal, Xo } from '../../src/xo.ts'
+import type { PluginContext, Signal, TaskLog, Xo } from '../../src/xo.ts'
 
 /** The smallest host that the plugin loads in. The benches know the plugin from outside only, as the host does. */
 export interface BenchHost {
@@ -11,6 +11,8 @@ export interface BenchHost {
   pre(signal: Signal): void
   /** A call that has ended. */
   post(signal: Signal): void
+  /** A task has changed. */
+  update(task: TaskLog): void
   /** Unloads the plugin and deletes its folder. */
   close(): Promise<void>
 }
@@ -30,11 +32,14 @@ const BUILT = new URL('../../dist/index.js', import.meta.url).href
 export async function startHost(hooks: readonly BenchHook[], onCall?: (signal: Signal) => void): Promise<BenchHost> {
   const directory = await mkdtemp(join(tmpdir(), 'xo-server-web-hooks-bench-'))
   const xo = new EventEmitter()
+  const tasks = new EventEmitter()
   const methods = Array.from({ length: 1_000 }, (_, index) => [`bench.m${index}`, {}])
   Object.assign(xo, {
     apiMethods: Object.fromEntries(methods),
     config: { watch: (callback: (config: object) => void) => (callback({}), () => {}) },
     hooks: new EventEmitter(),
+    runningJobs: {},
+    tasks,
   } satisfies Partial<Xo>)
 
   let unload = async (): Promise<void> => {}
@@ -65,6 +70,7 @@ export async function startHost(hooks: readonly BenchHook[], onCall?: (signal: S
   return {
     pre: signal => void xo.emit('xo:preCall', signal),
     post: signal => void xo.emit('xo:postCall', signal),
+    update: task => void tasks.emit('update', task),
     async close() {
       await unload()
       await rm(directory, { recursive: true })

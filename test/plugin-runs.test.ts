@@ -13,6 +13,7 @@ import type { Body } from './helpers/running-plugin.ts'
 import { ids } from './sandbox/made-up-pool.ts'
 import type { Receiver } from './sandbox/receiver.ts'
 import { ADMIN, type Sandbox } from './sandbox/sandbox.ts'
+import type { TaskLog } from './sandbox/tasks.ts'
 
 const RUNS = 'backupNg.runJob metadataBackup.runJob mirrorBackup.runJob'
 const NOBODY = '(unknown user)'
@@ -179,6 +180,9 @@ describe.each(KINDS)('a $name backup', ({ method, job, schedule, jobName }) => {
     const [theirs, ours] = [NOBODY, ADMIN.email].map(user => sent.filter(body => body['userName'] === user))
     expect(new Set(theirs!.map(({ callId }) => callId)).size).toBe(1)
     expect(new Set(ours!.map(({ callId }) => callId)).size).toBe(1)
+    // the runs are numbered
+    const numberOf = (body: Body | undefined) => Number((body!['run'] as { id: string }).id.split(':')[1])
+    expect(numberOf(theirs!.at(-1))).toBeLessThan(numberOf(ours!.at(-1)))
   })
 })
 
@@ -204,6 +208,29 @@ describe('a backup that fails', () => {
     })
     expect(post).not.toHaveProperty('result')
     expect((post!['error'] as { failures: object[] }).failures).toHaveLength(1)
+  })
+
+  it.each([
+    ['on schedule', (sandbox: Sandbox) => sandbox.host.runSchedule(ids.schedule)],
+    ['by hand', (sandbox: Sandbox) => call(sandbox, 'backupNg.runJob', { id: ids.job, schedule: ids.schedule })],
+  ])('for one of its VMs, %s, is a failure even if its task is heard of only when it is over', async (_, start) => {
+    const { sandbox, receiver } = await startWith(RUNS)
+    const { host } = sandbox
+    host.objects.all[ids.runningVm]!['backupError'] = 'no'
+    const { emit } = host.tasks
+    const late: unknown[][] = []
+    host.tasks.emit = (event, ...args) => {
+      const isRun = event === 'update' && (args as [TaskLog])[0].properties['name'] === 'backup run'
+      return isRun ? late.push(args) > 0 : emit.call(host.tasks, event, ...args)
+    }
+    host.once('job:terminated', () => {
+      setImmediate(() => late.forEach(args => emit.call(host.tasks, 'update', ...args)))
+    })
+    await start(sandbox)
+    await vi.waitFor(() => expect(receiver.requests).toHaveLength(2))
+
+    const [, post] = await allSent(sandbox, receiver, 2)
+    expect(post).toMatchObject({ error: { message: 'VM database: no' }, run: { status: 'failure' } })
   })
 
   it('is what a hook on failures is sent', async () => {

@@ -140,19 +140,19 @@ describe('an action of the REST API', () => {
   it('is announced as it was when it was heard, however long the name of its user takes', async () => {
     let answer = (_: typeof ALICE): void => {}
     const { update, events, heard } = listening({ getUser: () => new Promise(resolve => (answer = resolve)) })
-    const args = { hostId: 'host-1' }
+    const args = { disks: [{ size: 1 }] }
     const result = { id: 'new' }
     const task = action('start VM', { ...over, result }, { args })
     update(task)
-    args.hostId = 'changed'
+    args.disks[0]!.size = 2
     result.id = 'changed'
     await new Promise(setImmediate)
     expect(heard).toEqual([])
     answer(ALICE)
 
     expect(await events(2)).toMatchObject([
-      { phase: 'pre', params: { hostId: 'host-1' } },
-      { phase: 'post', params: { hostId: 'host-1' }, result: { id: 'new' } },
+      { phase: 'pre', params: { disks: [{ size: 1 }] } },
+      { phase: 'post', params: { disks: [{ size: 1 }] }, result: { id: 'new' } },
     ])
   })
 

@@ -305,7 +305,7 @@ function preset(name: string, method: string, status: (typeof STATUSES)[number])
 /** The methods, and their namespaces as patterns. */
 function suggestions(methods: readonly string[]): string[] {
   const namespaces = new Set(methods.filter(name => name.includes('.')).map(name => `${name.split('.')[0]}.*`))
-  return ['*', ...[...namespaces, ...methods].sort()]
+  return ['*', ...new Set([...namespaces, ...methods].sort())]
 }
 
 /**
@@ -489,7 +489,10 @@ function findMistyped(value: unknown, schema: FormSchema | undefined, path: stri
  */
 export function unknownPattern({ include, exclude }: MethodPatterns, methods: readonly string[]): string | undefined {
   const names = [...methods, ...EVENT_NAMES]
-  return [...include, ...exclude].find(pattern => !names.some(name => isMatch(pattern, name)))
+  // actions of the REST API that are not known yet are called `rest.` and something
+  return [...include, ...exclude].find(
+    pattern => !pattern.startsWith('rest.') && !names.some(name => isMatch(pattern, name))
+  )
 }
 
 function parseUrl(text: string): URL | undefined {

@@ -3,14 +3,11 @@ import type { ObjectSnapshot } from './object.ts'
 import { HIDDEN, masksOf } from './redaction.ts'
 import type { Signal } from './xo.ts'
 
-/** Where an event was heard: an API call, a run of a backup job, or a state that has changed. */
-export type Source = 'api' | 'backup' | 'state'
+/** Where an event was heard: an API call, a run of a backup job, an action of the REST API, or a state that has changed. */
+export type Source = 'api' | 'backup' | 'rest' | 'state'
 
 /** `pre`: about to happen; `post`: has happened. The wire calls it `type`. */
 export type Phase = 'pre' | 'post'
-
-/** How it stands: `started` for a `pre`; `success` or `failure` for a `post`. */
-export type Outcome = 'started' | 'success' | 'failure'
 
 /** An event that a source can announce, for those who choose what to hook. */
 export interface EventInfo {
@@ -19,6 +16,9 @@ export interface EventInfo {
   /** When it comes, for an administrator. */
   readonly sentence: string
 }
+
+/** How it stands: `started` for a `pre`; `success` or `failure` for a `post`. */
+export type Outcome = 'started' | 'success' | 'failure'
 
 /** One thing that happened, frozen and redacted when it was heard: nothing the host does later shows in it. */
 export interface Event {

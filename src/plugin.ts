@@ -17,10 +17,12 @@ import { Relay } from './relay.ts'
 import type { Alert } from './relay.ts'
 import { findStraySecrets } from './secrets.ts'
 import { listenToApiCalls } from './sources/api-calls.ts'
-import type { Accept } from './sources/api-calls.ts'
 import { objectsOf } from './sources/objects.ts'
 import { listenToStateChanges } from './sources/state-changes.ts'
 import type { StateOptions } from './sources/state-changes.ts'
+import { BackupRuns } from './sources/backup-runs.ts'
+import type { Accept } from './sources/listening.ts'
+import { listenToRestActions } from './sources/rest-actions.ts'
 import type { PluginContext, Signal, Xo, XoConfig } from './xo.ts'
 
 const log = createLogger('xo:xo-server-web-hooks')
@@ -100,7 +102,10 @@ export class WebHooksPlugin {
       // one by one: what is registered when the next one throws is undone
       this.#undo.push(this.#watchProxy(relay))
       const accept = guarded(relay)
-      this.#undo.push(listenToApiCalls(this.#xo, accept))
+      const runs = new BackupRuns(this.#xo, accept)
+      this.#undo.push(runs.listen())
+      this.#undo.push(listenToApiCalls(this.#xo, accept, runs.takerOf))
+      this.#undo.push(listenToRestActions(this.#xo, accept))
       this.#undo.push(listenToStateChanges(this.#xo, accept, relay, this.#stateOptions))
       this.#undo.push(this.#onceRegistered(() => this.#warnOfUnknownMethods()))
       this.#undo.push(this.#onStop(() => this.unload()))
@@ -226,7 +231,7 @@ function within(ms: number, done: Promise<void>): Promise<void> {
 
 /** A listener that throws would fail the API call that it hears of. */
 function guarded(relay: Relay): Accept {
-  return (source, phase, signal, about) => {
+  const accept: Omit<Accept, 'wants'> & Relay['accept'] = (source, phase, signal, about) => {
     try {
       return relay.accept(source, phase, signal, about)
     } catch (error) {
@@ -234,6 +239,7 @@ function guarded(relay: Relay): Accept {
       return undefined
     }
   }
+  return Object.assign(accept, { wants: (method: string) => relay.wants(method) })
 }
 
 /** An alias is a second name for the very same method. */

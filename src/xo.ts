@@ -1,8 +1,8 @@
 /**
  * The slice of xo-server that is used. Types only: upstream's `@vates/types` is not published and lacks most of it.
  *
- * Sources: packages/xo-server/src/xo-mixins/api.mjs (`apiMethods`, `apiContext`), @xen-orchestra/mixins/Config.mjs,
- * @xen-orchestra/mixins/Hooks.mjs.
+ * Sources: packages/xo-server/src/xo-mixins/api.mjs (`apiMethods`, `apiContext`), …/subjects.mjs (`getUser`),
+ * …/jobs/index.mjs (`getJob`, `runningJobs`), …/store.mjs; @xen-orchestra/mixins/{Config,Hooks,Tasks}.mjs.
  */
 
 /**
@@ -60,6 +60,45 @@ export interface XoObjects {
 /** `finish` comes after the others of a flush, if none of their listeners has thrown. */
 export type XoObjectsEvent = 'add' | 'update' | 'remove' | 'finish'
 
+/**
+ * What the host records of a task. A listener gets the live object, which goes on changing: see `Tasks.mjs` and
+ * @vates/task/combineEvents.js.
+ */
+export interface TaskLog {
+  readonly id: string
+  readonly properties: Readonly<Record<string, unknown>>
+  /** Epoch ms. */
+  readonly start: number
+  readonly end?: number | undefined
+  /** `pending`, then `success` or `failure`; of backups also `skipped`. */
+  readonly status: string
+  readonly result?: unknown
+  readonly tasks?: readonly TaskLog[] | undefined
+}
+
+/** The context of what a user does, from its beginning to all that it leads to. */
+export interface ApiContext {
+  readonly user?: User | undefined
+}
+
+export interface User {
+  readonly id: string
+  readonly email: string
+}
+
+/** A record of the log of jobs: their beginning under the id of the run, their end under an id of its own. */
+export interface JobRecord {
+  readonly namespace: string
+  readonly time: number
+  readonly data?: Readonly<Record<string, unknown>>
+}
+
+export interface LogStore {
+  /** Rejects if there is none. */
+  get(key: string): Promise<JobRecord>
+  createReadStream(options: { reverse: boolean; limit: number }): AsyncIterable<{ readonly value: JobRecord }>
+}
+
 export interface XoConfig {
   readonly httpProxy?: string | null
   readonly noProxy?: string | null
@@ -69,7 +108,7 @@ export interface Xo {
   /** By name. An alias is a getter for the method it stands for. */
   readonly apiMethods: Readonly<Record<string, ApiMethod>>
   /** A new object for each API call, the same wherever that call leads; outside of calls any. */
-  readonly apiContext?: object | undefined
+  readonly apiContext?: ApiContext | undefined
   readonly config: {
     /** Calls back at once and on every change; returns its undo. */
     watch(callback: (config: XoConfig) => void): () => void
@@ -84,6 +123,15 @@ export interface Xo {
   /** Of the plugin transport-email, absent while that is not loaded. It drops `text`: `markdown` fills both parts. */
   readonly sendEmail?:
     ((mail: { to: readonly string[]; subject: string; markdown: string }) => Promise<unknown>) | undefined
+  /** One listener that throws here stops the tasks of the whole host until it is restarted. */
+  readonly tasks: {
+    on(event: 'update', listener: (task: TaskLog) => unknown): unknown
+    removeListener(event: 'update', listener: (task: TaskLog) => unknown): unknown
+  }
+  getJob(id: string): Promise<{ readonly name?: string | undefined }>
+  getStore(namespace: 'logs'): Promise<LogStore>
+  /** Without an id, the host answers with any user at all. */
+  getUser(id: string): Promise<User>
   /** What packages/xo-server/src/{index,xo-mixins/authentication}.mjs tell the audit plugin. */
   on(event: 'xo:audit', listener: (name: string, data: unknown) => void): unknown
   /** At the end of each run, failed or not; and for those that a restart has interrupted, once plugins are registered. */

@@ -71,10 +71,12 @@ describe('the plugin', () => {
         'xo:postCall': 1,
         'backup:preCall': 1,
         'backup:postCall': 1,
+        'job:terminated': 2,
         'plugins:registered': 1,
-        'job:terminated': 1,
         'xo:audit': 1,
       },
+      // one for the runs of backups, one for the actions of the REST API
+      taskListeners: { update: 2 },
       watchers: 2,
     })
   })

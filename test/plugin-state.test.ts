@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 
 import { describe, expect, it } from 'vitest'
 
-import { hookableEvents } from '../src/sources/index.ts'
+import { listedEvents } from '../src/sources/index.ts'
 import { ids } from './sandbox/made-up-pool.ts'
 import type { Receiver } from './sandbox/receiver.ts'
 import { ADMIN, type Sandbox } from './sandbox/sandbox.ts'
@@ -261,5 +261,5 @@ it('the README lists every event that can be hooked, with its sentence', () => {
   const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
   const [, table = ''] = /<!-- events -->\n(.*)<!-- \/events -->/s.exec(readme) ?? []
   const rows = [...table.matchAll(/^\| `([^`]+)` +\| (.+?) +\|$/gm)].map(([, name, sentence]) => `${name}: ${sentence}`)
-  expect(rows).toEqual(hookableEvents.map(({ name, sentence }) => `${name}: ${sentence}`))
+  expect(rows).toEqual(listedEvents.map(({ name, sentence }) => `${name}: ${sentence}`))
 })

@@ -1,8 +1,10 @@
 import type { EventInfo } from '../event.ts'
+import { backupRunEvents } from './backup-runs.ts'
+import { restActionEvents } from './rest-actions.ts'
 import { stateEvents } from './state-rules.ts'
 
-/**
- * What can be hooked besides the API methods of the host: the form suggests it, and the README lists it. Each source
- * has its own list.
- */
-export const hookableEvents: readonly EventInfo[] = [...stateEvents]
+/** Events that have no API method's name, as the README lists them. Each source has its own list. */
+export const listedEvents: readonly EventInfo[] = [...backupRunEvents, ...stateEvents]
+
+/** All that can be hooked besides the API methods of the host: the form suggests it. */
+export const hookableEvents: readonly EventInfo[] = [...listedEvents, ...restActionEvents]

@@ -6,7 +6,7 @@ import { messageOf } from '../errors.ts'
 import { namedBy, snapshotOf } from '../object.ts'
 import type { LookUp } from '../object.ts'
 import type { Signal, Xo, XoObjectsEvent } from '../xo.ts'
-import type { Accept } from './api-calls.ts'
+import type { Accept } from './listening.ts'
 import { changesOfGone, changesOfNew, stateEvents, stateOf, stepOf } from './state-rules.ts'
 import type { Change, Fields, State } from './state-rules.ts'
 

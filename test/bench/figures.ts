@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 import { Pool } from 'undici'
 
-import type { Signal } from '../../src/xo.ts'
+import type { Signal, TaskLog } from '../../src/xo.ts'
 import { startHost } from './host.ts'
 import type { BenchHook, BenchObject } from './host.ts'
 import { startReceiver } from './receiver.ts'
@@ -110,6 +110,43 @@ async function unmatchedCall(report: Report): Promise<void> {
   assert.equal(heard, 2 * 2 * ROUNDS * CALLS)
   await plugin.close()
   await empty.close()
+}
+
+async function unmatchedUpdate(report: Report): Promise<void> {
+  const ROUNDS = 21
+  const UPDATES = 20_000
+  const BOUND_NS = 2_000
+  const hooks = Array.from({ length: 1_000 }, (_, index) => ({
+    name: `hook ${index}`,
+    method: index % 2 === 0 ? `bench.m${index}` : `*.bench${index}.*`,
+    url: 'http://127.0.0.1:9/',
+  }))
+  const host = await startHost(hooks)
+  const taskOf = (properties: object, index: number): TaskLog => ({
+    ...{ id: `0mwr2g8r2-${index}`, start: Date.now(), status: 'pending' },
+    properties: { objectId: '67aac198-0174-11ea-8d71-362b9e155667', userId: 'b4tm4n', progress: index, ...properties },
+  })
+  const kinds: Record<string, object> = {
+    'an API call': { type: 'api.call', name: 'API call: vm.start', method: 'vm.start' },
+    'an action of the REST API': { type: 'xo:rest-api:action', name: 'REST API: start VM' },
+    'an action that is not known': { type: 'xo:rest-api:action', name: 'REST API: do something "new" to a VM' },
+    'a backup': { type: 'backup', name: 'backup run', runJobId: '1795305356676', jobId: 'job', jobName: 'nightly' },
+  }
+  for (const [kind, properties] of Object.entries(kinds)) {
+    const tasks = Array.from({ length: 16 }, (_, index) => taskOf(properties, index))
+    const rounds: number[] = []
+    for (let round = 0; round < ROUNDS; ++round) {
+      const ms = timed(() => {
+        for (let i = 0; i < UPDATES; ++i) {
+          host.update(tasks[i % tasks.length]!)
+        }
+      })
+      rounds.push((ms / UPDATES) * 1e6)
+    }
+    const ns = median(rounds)
+    report({ figure: kind, measured: `${ns.toFixed(0)} ns`, bound: `≤ ${BOUND_NS} ns`, ok: ns <= BOUND_NS })
+  }
+  await host.close()
 }
 
 async function matchedPost(report: Report): Promise<void> {
@@ -572,6 +609,7 @@ async function objectUpdates(report: Report): Promise<void> {
 /** By name. Each runs in a process of its own. */
 export const figures: ReadonlyMap<string, (report: Report) => Promise<void>> = new Map([
   ['unmatched call, 1,000 hooks', unmatchedCall],
+  ['update of a task that no hook wants, 1,000 hooks', unmatchedUpdate],
   ["matched post of 600 bytes, on the caller's tick", matchedPost],
   ['large results on 100 hooks', largeResult],
   ['20,000 deliveries of 600 bytes to one endpoint', throughput],

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { Collection } from 'xo-collection'
 import { Index } from 'xo-collection/index.js'
 
-import type { PluginContext, Signal, Xo } from '../../src/xo.ts'
+import type { PluginContext, Signal, TaskLog, Xo } from '../../src/xo.ts'
 
 /** The smallest host that the plugin loads in. The benches know the plugin from outside only, as the host does. */
 export interface BenchHost {
@@ -15,6 +15,8 @@ export interface BenchHost {
   /** A call that has ended. */
   post(signal: Signal): void
   readonly objects: Collection<BenchObject>
+  /** A task has changed. */
+  update(task: TaskLog): void
   /** Unloads the plugin and deletes its folder. */
   close(): Promise<void>
 }
@@ -42,12 +44,15 @@ export async function startHost(hooks: readonly BenchHook[], onCall?: (signal: S
   const xo = new EventEmitter()
   const objects = new Collection<BenchObject>()
   objects.createIndex('type', new Index('type'))
+  const tasks = new EventEmitter()
   const methods = Array.from({ length: 1_000 }, (_, index) => [`bench.m${index}`, {}])
   Object.assign(xo, {
     apiMethods: Object.fromEntries(methods),
     config: { watch: (callback: (config: object) => void) => (callback({}), () => {}) },
     hooks: new EventEmitter(),
     objects: objects as unknown as Xo['objects'],
+    runningJobs: {},
+    tasks,
   } satisfies Partial<Xo>)
 
   let unload = async (): Promise<void> => {}
@@ -79,6 +84,7 @@ export async function startHost(hooks: readonly BenchHook[], onCall?: (signal: S
     objects,
     pre: signal => void xo.emit('xo:preCall', signal),
     post: signal => void xo.emit('xo:postCall', signal),
+    update: task => void tasks.emit('update', task),
     async close() {
       await unload()
       await rm(directory, { recursive: true })

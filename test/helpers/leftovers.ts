@@ -36,6 +36,7 @@ export function leftovers({ host }: Sandbox): object {
   return {
     listeners: listenersOf(host),
     hooks: listenersOf(host.hooks),
+    taskListeners: listenersOf(host.tasks),
     watchers: host.config.watchers,
     apiMethods: Object.keys(host.apiMethods).sort(),
     properties: Object.keys(host).sort(),

@@ -155,7 +155,7 @@ describe('a real xo-server', () => {
     onTestFinished(() => stranger.close())
     await expect(stranger.call('backupNg.runJob', job)).rejects.toThrow('not enough permissions')
 
-    // runs it as cron does: without the call of a backup, and for a job without an owner
+    // without the call of a backup, and for a job without an owner: it is of who runs the sequence
     await admin.call('schedule.runSequence', { schedules: [job.schedule] })
 
     const sent = await allSent(receiver, 6)
@@ -166,10 +166,172 @@ describe('a real xo-server', () => {
       { event, userName: ADMIN_NAME, result: true },
       { event, userName: ADMIN_NAME, error: 'no such job none' },
       { event, userName: '(unknown user)', error: 'not enough permissions' },
-      { event: 'pre backupNg.runJob', userName: '(unknown user)' },
-      { event, userName: '(unknown user)', result: true },
+      { event: 'pre backupNg.runJob', userName: ADMIN_NAME },
+      { event, userName: ADMIN_NAME, result: true },
     ])
-    expect(sent[5]).not.toHaveProperty('userId')
+  })
+
+  describe('runs backups, and', () => {
+    const RUNS = 'backupNg.runJob metadataBackup.runJob mirrorBackup.runJob'
+    const never = { new: { cron: '0 0 1 1 *', enabled: false, name: 'never' } }
+
+    interface Job {
+      readonly id: string
+      readonly schedule: string
+      readonly method: string
+      /** The beginning of the error of its run. */
+      readonly error?: string
+    }
+
+    /** A job of each type that comes to an end without a hypervisor, well or not. */
+    async function createJobs(): Promise<Record<'vm' | 'failingVm' | 'metadata' | 'failingMetadata' | 'mirror', Job>> {
+      const { id: remote } = (await admin.call('remote.create', {
+        name: 'repository',
+        url: `file://${host.repository}`,
+      })) as { id: string }
+      const create = async (api: string, job: object, error?: string): Promise<Job> => {
+        const created = (await admin.call(`${api}.createJob`, { schedules: never, ...job })) as string | { id: string }
+        const id = typeof created === 'string' ? created : created.id
+        const schedules = (await admin.call('schedule.getAll')) as { id: string; jobId: string }[]
+        const schedule = schedules.find(({ jobId }) => jobId === id)!.id
+        return { id, schedule, method: `${api}.runJob`, ...(error !== undefined && { error }) }
+      }
+      const vmJob = { mode: 'full', settings: { '': {}, new: { exportRetention: 1 } } }
+      const metadataJob = { xoMetadata: true, settings: { new: { retentionXoMetadata: 1, retentionPoolMetadata: 0 } } }
+      return {
+        vm: await create('backupNg', {
+          ...{ ...vmJob, name: 'vm' },
+          ...{ remotes: { id: { __or: [] } }, vms: { id: { __or: [] } } },
+        }),
+        failingVm: await create(
+          'backupNg',
+          { ...vmJob, name: 'failing vm', remotes: { id: remote }, vms: { id: 'none' } },
+          'VM none: no XAPI associated to none'
+        ),
+        metadata: await create('metadataBackup', { ...metadataJob, name: 'metadata', remotes: { id: remote } }),
+        failingMetadata: await create(
+          'metadataBackup',
+          { ...metadataJob, name: 'failing metadata', remotes: { id: 'none' } },
+          'remote none: no such remote none'
+        ),
+        mirror: await create(
+          'mirrorBackup',
+          {
+            ...{ name: 'mirror', mode: 'full', sourceRemote: 'none', remotes: { id: remote } },
+            settings: { '': {}, new: {} },
+          },
+          "couldn't instantiate source remote"
+        ),
+      }
+    }
+
+    const STARTS = {
+      'by hand': (job: Job) => admin.call(job.method, { id: job.id, schedule: job.schedule }),
+      'by REST': (job: Job) => host.act(`schedules/${job.schedule}/actions/run`),
+      'in a sequence': (job: Job) => admin.call('schedule.runSequence', { schedules: [job.schedule] }),
+    }
+
+    it.each(Object.entries(STARTS))(
+      'announces each %s once, with its user and its true outcome',
+      async (_, start) => {
+        const receiver = await openReceiver()
+        await configure(hookTo(receiver, RUNS))
+        const jobs = await createJobs()
+        for (const job of Object.values(jobs)) {
+          await Promise.resolve(start(job)).catch(() => {})
+          const [pre, post] = (await receiver.next(2)).map(({ body }) => JSON.parse(body) as Params)
+          const common = { callId: pre!['callId'], method: job.method, userName: ADMIN_NAME, params: { id: job.id } }
+          const run = { jobId: job.id, jobName: expect.any(String) as string, scheduleId: job.schedule }
+          expect(pre).toMatchObject({ type: 'pre', ...common, run })
+          expect(post).toMatchObject({
+            ...{ type: 'post', ...common, duration: expect.any(Number) as number },
+            ...(job.error === undefined ? { result: true } : { error: { message: job.error } }),
+            run: { ...run, id: expect.any(String) as string, status: job.error === undefined ? 'success' : 'failure' },
+          })
+        }
+        expect(receiver.requests).toHaveLength(2 * Object.keys(jobs).length)
+      },
+      60_000
+    )
+
+    it('announces each on schedule once, with the owner of its job', async () => {
+      const receiver = await openReceiver()
+      const jobs = Object.values(await createJobs())
+      await configure(hookTo(receiver, RUNS))
+      for (const { schedule: id } of jobs) {
+        await admin.call('schedule.set', { id, cron: '* * * * *', enabled: true })
+      }
+      // within a minute
+      const sent = (await receiver.next(2 * jobs.length, 90_000)).map(({ body }) => JSON.parse(body) as Params)
+      for (const { schedule: id } of jobs) {
+        await admin.call('schedule.set', { id, enabled: false })
+      }
+      for (const job of jobs) {
+        const [pre, post] = sent.filter(({ params }) => (params as { id: unknown }).id === job.id)
+        // the host gives an owner to jobs of metadata only
+        const userName = job.method === 'metadataBackup.runJob' ? ADMIN_NAME : '(unknown user)'
+        expect(pre).toMatchObject({ type: 'pre', method: job.method, userName })
+        expect(post).toMatchObject({
+          ...{ type: 'post', callId: pre!['callId'], userName },
+          run: { status: job.error === undefined ? 'success' : 'failure' },
+        })
+      }
+    }, 120_000)
+
+    it('announces one that was interrupted, once it is up again', async () => {
+      const receiver = await openReceiver(({ body }) => (body.includes('"type":"pre"') ? new Promise(() => {}) : {}))
+      const { vm } = await createJobs()
+      const hook = { ...hookTo(receiver, 'backupNg.runJob'), waitForResponse: true, limits: { timeout: 60 } }
+      await configure(hook)
+      // it is held before it begins to work, and that is how far it gets
+      admin.call(vm.method, { id: vm.id, schedule: vm.schedule }).catch(() => {})
+      const [pre] = await receiver.next(1)
+      await host.kill()
+      await host.start()
+      admin = await host.connect()
+      onTestFinished(() => admin.close())
+
+      const { run } = JSON.parse(pre!.body) as { run: { id: string } }
+      const post = (await receiver.next(1, 20_000)).map(({ body }) => JSON.parse(body) as Params)[0]!
+      expect(post).toMatchObject({
+        ...{ type: 'post', callId: run.id, method: vm.method, params: { id: vm.id, schedule: vm.schedule } },
+        error: { message: 'xo-server has stopped while the run was under way' },
+        run: { ...run, status: 'interrupted' },
+      })
+    }, 60_000)
+  })
+
+  it('announces actions of the REST API as API methods, each once', async () => {
+    const receiver = await openReceiver()
+    const id = (await admin.call('server.add', {
+      ...{ host: '127.0.0.1:9', label: 'none', username: 'x', password: 'y', autoConnect: false },
+    })) as string
+    const { id: remote } = (await admin.call('remote.create', {
+      name: 'r',
+      url: `file://${host.repository}`,
+    })) as Params
+    await configure(hookTo(receiver, 'server.* remote.* task.*'))
+    const next = async (count: number) =>
+      (await receiver.next(count)).map(({ body }) => outline(JSON.parse(body) as Params))
+    const error = expect.stringContaining('ECONNREFUSED') as string
+
+    expect(await host.act(`servers/${id}/actions/connect`)).toMatchObject({ status: 500 })
+    expect(await next(2)).toEqual([
+      { event: 'pre server.enable', userName: ADMIN_NAME },
+      { event: 'post server.enable', userName: ADMIN_NAME, error },
+    ])
+    expect(await host.act(`backup-repositories/${String(remote)}/actions/benchmark`)).toMatchObject({ status: 200 })
+    expect(await next(2)).toMatchObject([
+      { event: 'pre remote.test', userName: ADMIN_NAME },
+      { event: 'post remote.test', result: { success: true } },
+    ])
+    // a task that is over
+    const { callId } = JSON.parse(receiver.requests[0]!.body) as { callId: string }
+    expect(await host.act(`tasks/${callId}/actions/abort`)).toMatchObject({ status: 404 })
+    await expect(admin.call('server.enable', { id })).rejects.toThrow('ECONNREFUSED')
+    const sent = (await next(4)).sort((a, b) => (a.event < b.event ? -1 : 1)).map(({ event }) => event)
+    expect(sent).toEqual(['post server.enable', 'post task.abort', 'pre server.enable', 'pre task.abort'])
+    expect(receiver.requests).toHaveLength(8)
   })
 
   it('holds a call until the receiver has answered', async () => {

@@ -17,6 +17,12 @@ export interface RealHost {
   readonly log: readonly string[]
   /** Opens a WebSocket and signs in; `null` stays anonymous. */
   connect(credentials?: Credentials | null): Promise<Client>
+  /** Asks the REST API for an action, and waits for its end. */
+  act(path: string): Promise<{ status: number; body: unknown }>
+  /** A folder for a backup repository. */
+  readonly repository: string
+  /** Ends it as a power failure would, so that nothing is ended in order. */
+  kill(): Promise<void>
   /** Replaces one text by another in what the database holds of the plugin. */
   editSaved(from: string, to: string): Promise<void>
   /** With what it has saved. */
@@ -108,6 +114,19 @@ mountsDir = '${mounts}'
     return {
       log,
       connect: (credentials = ADMIN) => connect(`ws://127.0.0.1:${port}/api/`, credentials ?? undefined),
+      repository: await folder('repository'),
+      async act(path) {
+        const authorization = `Basic ${Buffer.from(`${ADMIN.email}:${ADMIN.password}`).toString('base64')}`
+        const url = `http://127.0.0.1:${port}/rest/v0/${path}?sync=true`
+        const response = await fetch(url, { method: 'POST', headers: { authorization } })
+        const text = await response.text()
+        return { status: response.status, body: text === '' ? undefined : (JSON.parse(text) as unknown) }
+      },
+      async kill() {
+        const exited = once(server!, 'exit')
+        server!.kill('SIGKILL')
+        await exited
+      },
       async editSaved(from, to) {
         const key = 'xo:plugin-metadata:web-hooks'
         const saved = await redisCli('GET', key)

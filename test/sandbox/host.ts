@@ -8,6 +8,7 @@ import { Collection } from 'xo-collection'
 import { Index } from 'xo-collection/index.js'
 import { invalidParameters, noSuchObject, unauthorized, vmBadPowerState } from 'xo-common/api-errors.js'
 import { Config, type Params } from './config.ts'
+import { Tasks } from './tasks.ts'
 
 const logApi = createLogger('xo:api')
 const logHooks = createLogger('xo:mixins:hooks')
@@ -37,7 +38,19 @@ export interface Job {
   userId?: string | undefined
   proxy?: string | undefined
   settings: Record<string, unknown>
+  /** Of VM backups. */
   vms?: unknown
+  /** Of metadata backups. */
+  pools?: readonly string[] | undefined
+  /** Of mirror backups. */
+  sourceRemote?: string | undefined
+}
+
+/** A record of the log of jobs (packages/xo-server/src/xo-mixins/logs). */
+interface LogRecord {
+  namespace: string
+  time: number
+  data: Params
 }
 
 export interface Schedule {
@@ -52,6 +65,7 @@ export interface JobRun {
   connection: Connection
   data: unknown
   job: Job
+  jobData: Params
   runJobId: string
   schedule: Schedule | undefined
 }
@@ -176,11 +190,13 @@ export class Host extends EventEmitter {
   readonly hooks = new Hooks()
   readonly objects = objectCollection()
   readonly runningJobs: Record<string, string> = Object.create(null)
+  readonly tasks = new Tasks()
   readonly users = new Map<string, User>()
 
   readonly #context = new AsyncLocalStorage<ApiContext>()
   readonly #executors = new Map<string, (run: JobRun) => unknown>()
   readonly #jobs = new Map<string, Job>()
+  readonly #logs = new Map<string, LogRecord>()
   readonly #schedules = new Map<string, Schedule>()
   #runs = 0
 
@@ -271,13 +287,33 @@ export class Host extends EventEmitter {
     }
     const userId = connection.get('user_id') as string | undefined
     const user = userId === undefined ? undefined : this.getUser(userId)
-    const context: ApiContext = Object.create(null)
-    Object.assign(context, user === undefined ? { permission: 'none' } : { user, permission: user.permission })
-    return this.#context.run(context, () => {
-      context.connection = connection
+    return this.runWithApiContext(user, () => {
+      this.apiContext!.connection = connection
       return this.#callApiMethod(name, method, { ...params }, connection, user)
     })
   }
+
+  runWithApiContext = <T>(user: User | undefined, work: () => T): T => {
+    const context: ApiContext = Object.create(null)
+    Object.assign(context, user === undefined ? { permission: 'none' } : { user, permission: user.permission })
+    return this.#context.run(context, work)
+  }
+
+  /** What `POST …/actions/*` of the REST API does (@xen-orchestra/rest-api/src/abstract-classes/base-controller.mts). */
+  runRestAction = <T>(user: User, label: string, properties: Params, action: () => T | Promise<T>): Promise<T> =>
+    this.runWithApiContext(user, () =>
+      this.tasks
+        .create({ ...properties, name: `REST API: ${label}`, type: 'xo:rest-api:action', userId: user.id })
+        .run(action)
+    )
+
+  /** The action `run schedule`. */
+  runScheduleByRest = (user: User, id: string): Promise<void> =>
+    this.runRestAction(user, 'run schedule', { objectId: id }, async () => {
+      await this.#useDatabase()
+      const schedule = this.getSchedule(id)
+      await this.runJob(this.getJob(schedule.jobId), schedule)
+    })
 
   getUser = (id: string | undefined): User => {
     // Without an id, the host answers with any user at all: it is how a backup comes by the name of someone else.
@@ -338,6 +374,17 @@ export class Host extends EventEmitter {
     }
   }
 
+  getStore = async (namespace: string) => {
+    const logs = namespace === 'logs' ? this.#logs : new Map<string, LogRecord>()
+    return {
+      get: async (key: string): Promise<LogRecord> => logs.get(key) ?? noSuchObject(key, 'log'),
+      async *createReadStream({ reverse = false, limit = Infinity }) {
+        const entries = [...logs].map(([key, value]) => ({ key, value: structuredClone(value) }))
+        yield* (reverse ? entries.reverse() : entries).slice(0, limit)
+      },
+    }
+  }
+
   registerJobExecutor = (type: string, executor: (run: JobRun) => unknown): void => {
     if (this.#executors.has(type)) {
       throw new Error(`there is already a job executor for type ${type}`)
@@ -376,6 +423,37 @@ export class Host extends EventEmitter {
     await this.runJobSequence([schedule.jobId], schedule).catch(() => {})
   }
 
+  /** What is left of a run when the host stops meanwhile; {@link announceInterrupted} is what the next start says of it. */
+  interruptRun = (job: Job, schedule: Schedule): string => this.#logStart(job, schedule).runJobId
+
+  announceInterrupted = (runJobId: string, type: string): void => {
+    this.emit('job:terminated', runJobId, { type })
+  }
+
+  /** Takes what the host takes for it: tasks are told of in the meantime. */
+  async #useDatabase(): Promise<void> {
+    await new Promise(setImmediate)
+  }
+
+  #logStart(job: Job, schedule: Schedule | undefined): { jobData: Params; runJobId: string } {
+    const { id, type, name, userId } = job
+    const runJobId = `${Date.now()}:${this.#runs++}`
+    const isBackup = type !== 'call'
+    const jobData: Params = {
+      ...(isBackup && { data: { reportWhen: 'failure' } }),
+      ...{ event: 'job.start', userId, jobId: id, jobName: name, scheduleId: schedule?.id, type },
+    }
+    this.#logs.set(runJobId, { namespace: 'jobs', time: Date.now(), data: { ...jobData } })
+    jobData.runJobId = runJobId
+    return { jobData, runJobId }
+  }
+
+  async #logEnd(runJobId: string, error?: unknown): Promise<void> {
+    await this.#useDatabase()
+    const data = { event: 'job.end', runJobId, ...(error !== undefined && { error: serializeError(error) }) }
+    this.#logs.set(`${Date.now()}:${this.#runs++}`, { namespace: 'jobs', time: Date.now(), data })
+  }
+
   async #callApiMethod(
     name: string,
     method: ApiMethod,
@@ -410,7 +488,13 @@ export class Host extends EventEmitter {
       if (method.validate?.(params) === false) {
         invalidParameters(method.validate.errors)
       }
-      const returned = await method.call(this, this.#resolveParams(method, params))
+      const resolved = this.#resolveParams(method, params)
+      const returned = await this.tasks
+        .create(
+          { name: `API call: ${name}`, method: name, params: data.params, type: 'api.call', userId: user?.id },
+          { clearLogOnSuccess: true }
+        )
+        .run(() => method.call(this, resolved))
       const result = returned === undefined ? true : returned
 
       if (data.method === 'session.signIn') {
@@ -467,7 +551,7 @@ export class Host extends EventEmitter {
 
   async #runJob(job: Job, schedule: Schedule | undefined, data: unknown): Promise<void> {
     const { id, type } = job
-    const runJobId = `${Date.now()}:${this.#runs++}`
+    const { jobData, runJobId } = this.#logStart(job, schedule)
     let isRunning = false
     const connection = this.createApiConnection()
     try {
@@ -482,11 +566,13 @@ export class Host extends EventEmitter {
       isRunning = true
 
       connection.set('user_id', job.userId)
-      const run = { app: this, connection, data, job, runJobId, schedule }
+      const run = { app: this, connection, data, job, jobData, runJobId, schedule }
       await (type === 'backup' ? this.#runBackup(run, executor) : executor(run))
+      await this.#logEnd(runJobId)
       this.emit('job:terminated', runJobId, { type })
     } catch (error) {
       logJobs.warn(`The execution of ${id} has failed.`, { error })
+      await this.#logEnd(runJobId, error)
       this.emit('job:terminated', runJobId, { type })
       throw error
     } finally {

@@ -17,13 +17,24 @@ export const ids = {
   template: '9a1d7c66-7c0b-45a8-b7f3-1d9b0c5e2f05',
   job: 'b2e7c7f0-5a5e-4d9b-8f7e-3c1a9d4f6b06',
   schedule: 'e4c9a1d8-2b6f-4e3a-9d5c-7f0b1a8e3c07',
+  metadataJob: '4d1f6b8a-7c2e-4a59-8e0d-6b3c9f2a1d08',
+  metadataSchedule: '5e2a7c9b-8d3f-4b6a-9f1e-7c4d0a3b2e09',
+  mirrorJob: '6f3b8dac-9e40-4c7b-a02f-8d5e1b4c3f0a',
+  mirrorSchedule: '704c9ebd-af51-4d8c-b130-9e6f2c5d400b',
 } as const
 
 const ID = { type: 'string' }
 const ADMIN: ApiMethodOptions = { permission: 'admin' }
 const ANYONE: ApiMethodOptions = { permission: null }
 
-/** Fills `host` with a user, a pool with its hosts, VMs, SR and network, and a backup job with its schedule. */
+const RUN_JOB: ApiDefinition = [
+  function (this: Host, { id, schedule }: { id: string; schedule: string }) {
+    return this.runJobSequence([id], this.getSchedule(schedule))
+  },
+  { ...ADMIN, params: { id: { type: 'string' }, schedule: { type: 'string' } } },
+]
+
+/** Fills `host` with a user, a pool with its hosts, VMs, SR and network, and a backup job of each type with its schedule. */
 export function populate(host: Host): void {
   addUser(host, 'admin@admin.net', 'admin', 'admin')
 
@@ -87,9 +98,9 @@ export function populate(host: Host): void {
   ]
   host.setObjects(...objects)
 
-  for (const type of ['backup', 'metadataBackup', 'mirrorBackup']) {
-    host.registerJobExecutor(type, checkVms)
-  }
+  host.registerJobExecutor('backup', backUpVms)
+  host.registerJobExecutor('metadataBackup', backUpMetadata)
+  host.registerJobExecutor('mirrorBackup', mirror)
   host.createJob({
     id: ids.job,
     type: 'backup',
@@ -98,6 +109,10 @@ export function populate(host: Host): void {
     vms: { id: { __or: [ids.haltedVm, ids.runningVm] } },
   })
   host.createSchedule({ id: ids.schedule, jobId: ids.job, name: 'every night' })
+  host.createJob({ id: ids.metadataJob, type: 'metadataBackup', name: 'metadata', settings: {}, pools: [ids.pool] })
+  host.createSchedule({ id: ids.metadataSchedule, jobId: ids.metadataJob, name: 'every night' })
+  host.createJob({ id: ids.mirrorJob, type: 'mirrorBackup', name: 'mirror', settings: {}, sourceRemote: 'remote' })
+  host.createSchedule({ id: ids.mirrorSchedule, jobId: ids.mirrorJob, name: 'every night' })
 }
 
 /** The part of xo-server's API that works on the made-up pool, each method as in packages/xo-server/src/api/. */
@@ -125,12 +140,7 @@ export function apiMethods(plugins: Plugins): { readonly [namespace: string]: Ap
         },
         ADMIN,
       ],
-      runJob: [
-        function (this: Host, { id, schedule }: { id: string; schedule: string }) {
-          return this.runJobSequence([id], this.getSchedule(schedule))
-        },
-        { ...ADMIN, params: { id: { type: 'string' }, schedule: { type: 'string' } } },
-      ],
+      runJob: RUN_JOB,
     },
     host: {
       restartAgent: [
@@ -143,6 +153,8 @@ export function apiMethods(plugins: Plugins): { readonly [namespace: string]: Ap
       ],
       restart_agent: 'restartAgent',
     },
+    metadataBackup: { runJob: RUN_JOB },
+    mirrorBackup: { runJob: RUN_JOB },
     plugin: {
       get: [() => plugins.getAll(), { ...ADMIN, description: 'returns a list of all installed plugins' }],
       configure: [
@@ -157,6 +169,17 @@ export function apiMethods(plugins: Plugins): { readonly [namespace: string]: Ap
       test: [
         ({ id, data }: { id: string; data?: unknown }) => plugins.test(id, data),
         { ...ADMIN, params: { id: ID, data: { optional: true } } },
+      ],
+    },
+    schedule: {
+      runSequence: [
+        async function (this: Host, { schedules }: { schedules: string[] }) {
+          for (const id of schedules) {
+            const schedule = this.getSchedule(id)
+            await this.runJob(this.getJob(schedule.jobId), schedule)
+          }
+        },
+        { ...ADMIN, params: { schedules: { type: 'array', items: { type: 'string' } } } },
       ],
     },
     session: {
@@ -335,12 +358,48 @@ function changePower(host: Host, vm: XoObject, from: string, changes: Partial<Xo
   host.changeObject(vm.id, changes)
 }
 
-/** A backup that saves nothing: all that it can fail on is a VM that is not there. */
-function checkVms({ app, data, job, runJobId, schedule }: JobRun): void {
+/**
+ * A backup that saves nothing. It fails early if there is none of its VMs; that of a VM with a `backupError` fails, and
+ * the run all the same ends as if nothing were wrong, since the host's worker only tells by its task.
+ */
+async function backUpVms({ app, data, job, jobData, runJobId, schedule }: JobRun): Promise<void> {
   const { id } = (job.vms ?? {}) as { id?: string | { __or: string[] } }
-  const wanted = (data as { vms?: string[] } | undefined)?.vms ?? (typeof id === 'string' ? [id] : id?.__or)
-  const found = wanted?.filter(vm => app.objects.all[vm]?.type === 'VM')
-  if (found?.length === 0) {
+  const wanted = (data as { vms?: string[] } | undefined)?.vms ?? (typeof id === 'string' ? [id] : id?.__or) ?? []
+  const found = wanted.filter(vm => app.objects.all[vm]?.type === 'VM')
+  if (wanted.length > 0 && found.length === 0) {
     noMatchingVm({ jobId: job.id, runJobId, scheduleId: schedule?.id })
+  }
+  await app.tasks.createBackup({ name: 'backup run', ...jobData }).run(async task => {
+    for (const vm of found) {
+      const { name_label, backupError } = app.objects.all[vm]!
+      const part = task.part({ id: vm, name: 'backup VM', name_label, type: 'VM' })
+      await part.run(() => failIf(backupError)).catch(() => {})
+    }
+  })
+}
+
+/** It fails for pools that there are not, and says nothing useful then. */
+async function backUpMetadata({ app, job, jobData }: JobRun): Promise<void> {
+  const task = app.tasks.createBackup({ name: 'backup run', ...jobData })
+  await task.run(async () => {
+    for (const id of job.pools ?? []) {
+      const part = task.part({ id, name: 'backup pool', type: 'pool' })
+      await part.run(() => failIf(app.objects.all[id] === undefined && `no such pool ${id}`)).catch(() => {})
+    }
+  })
+  if (task.log.status === 'failure') {
+    throw new Error('backup task failed with undefined error')
+  }
+}
+
+/** It fails before there is a task, if it has no source. */
+async function mirror({ app, job, jobData }: JobRun): Promise<void> {
+  failIf(job.sourceRemote === undefined && "couldn't instantiate source remote")
+  await app.tasks.createBackup({ name: 'backup run', ...jobData }).run(() => {})
+}
+
+function failIf(message: unknown): void {
+  if (typeof message === 'string') {
+    throw new Error(message)
   }
 }

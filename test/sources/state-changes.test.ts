@@ -70,7 +70,7 @@ async function watch({ wanted = all, objects = there }: { wanted?: string[]; obj
       return () => onChange.delete(listener)
     },
   }
-  const stop = listenToStateChanges(host as unknown as Xo, accept, demand)
+  const stop = listenToStateChanges(host as unknown as Xo, Object.assign(accept, { wants: demand.wants }), demand)
   return {
     host,
     told,

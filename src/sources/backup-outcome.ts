@@ -1,0 +1,93 @@
+import type { TaskLog } from '../xo.ts'
+import { copyOf, isRecord, textOf } from './listening.ts'
+
+/** How a run of a backup job has ended. */
+export interface RunOutcome {
+  /** `success`, `skipped`, `failure`, `interrupted`: the host's word. */
+  readonly status: string
+  /** With `failures`, what of the run has failed. */
+  readonly error?: object
+}
+
+/** One thing that a run was to back up, or to back up to, and why that has failed. */
+interface Failure {
+  readonly type: string | undefined
+  readonly id: string | undefined
+  readonly name: string | undefined
+  /** Which step of the run it was. */
+  readonly step: string | undefined
+  readonly message: string
+}
+
+/** More are counted only. */
+const MAX_FAILURES = 100
+const MAX_MESSAGE_LENGTH = 500
+
+/** `forwardResult` in packages/xo-server/src/_handleBackupLog.mjs: what has failed stands in the task. */
+const SAYS_NOTHING = 'backup task failed with undefined error'
+
+/** Whether it is the error of a run whose task knows more. */
+export function saysNothing(error: unknown): boolean {
+  return isRecord(error) && error['message'] === SAYS_NOTHING
+}
+
+/**
+ * What has come of a run, by its task and the error that the host says it has ended with.
+ *
+ * The host's own word is not enough: it calls a run successful in which VMs have failed. The status of its task is
+ * true, as it is computed from its subtasks.
+ */
+export function outcomeOfRun(task: TaskLog | undefined, error: unknown): RunOutcome {
+  if (error === undefined && task?.status !== 'failure') {
+    return { status: task === undefined || task.status === 'pending' ? 'success' : task.status }
+  }
+  const failed = task === undefined ? [] : failedIn(task)
+  const failures = failed.slice(0, MAX_FAILURES).map(failureOf)
+  const said = copyOf(error ?? task?.result)
+  const known = isRecord(said) ? said : {}
+  const message = textOf(known['message'])
+  return {
+    status: 'failure',
+    error: {
+      ...known,
+      message: message === undefined || saysNothing(known) ? inWords(failures, failed.length, said) : message,
+      ...(failures.length > 0 && { failures }),
+    },
+  }
+}
+
+/** What was backed up (the tasks of the run) and has failed, sorted as the host has it. */
+function failedIn({ tasks = [] }: TaskLog): TaskLog[] {
+  return tasks.filter(({ status }) => status === 'failure')
+}
+
+function failureOf(task: TaskLog): Failure {
+  const { properties } = task
+  return {
+    type: textOf(properties['type']),
+    id: textOf(properties['id']),
+    name: textOf(properties['name_label']),
+    step: textOf(properties['name']),
+    message: causeOf(task).slice(0, MAX_MESSAGE_LENGTH),
+  }
+}
+
+/** What the task says, or the first of its subtasks that has failed. */
+function causeOf({ result, tasks = [] }: TaskLog): string {
+  const message = isRecord(result) ? textOf(result['message']) : textOf(result)
+  if (message !== undefined && message !== '') {
+    return message
+  }
+  const failed = tasks.find(({ status }) => status === 'failure')
+  return failed === undefined ? 'unknown error' : causeOf(failed)
+}
+
+function inWords([first]: readonly Failure[], count: number, said: unknown): string {
+  if (first === undefined) {
+    return textOf(said) ?? 'the run has failed'
+  }
+  const others = count === 1 ? '' : `, and ${count - 1} more`
+  const { type, name, id, step, message } = first
+  const what = [type, name ?? id].filter(word => word !== undefined).join(' ')
+  return `${what || (step ?? 'a part of the run')}: ${message}${others}`
+}

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 import { Pool } from 'undici'
@@ -606,6 +608,82 @@ async function objectUpdates(report: Report): Promise<void> {
   report({ figure: 'the whole flush without state hooks', measured: `${median(without).toFixed(1)} ms`, bound: '' })
 }
 
+/** What the journal costs where the endpoint is healthy, but 20,000 come at once. */
+async function journalRate(report: Report): Promise<void> {
+  const DELIVERIES = 20_000
+  const ROUNDS = 5
+  const receiver = await startReceiver()
+  const signal = signalOf('bench.m1', 600)
+  const hooks = [{ method: 'bench.m1', url: receiver.url }]
+  const hosts = { with: await startHost(hooks), without: await startHost(hooks, undefined, null) }
+  const timesOf = { with: [] as number[], without: [] as number[] }
+  for (let round = 0; round <= ROUNDS; ++round) {
+    for (const name of ['with', 'without'] as const) {
+      await receiver.reset()
+      globalThis.gc?.()
+      const start = performance.now()
+      for (let i = 0; i < DELIVERIES; ++i) {
+        hosts[name].post(signal)
+      }
+      const { answered } = await receiver.received(DELIVERIES)
+      assert.equal(answered, DELIVERIES)
+      if (round > 0) {
+        timesOf[name].push(performance.now() - start)
+      }
+    }
+  }
+  await hosts.with.close()
+  await hosts.without.close()
+  receiver.close()
+  const ratio = median(timesOf.without.map((time, round) => time / timesOf.with[round]!))
+  report(ratioRow('rate with the journal, to the rate without it', ratio, '≥', 0.9))
+}
+
+/** An endpoint that is down costs disk, not memory. Nothing listens there; 12,500 a second for 8 seconds. */
+async function pendingOnDisk(report: Report): Promise<void> {
+  const COUNT = 100_000
+  const BYTES = 2 * KIB
+  const hooks = [{ name: 'dead', method: 'bench.m1', url: 'http://127.0.0.1:1/' }]
+  const signal = signalOf('bench.m1', BYTES)
+  const host = await startHost(hooks)
+  globalThis.gc?.()
+  const before = process.memoryUsage()
+  for (let sent = 0; sent < COUNT; sent += 500) {
+    for (let i = 0; i < 500; ++i) {
+      host.post({ ...signal, callId: `${sent + i}` })
+    }
+    await sleep(40)
+  }
+  await sleep(1_000)
+  const resident = (process.memoryUsage.rss() - before.rss) / MIB
+  globalThis.gc?.()
+  const after = process.memoryUsage()
+  const used = (after.heapUsed + after.external - before.heapUsed - before.external) / MIB
+  await host.stop()
+  const disk = await sizeOf(host.directory)
+
+  const start = performance.now()
+  const again = await startHost(hooks, undefined, host.directory)
+  const readyMs = performance.now() - start
+  await again.close()
+  const inMib = (mib: number): string => `${mib.toFixed(1)} MiB`
+  report({ figure: 'heap and buffers grow by', measured: inMib(used), bound: '≤ 96 MiB', ok: used <= 96 })
+  report({ figure: 'RSS grows by', measured: inMib(resident), bound: '≤ 96 MiB', ok: resident <= 96 })
+  report(ratioRow('journal on disk, to the bodies', disk / (COUNT * BYTES), '≤', 3))
+  report({
+    figure: 'ready again after',
+    measured: `${readyMs.toFixed(0)} ms`,
+    bound: '≤ 3000 ms',
+    ok: readyMs <= 3_000,
+  })
+}
+
+async function sizeOf(directory: string): Promise<number> {
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true })
+  const sizes = entries.map(entry => (entry.isFile() ? stat(join(entry.parentPath, entry.name)) : undefined))
+  return (await Promise.all(sizes)).reduce((sum, stats) => sum + (stats?.size ?? 0), 0)
+}
+
 /** By name. Each runs in a process of its own. */
 export const figures: ReadonlyMap<string, (report: Report) => Promise<void>> = new Map([
   ['unmatched call, 1,000 hooks', unmatchedCall],
@@ -616,6 +694,6 @@ export const figures: ReadonlyMap<string, (report: Report) => Promise<void>> = n
   ['10,000 events of 2 KiB beside an endpoint that never answers', memoryBesideMute],
   ['8 endpoints of which 4 never answer', halfMute],
   ['10,000 object updates in one flush, 5 state hooks', objectUpdates],
-  // The journal's figures come here: the rate with and without it, and 100,000 pending deliveries of 2 KiB to a dead
-  // endpoint (memory, bytes on disk against the bodies, time from `startHost` until ready again in the same folder).
+  ['the journal, 20,000 deliveries to a healthy endpoint at once', journalRate],
+  ['100,000 pending deliveries of 2 KiB to a dead endpoint', pendingOnDisk],
 ])

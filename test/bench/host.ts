@@ -17,6 +17,10 @@ export interface BenchHost {
   readonly objects: Collection<BenchObject>
   /** A task has changed. */
   update(task: TaskLog): void
+  /** The plugin's folder. */
+  readonly directory: string
+  /** Unloads the plugin. */
+  stop(): Promise<void>
   /** Unloads the plugin and deletes its folder. */
   close(): Promise<void>
 }
@@ -38,9 +42,17 @@ export interface BenchHook {
 /** The plugin as it is built, since what runs from the sources is not what is installed. */
 const BUILT = new URL('../../dist/index.js', import.meta.url).href
 
-/** @param onCall - in the plugin's place: hears `pre` and `post` */
-export async function startHost(hooks: readonly BenchHook[], onCall?: (signal: Signal) => void): Promise<BenchHost> {
-  const directory = await mkdtemp(join(tmpdir(), 'xo-server-web-hooks-bench-'))
+/**
+ * @param onCall - in the plugin's place: hears `pre` and `post`
+ * @param earlier - the folder of a host that was stopped; `null`: the plugin cannot have a folder, and keeps everything
+ *   in memory
+ */
+export async function startHost(
+  hooks: readonly BenchHook[],
+  onCall?: (signal: Signal) => void,
+  earlier?: string | null
+): Promise<BenchHost> {
+  const directory = earlier ?? (await mkdtemp(join(tmpdir(), 'xo-server-web-hooks-bench-')))
   const xo = new EventEmitter()
   const objects = new Collection<BenchObject>()
   objects.createIndex('type', new Index('type'))
@@ -63,7 +75,7 @@ export async function startHost(hooks: readonly BenchHook[], onCall?: (signal: S
     const context: PluginContext = {
       xo: xo as unknown as Xo,
       staticConfig: {},
-      getDataDir: () => Promise.resolve(directory),
+      getDataDir: () => (earlier === null ? Promise.reject(new Error('no folder')) : Promise.resolve(directory)),
     }
     const plugin = factory(context)
     plugin.configure({
@@ -85,6 +97,8 @@ export async function startHost(hooks: readonly BenchHook[], onCall?: (signal: S
     pre: signal => void xo.emit('xo:preCall', signal),
     post: signal => void xo.emit('xo:postCall', signal),
     update: task => void tasks.emit('update', task),
+    directory,
+    stop: () => unload(),
     async close() {
       await unload()
       await rm(directory, { recursive: true })

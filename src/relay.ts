@@ -346,8 +346,13 @@ export class Relay {
           this.#logAtMost('journal', 'the journal cannot be used: deliveries are kept in memory only', {
             problem: event.problem,
           })
+        } else if (event.damaged > 0) {
+          this.#log.warn('the journal is in use, but was damaged: some deliveries are lost', {
+            recovered: event.recovered,
+            damagedPages: event.damaged,
+          })
         } else {
-          this.#log.info('the journal is in use', { recovered: event.recovered, damaged: event.damaged })
+          this.#log.info('the journal is in use', { recovered: event.recovered, damaged: 0 })
         }
         return
       default:

@@ -24,6 +24,10 @@ export interface Progress {
   readonly attempts: number
   readonly failures: number
   readonly isDead: boolean
+  /** Its next attempt was asked for. */
+  readonly isReplay?: boolean
+  /** It was replayed once: its lifetime is over, and does not count any more. */
+  readonly isImmortal?: boolean
   readonly firstTriedAt?: number
   readonly dueAt?: number
 }
@@ -221,7 +225,7 @@ export class Journal {
     this.#bytes += page.bytes
     this.#put(HEAD + keyOf(page.number), headText)
     this.#put(BODY + keyOf(page.number), body)
-    if (entries.some(({ attempts, state }) => attempts > 0 || state === 'dead')) {
+    if (entries.some(hasProgress)) {
       this.#changed.add(page)
     }
   }
@@ -388,7 +392,7 @@ export class Journal {
     for (const [index, entry] of page.entries.entries()) {
       if (entry === undefined) {
         settled.push(index)
-      } else if (entry.attempts > 0 || entry.state === 'dead') {
+      } else if (hasProgress(entry)) {
         progress[index] = this.#progressOf(entry)
       }
     }
@@ -481,6 +485,11 @@ export class Journal {
       settled.has(index) ? [] : [{ stored, place: { page, index }, progress: state.progress[index] ?? NO_PROGRESS }]
     )
   }
+}
+
+/** Whether it is not as it was when it was accepted. */
+function hasProgress({ attempts, state, trigger }: Entry): boolean {
+  return attempts > 0 || state === 'dead' || trigger === 'replay'
 }
 
 const NO_PROGRESS: Progress = { attempts: 0, failures: 0, isDead: false }

@@ -19,6 +19,8 @@ export function progressOf(entry: Entry): Progress {
     attempts: entry.attempts,
     failures: entry.failures,
     isDead: entry.state === 'dead',
+    ...(entry.trigger === 'replay' && { isReplay: true }),
+    ...(entry.leads && entry.expiresAt === Number.POSITIVE_INFINITY && { isImmortal: true }),
     ...(entry.firstTriedAt !== undefined && { firstTriedAt: entry.firstTriedAt + toEpoch }),
     ...(entry.state === 'waiting' && { dueAt: entry.dueAt + toEpoch }),
   }
@@ -59,7 +61,8 @@ export function restoredHealth(health: Health): Health {
 export function restoredEntry({ stored, progress, place }: RecoveredDelivery, spreadMs: number): Entry {
   const now = performance.now()
   const fromEpoch = now - Date.now()
-  const { attempts, failures, isDead, firstTriedAt, dueAt } = progress
+  const { attempts, failures, isDead, isReplay = false, isImmortal = false, firstTriedAt, dueAt } = progress
+  const lifetimeMs = isImmortal ? Number.POSITIVE_INFINITY : (stored.lifetimeMs ?? Number.POSITIVE_INFINITY)
   const leftMs = dueAt === undefined ? 0 : dueAt + fromEpoch - now
   return {
     id: stored.id,
@@ -74,8 +77,8 @@ export function restoredEntry({ stored, progress, place }: RecoveredDelivery, sp
     place,
     isUnsaved: false,
     state: isDead ? 'dead' : 'queued',
-    expiresAt: Math.min(stored.acceptedAt + fromEpoch, now) + (stored.lifetimeMs ?? Number.POSITIVE_INFINITY),
-    trigger: attempts === 0 ? 'event' : 'retry',
+    expiresAt: Math.min(stored.acceptedAt + fromEpoch, now) + lifetimeMs,
+    trigger: isReplay ? 'replay' : attempts === 0 ? 'event' : 'retry',
     attempts,
     failures,
     firstTriedAt: firstTriedAt === undefined ? undefined : firstTriedAt + fromEpoch,

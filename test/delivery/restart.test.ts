@@ -170,6 +170,23 @@ describe('after a restart', () => {
     expect(run.sent).toMatchObject([{ id, number: 2 }])
   })
 
+  it('a replay is one still, even of a pre whose time is long over', async () => {
+    fakeClocks()
+    const first = await started({ answering: () => failing, schedule: [] })
+    const id = first.submit({ phase: 'pre', lifetimeMs: 5 * MINUTE })
+    await first.until(() => first.total.dead === 1)
+    first.answering = () => underWay
+    first.dispatcher.replay(id)
+    await first.until(() => first.sent.length === 2)
+    await first.stop()
+
+    await downFor(HOUR)
+    const run = await started({ directory: first.directory })
+    await run.later(SECOND, () => run.total.delivered === 1)
+    expect(run.discarded).toEqual([])
+    expect(run.sentIds).toEqual([id])
+  })
+
   it('a pre whose time was over meanwhile expires, and its post goes', async () => {
     fakeClocks()
     const first = await started({ answering: () => underWay })

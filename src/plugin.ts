@@ -231,7 +231,7 @@ function within(ms: number, done: Promise<void>): Promise<void> {
 
 /** A listener that throws would fail the API call that it hears of. */
 function guarded(relay: Relay): Accept {
-  const accept: Omit<Accept, 'wants'> & Relay['accept'] = (source, phase, signal, about) => {
+  const accept: Relay['accept'] = (source, phase, signal, about) => {
     try {
       return relay.accept(source, phase, signal, about)
     } catch (error) {
@@ -239,7 +239,10 @@ function guarded(relay: Relay): Accept {
       return undefined
     }
   }
-  return Object.assign(accept, { wants: (method: string) => relay.wants(method) })
+  return Object.assign(accept, {
+    wants: (method: string) => relay.wants(method),
+    waits: (method: string) => relay.waits(method),
+  })
 }
 
 /** An alias is a second name for the very same method. */

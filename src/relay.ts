@@ -141,6 +141,11 @@ export class Relay {
     return this.#matcher.match(method) !== undefined
   }
 
+  /** Whether a hook wants the host to wait for a `pre` of this name. */
+  waits(method: string): boolean {
+    return this.#matcher.match(method)?.started.some(hook => hook.waitForResponse) ?? false
+  }
+
   /** Calls back when other events may be wanted; returns its undo. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener)

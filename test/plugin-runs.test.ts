@@ -52,6 +52,21 @@ const KINDS = [
   },
 ] as const
 
+it('a run waits for no name to be looked up', async () => {
+  const { sandbox, receiver } = await startWith(RUNS)
+  const { host } = sandbox
+  // the host looks first; the look-up of the plugin is given up after a second
+  let looks = 0
+  const getJob = host.getJob.bind(host)
+  Object.assign(host, { getJob: (id: string) => (++looks === 1 ? getJob(id) : new Promise(() => {})) })
+  const start = performance.now()
+  await host.runSchedule(ids.schedule)
+  expect(performance.now() - start).toBeLessThan(1_000)
+
+  const sent = await allSent(sandbox, receiver, 2)
+  expect(sent.map(outline)).toEqual(['pre backupNg.runJob (unknown user)', 'post backupNg.runJob (unknown user)'])
+})
+
 describe.each(KINDS)('a $name backup', ({ method, job, schedule, jobName }) => {
   it('by hand has one pre and one post, of who has called, with its job and its run', async () => {
     const { sandbox, receiver } = await startWith(RUNS)

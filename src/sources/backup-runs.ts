@@ -182,7 +182,9 @@ export class BackupRuns {
     const call: Call = { signal, context: this.#xo.apiContext }
     remember(this.#calls, signal.callId, call, MAX_RUNS)
     // a VM backup is announced when it begins, which the host waits for as well
-    return signal.method === VM_BACKUP || !isAnnounced(this.#xo, signal) ? undefined : this.#announceCall(call)
+    return signal.method === VM_BACKUP || !isAnnounced(this.#xo, signal)
+      ? undefined
+      : this.#hold(signal.method, this.#announceCall(call))
   }
 
   #onCalled(signal: Signal): void {
@@ -230,11 +232,16 @@ export class BackupRuns {
     const description = { id, method, jobId, scheduleId, ownerId, start: timestamp, params: copyOf(signal.params) }
     const run = this.#begin(description, call)
     if (call === undefined) {
-      return this.#announce(run)
+      return this.#hold(method, this.#announce(run))
     }
     run.isAnnounced = true
     call.run = run
-    return this.#announceCall(call)
+    return this.#hold(method, this.#announceCall(call))
+  }
+
+  /** The host waits only for a hook that wants it to, not for names to be looked up. */
+  #hold(method: string, announced: Promise<unknown>): Promise<unknown> | undefined {
+    return this.#accept.waits(method) ? announced : undefined
   }
 
   #onBackedUp(signal: Signal): void {

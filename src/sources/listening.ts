@@ -18,6 +18,8 @@ export interface Accept {
   (source: Source, phase: Phase, signal: Signal, about?: () => ObjectSnapshot | undefined): Promise<unknown> | undefined
   /** Whether any hook wants events of this name: one look-up, to be asked before anything is copied or looked up. */
   wants(method: string): boolean
+  /** Whether a hook wants the host to wait for the `pre` of events of this name: else nothing holds it. */
+  waits(method: string): boolean
 }
 
 /** What a source listens to. */

@@ -29,7 +29,7 @@ function listening({ wants = () => true, getUser = async () => ALICE } = {} as P
       heard.push({ source, phase, signal: structuredClone(signal) })
       return undefined
     },
-    { wants: vi.fn(wants) }
+    { wants: vi.fn(wants), waits: () => false }
   )
   const user = vi.fn(getUser)
   const undo = listenToRestActions({ tasks, getUser: user } as unknown as Xo, accept)

@@ -70,7 +70,11 @@ async function watch({ wanted = all, objects = there }: { wanted?: string[]; obj
       return () => onChange.delete(listener)
     },
   }
-  const stop = listenToStateChanges(host as unknown as Xo, Object.assign(accept, { wants: demand.wants }), demand)
+  const stop = listenToStateChanges(
+    host as unknown as Xo,
+    Object.assign(accept, { wants: demand.wants, waits: () => false }),
+    demand
+  )
   return {
     host,
     told,

@@ -10,7 +10,7 @@ import { formats } from './formats/index.ts'
 import type { Format } from './formats/index.ts'
 import { isMatch, parsePatterns } from './matcher.ts'
 import type { Matchable, MethodPatterns } from './matcher.ts'
-import { findPlaceholder } from './secrets.ts'
+import { findPlaceholder, isRecord, textOf } from './secrets.ts'
 import { hookableEvents } from './sources/index.ts'
 
 /** One configured rule: which events, in which format, to which endpoint. */
@@ -551,14 +551,6 @@ function oneOf(values: readonly string[]): string {
 function groupOf(item: Record<string, unknown>, name: string): Record<string, unknown> {
   const group = item[name]
   return isRecord(group) ? group : {}
-}
-
-function textOf(value: unknown): string {
-  return typeof value === 'string' ? value.trim() : ''
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null
 }
 
 function digest(parts: readonly (string | number)[]): string {

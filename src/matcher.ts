@@ -50,6 +50,12 @@ export function isMatch(pattern: string, method: string): boolean {
   return true
 }
 
+/** Whether one of the names of a method is wanted, and none is left out again. */
+export function isWanted({ include, exclude }: MethodPatterns, names: readonly string[]): boolean {
+  const isNamed = (patterns: readonly string[]) => patterns.some(pattern => names.some(name => isMatch(pattern, name)))
+  return isNamed(include) && !isNamed(exclude)
+}
+
 /** Methods are few; more names than this are a caller making them up. */
 const MAX_REMEMBERED = 10_000
 
@@ -76,9 +82,7 @@ export class Matcher<H extends Matchable> {
 
   #find(method: string): Matches<H> | null {
     const names = this.#namesOf(method)
-    const isNamed = (patterns: readonly string[]) =>
-      patterns.some(pattern => names.some(name => isMatch(pattern, name)))
-    const hooks = this.#hooks.filter(({ methods }) => isNamed(methods.include) && !isNamed(methods.exclude))
+    const hooks = this.#hooks.filter(({ methods }) => isWanted(methods, names))
     const post = hooks.filter(hook => hook.phases.includes('post'))
     const matches =
       hooks.length === 0

@@ -11,7 +11,7 @@ import { connectTo } from './delivery/transport.ts'
 import type { ProxySettings } from './delivery/transport.ts'
 import { describeProblem, messageOf } from './errors.ts'
 import type { Phase } from './event.ts'
-import { isMatch } from './matcher.ts'
+import { isWanted } from './matcher.ts'
 import { mailOf } from './mail.ts'
 import { Relay } from './relay.ts'
 import type { Alert } from './relay.ts'
@@ -268,9 +268,7 @@ function proxyOf(config: XoConfig): ProxySettings {
 
 /** What the Test button sends: an event that a hook would get, marked as a test. */
 function sampleEvent({ methods, status }: Hook, phase: Phase, known: readonly string[]): Signal {
-  const isWanted = (name: string) =>
-    methods.include.some(pattern => isMatch(pattern, name)) && !methods.exclude.some(pattern => isMatch(pattern, name))
-  const method = methods.include.find(isExact) ?? known.find(isWanted) ?? 'vm.start'
+  const method = methods.include.find(isExact) ?? known.find(name => isWanted(methods, [name])) ?? 'vm.start'
   return {
     callId: 'test',
     userId: 'b4tm4n',

@@ -126,10 +126,11 @@ function nameOf(hook: Record<string, unknown>): string {
   return (textOf(hook['name']) || textOf(hook['method']) || 'without a name').slice(0, 100)
 }
 
-function textOf(value: unknown): string {
+/** A text of the raw configuration; what is not one is empty. */
+export function textOf(value: unknown): string {
   return typeof value === 'string' ? value.trim() : ''
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
+export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null
 }

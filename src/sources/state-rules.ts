@@ -1,4 +1,5 @@
 import type { EventInfo } from '../event.ts'
+import { isRecord } from '../object.ts'
 
 /**
  * Which change of which field of an XO object is which event. Pure: a small state is read off an object, and two states
@@ -469,8 +470,4 @@ function textOf(value: unknown): string | undefined {
 
 function numberOf(value: unknown): number | undefined {
   return typeof value === 'number' && Number.isFinite(value) ? value : undefined
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null
 }

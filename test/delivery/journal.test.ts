@@ -6,6 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import type { Delivery } from '../../src/delivery/delivery.ts'
 import { Journal } from '../../src/delivery/journal.ts'
 import type { LogRow, Progress, Recovered } from '../../src/delivery/journal.ts'
+import { newEntry } from '../../src/delivery/lane.ts'
 import type { Entry } from '../../src/delivery/lane.ts'
 import { deliveryWith } from '../helpers/durable-run.ts'
 import type { Submission } from '../helpers/durable-run.ts'
@@ -29,33 +30,8 @@ async function open(directory: string): Promise<{ journal: Journal; recovered: R
   return opened
 }
 
-function entryOf(delivery: Delivery): Entry {
-  return {
-    id: delivery.id,
-    owner: delivery.owner,
-    party: '',
-    orderKey: delivery.order.key,
-    leads: delivery.order.leads,
-    bytes: delivery.payload.body.length,
-    acceptedAt: delivery.acceptedAt,
-    takenAt: 0,
-    delivery,
-    place: undefined,
-    isUnsaved: false,
-    state: 'queued',
-    expiresAt: Number.POSITIVE_INFINITY,
-    trigger: 'event',
-    attempts: 0,
-    failures: 0,
-    firstTriedAt: undefined,
-    dueAt: 0,
-    onFirstAttempt: undefined,
-    isCancelled: false,
-  }
-}
-
 function entriesOf(count: number, submission: Submission = {}): Entry[] {
-  return Array.from({ length: count }, () => entryOf(deliveryWith(submission)))
+  return Array.from({ length: count }, () => newEntry(deliveryWith(submission), 0))
 }
 
 /** A store that holds these, closed again; one page for each list. */
@@ -81,7 +57,7 @@ async function readAll(journal: Journal, { deliveries }: Recovered): Promise<(De
 /** As the journal finds them; to change them there, an entry has to stand for each. */
 function adoptAll(journal: Journal, { deliveries }: Recovered): Entry[] {
   return deliveries.map(({ stored, place }) => {
-    const entry = { ...entryOf(deliveryWith({ id: stored.id })), place }
+    const entry = { ...newEntry(deliveryWith({ id: stored.id }), 0), place }
     journal.adopt(entry)
     return entry
   })
@@ -121,7 +97,7 @@ describe('what is written', () => {
     const body = Buffer.from(Array.from({ length: 1000 }, (_, index) => index % 256))
     const pre = deliveryWith({ phase: 'pre', key: 'call', lifetimeMs: 1000, body })
     const post = deliveryWith({ key: 'call', body: Buffer.alloc(0) })
-    const directory = await storeOf([entryOf(pre), entryOf(post)])
+    const directory = await storeOf([newEntry(pre, 0), newEntry(post, 0)])
 
     const { journal, recovered } = await open(directory)
     expect(idsOf(recovered)).toEqual([pre.id, post.id])
@@ -239,14 +215,14 @@ describe('a delivery that comes further', () => {
 
 describe('recovery', () => {
   it('is in the order in which deliveries were accepted, across pages', async () => {
-    const at = (acceptedAt: number, id: string): Entry => entryOf({ ...deliveryWith({ id }), acceptedAt })
+    const at = (acceptedAt: number, id: string): Entry => newEntry({ ...deliveryWith({ id }), acceptedAt }, 0)
     const directory = await storeOf([at(1, 'one'), at(4, 'four')], [at(2, 'two'), at(3, 'three'), at(5, 'five')])
     expect(idsOf((await open(directory)).recovered)).toEqual(['one', 'two', 'three', 'four', 'five'])
   })
 
   it('has the pre of a call ahead of its post, even if they are of one millisecond or the clock was set back', async () => {
     const at = (acceptedAt: number, id: string, submission: Submission): Entry =>
-      entryOf({ ...deliveryWith({ id, ...submission }), acceptedAt })
+      newEntry({ ...deliveryWith({ id, ...submission }), acceptedAt }, 0)
     const directory = await storeOf(
       [at(1000, 'tie post', { key: 'tie', owner: 'b' }), at(900, 'back post', { key: 'back', owner: 'b' })],
       [
@@ -447,7 +423,7 @@ describe('the format', () => {
     // those two, with one body as before, and a third that is settled
     const { payload } = read[0]!
     const third = { ...read[1]!, id: '4f6e9a10-0000-4000-8000-000000000003', acceptedAt: 1_700_000_000_003 }
-    const entries = [...read, third].map(delivery => entryOf({ ...delivery!, payload }))
+    const entries = [...read, third].map(delivery => newEntry({ ...delivery!, payload }, 0))
     entries[1]!.attempts = 2
     progress.set(entries[1]!.id, recovered.deliveries[1]!.progress)
     const other = await temporaryDirectory()
@@ -486,8 +462,8 @@ describe('a record that is damaged', () => {
   /** Two pages; what `change` makes of one record. */
   async function damagedStore(key: string, change: (value: Buffer) => Buffer | undefined): Promise<string> {
     const directory = await storeOf(
-      [entryOf(deliveryWith({ id: '0' })), entryOf(deliveryWith({ id: '1' }))],
-      [entryOf(deliveryWith({ id: '2' }))]
+      [newEntry(deliveryWith({ id: '0' }), 0), newEntry(deliveryWith({ id: '1' }), 0)],
+      [newEntry(deliveryWith({ id: '2' }), 0)]
     )
     const { journal, recovered } = await open(directory)
     const [first] = adoptAll(journal, recovered)
@@ -570,7 +546,7 @@ describe('a file of the store that is damaged', () => {
   /** Deliveries on a page of their own, most of them in tables, the last in the write-ahead log. */
   async function largeStore(): Promise<string> {
     const pages = Array.from({ length: COUNT }, (_, index) => [
-      entryOf(deliveryWith({ id: `${index}`, body: Buffer.alloc(200_000, `${index},`) })),
+      newEntry(deliveryWith({ id: `${index}`, body: Buffer.alloc(200_000, `${index},`) }), 0),
     ])
     const directory = await storeOf(...pages.slice(0, -3))
     await compactStore(directory)
@@ -591,7 +567,7 @@ describe('a file of the store that is damaged', () => {
         expect.fail(`the body of ${delivery.id} has changed`)
       }
     }
-    journal.add([entryOf(deliveryWith({ id: 'later' }))])
+    journal.add([newEntry(deliveryWith({ id: 'later' }), 0)])
     await journal.flush()
     await journal.close()
     const again = await open(directory)

@@ -1,7 +1,7 @@
 import { parse } from 'complex-matcher'
 
-import { messageOf } from './errors.ts'
-import type { Event } from './event.ts'
+import { messageOf } from './problem.ts'
+import type { Event } from './event/event.ts'
 
 /** Which events a hook wants, by what is in them. Never throws. */
 export type Filter = (event: Searchable) => boolean

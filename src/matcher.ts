@@ -1,4 +1,4 @@
-import type { Outcome, Phase } from './event.ts'
+import type { Outcome, Phase } from './event/event.ts'
 
 /** Which methods a hook wants. */
 export interface MethodPatterns {

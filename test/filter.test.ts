@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 
-import { freezeEvent, withObject } from '../src/event.ts'
+import { freezeEvent, withObject } from '../src/event/event.ts'
 import { parseFilter, searchableOf } from '../src/filter.ts'
-import { sampleObject } from '../src/object.ts'
+import { sampleObject } from '../src/event/object.ts'
 
 const signal = {
   callId: 'k3w9x1',

@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 
 import { expect, it, onTestFinished } from 'vitest'
 
-import { parseConfig } from '../src/config.ts'
+import { parseConfig } from '../src/config/parse.ts'
 import type { OutgoingRequest } from '../src/delivery/attempt.ts'
 import { Relay } from '../src/relay.ts'
 import type { Signal } from '../src/xo.ts'

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
-import type { Phase } from '../src/event.ts'
+import type { Phase } from '../src/event/event.ts'
 import { isMatch, Matcher, parsePatterns } from '../src/matcher.ts'
 import type { Matchable } from '../src/matcher.ts'
 

@@ -1,6 +1,6 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 
-import { parseConfig } from '../src/config.ts'
+import { parseConfig } from '../src/config/parse.ts'
 import type { AttemptOutcome } from '../src/delivery/delivery.ts'
 import { Relay } from '../src/relay.ts'
 import type { Alert } from '../src/relay.ts'

@@ -3,7 +3,7 @@ import TinyQueue from 'tinyqueue'
 import { circuitAt } from './circuit-breaker.ts'
 import type { Circuit, Pauses } from './circuit-breaker.ts'
 import type { AttemptOutcome, Delivery, Endpoint, Trigger } from './delivery.ts'
-import { Fifo } from './fifo.ts'
+import { Fifo } from './queue.ts'
 import { afterAttempt, HEALTHY } from './health.ts'
 import type { Health, HealthChange } from './health.ts'
 

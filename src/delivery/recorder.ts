@@ -1,5 +1,5 @@
 import type { Delivery } from './delivery.ts'
-import { Fifo } from './fifo.ts'
+import { Fifo } from './queue.ts'
 import { reasonOf } from './journal.ts'
 import type { Journal, LogRow, Recovered } from './journal.ts'
 import type { Entry } from './lane.ts'

@@ -1,5 +1,5 @@
 import type { Payload } from '../delivery/delivery.ts'
-import type { Event } from '../event.ts'
+import type { Event } from '../event/event.ts'
 
 /** How an event becomes a body. */
 export interface Format {

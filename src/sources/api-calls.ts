@@ -1,5 +1,5 @@
 import type { Signal, Xo, XoSignals } from '../xo.ts'
-import type { Accept } from './listening.ts'
+import type { Accept } from './source.ts'
 
 /** Hears the calls of one API method in the place of this source. */
 export interface CallTaker {

@@ -1,5 +1,5 @@
 import type { TaskLog } from '../xo.ts'
-import { copyOf, isRecord, textOf } from './listening.ts'
+import { copyOf, isRecord, textOf } from './source.ts'
 
 /** How a run of a backup job has ended. */
 export interface RunOutcome {

@@ -1,4 +1,4 @@
-import type { EventInfo } from '../event.ts'
+import type { EventInfo } from '../event/event.ts'
 import { backupRunEvents } from './backup-runs.ts'
 import { restActionEvents } from './rest-actions.ts'
 import { stateEvents } from './state-rules.ts'

@@ -1,5 +1,5 @@
-import { isComplete } from '../object.ts'
-import type { LookUp } from '../object.ts'
+import { isComplete } from '../event/object.ts'
+import type { LookUp } from '../event/object.ts'
 import type { Xo } from '../xo.ts'
 
 /** What is known of the objects of the pools, and what will be in a moment. */

@@ -1,7 +1,7 @@
-import type { EventInfo, Phase } from '../event.ts'
+import type { EventInfo, Phase } from '../event/event.ts'
 import type { TaskLog, Xo } from '../xo.ts'
-import { copyOf, isRecord, listen, nameOfUser, remember, textOf } from './listening.ts'
-import type { Accept } from './listening.ts'
+import { copyOf, isRecord, listen, nameOfUser, remember, textOf } from './source.ts'
+import type { Accept } from './source.ts'
 
 /** What the host says of a task that is an action (`createAction` in @xen-orchestra/rest-api/src/abstract-classes). */
 export const REST_ACTION = 'xo:rest-api:action'

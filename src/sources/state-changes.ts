@@ -2,11 +2,11 @@ import { randomUUID } from 'node:crypto'
 
 import { createLogger } from '@xen-orchestra/log'
 
-import { messageOf } from '../errors.ts'
-import { namedBy, snapshotOf } from '../object.ts'
-import type { LookUp } from '../object.ts'
+import { messageOf } from '../problem.ts'
+import { namedBy, snapshotOf } from '../event/object.ts'
+import type { LookUp } from '../event/object.ts'
 import type { Signal, Xo, XoObjectsEvent } from '../xo.ts'
-import type { Accept } from './listening.ts'
+import type { Accept } from './source.ts'
 import { changesOfGone, changesOfNew, stateEvents, stateOf, stepOf } from './state-rules.ts'
 import type { Change, Fields, State } from './state-rules.ts'
 

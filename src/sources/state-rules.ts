@@ -1,5 +1,5 @@
-import type { EventInfo } from '../event.ts'
-import { isRecord } from '../object.ts'
+import type { EventInfo } from '../event/event.ts'
+import { isRecord } from '../event/object.ts'
 
 /**
  * Which change of which field of an XO object is which event. Pure: a small state is read off an object, and two states

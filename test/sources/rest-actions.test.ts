@@ -3,8 +3,8 @@ import { EventEmitter } from 'node:events'
 import { configure } from '@xen-orchestra/log/configure'
 import { describe, expect, it, vi } from 'vitest'
 
-import type { Phase, Source } from '../../src/event.ts'
-import type { Accept } from '../../src/sources/listening.ts'
+import type { Phase, Source } from '../../src/event/event.ts'
+import type { Accept } from '../../src/sources/source.ts'
 import { listenToRestActions, restActionEvents } from '../../src/sources/rest-actions.ts'
 import type { Signal, TaskLog, Xo } from '../../src/xo.ts'
 

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 
-import type { Phase, Source } from '../../src/event.ts'
-import type { ObjectSnapshot } from '../../src/object.ts'
+import type { Phase, Source } from '../../src/event/event.ts'
+import type { ObjectSnapshot } from '../../src/event/object.ts'
 import { listenToStateChanges } from '../../src/sources/state-changes.ts'
 import { stateEvents } from '../../src/sources/state-rules.ts'
 import type { Signal, Xo } from '../../src/xo.ts'

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
 
-import { configSchema, parseConfig } from '../src/config.ts'
-import type { Endpoint } from '../src/delivery/delivery.ts'
-import { describeProblem } from '../src/errors.ts'
-import type { Problem } from '../src/errors.ts'
-import { makeCertificate } from './helpers/certificate.ts'
+import { configSchema, parseConfig } from '../../src/config/parse.ts'
+import type { Endpoint } from '../../src/delivery/delivery.ts'
+import { describeProblem } from '../../src/problem.ts'
+import type { Problem } from '../../src/problem.ts'
+import { makeCertificate } from '../helpers/certificate.ts'
 
 type Fields = Record<string, unknown>
 

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
-import { boundedJson } from '../src/bounded-json.ts'
+import { boundedJson } from '../../src/event/json.ts'
 
 const MIB = 1024 * 1024
 

@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
-import { freezeEvent, outcomeOf } from '../src/event.ts'
-import type { Event } from '../src/event.ts'
-import type { Signal } from '../src/xo.ts'
+import { freezeEvent, outcomeOf } from '../../src/event/event.ts'
+import type { Event } from '../../src/event/event.ts'
+import type { Signal } from '../../src/xo.ts'
 
 function signalOf(fields: Record<string, unknown> = {}): Signal {
   return {

@@ -1,4 +1,4 @@
-import type { Problem } from './errors.ts'
+import type { Problem } from '../problem.ts'
 
 /**
  * What the host gives out in place of a secret, and expects back when a configuration is saved.

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 
 import type { Endpoint } from '../../src/delivery/delivery.ts'
-import { withoutEcho } from '../../src/delivery/echo.ts'
+import { withoutEcho } from '../../src/delivery/excerpt.ts'
 
 const basic = `Basic ${Buffer.from('bob:pa55w0rd').toString('base64')}`
 

@@ -1,4 +1,4 @@
-import type { Signal } from './xo.ts'
+import type { Signal } from '../xo.ts'
 
 /**
  * The object that an event is about: a small snapshot of what XO knows of it, under XO's names. Made of what is listed

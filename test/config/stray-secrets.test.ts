@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest'
 
-import { parseConfig } from '../src/config.ts'
-import { describeProblem } from '../src/errors.ts'
-import { findStraySecrets } from '../src/secrets.ts'
-import { mergeObfuscated, OBFUSCATED_VALUE } from './sandbox/plugins.ts'
-import { clientOf, openReceiver, PLUGIN_ID, startPlugin } from './helpers/running-plugin.ts'
-import { obfuscate } from './sandbox/host.ts'
+import { parseConfig } from '../../src/config/parse.ts'
+import { describeProblem } from '../../src/problem.ts'
+import { findStraySecrets } from '../../src/config/stray-secrets.ts'
+import { mergeObfuscated, OBFUSCATED_VALUE } from '../sandbox/plugins.ts'
+import { clientOf, openReceiver, PLUGIN_ID, startPlugin } from '../helpers/running-plugin.ts'
+import { obfuscate } from '../sandbox/host.ts'
 
 type Raw = Record<string, unknown>
 

@@ -1,10 +1,10 @@
 import { createLogger } from '@xen-orchestra/log'
 
-import { boundedJson } from '../bounded-json.ts'
-import { messageOf } from '../errors.ts'
-import { MAX_EVENT_BYTES } from '../event.ts'
-import type { Phase, Source } from '../event.ts'
-import type { ObjectSnapshot } from '../object.ts'
+import { boundedJson } from '../event/json.ts'
+import { messageOf } from '../problem.ts'
+import { MAX_EVENT_BYTES } from '../event/event.ts'
+import type { Phase, Source } from '../event/event.ts'
+import type { ObjectSnapshot } from '../event/object.ts'
 import type { Signal, Xo } from '../xo.ts'
 
 const log = createLogger('xo:xo-server-web-hooks')

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 
-import { createdIdOf, idIn, isComplete, snapshotOf } from '../src/object.ts'
-import { Host } from './sandbox/host.ts'
-import { ids, populate } from './sandbox/made-up-pool.ts'
+import { createdIdOf, idIn, isComplete, snapshotOf } from '../../src/event/object.ts'
+import { Host } from '../sandbox/host.ts'
+import { ids, populate } from '../sandbox/made-up-pool.ts'
 
 const host = new Host({})
 populate(host)

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
 
-import { boundedJson } from '../src/bounded-json.ts'
-import { freezeEvent } from '../src/event.ts'
-import { HIDDEN, hideInText, isSecretName } from '../src/redaction.ts'
-import type { Signal } from '../src/xo.ts'
+import { boundedJson } from '../../src/event/json.ts'
+import { freezeEvent } from '../../src/event/event.ts'
+import { HIDDEN, hideInText, isSecretName } from '../../src/event/redaction.ts'
+import type { Signal } from '../../src/xo.ts'
 
 const SECRET = 'S3CR3T-marker-0123456789'
 const MIB = 1024 * 1024

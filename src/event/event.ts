@@ -1,7 +1,7 @@
-import { boundedJson } from './bounded-json.ts'
+import { boundedJson } from './json.ts'
 import type { ObjectSnapshot } from './object.ts'
 import { HIDDEN, masksOf } from './redaction.ts'
-import type { Signal } from './xo.ts'
+import type { Signal } from '../xo.ts'
 
 /** Where an event was heard: an API call, a run of a backup job, an action of the REST API, or a state that has changed. */
 export type Source = 'api' | 'backup' | 'rest' | 'state'

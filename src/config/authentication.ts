@@ -1,8 +1,8 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 
-import type { Endpoint, TlsSettings } from './delivery/delivery.ts'
-import { parseSecrets } from './delivery/signature.ts'
-import type { Problem } from './errors.ts'
+import type { Endpoint, TlsSettings } from '../delivery/delivery.ts'
+import { parseSecrets } from '../delivery/signature.ts'
+import type { Problem } from '../problem.ts'
 
 /** Ways to fill in the `Authorization` header, with their titles. */
 export const AUTHORIZATIONS: ReadonlyMap<string, string> = new Map([

@@ -1,4 +1,4 @@
-import { messageOf } from './errors.ts'
+import { messageOf } from '../problem.ts'
 import { HIDDEN, hideInText, isSecretName, maskAt, tellsSecret, textsIn } from './redaction.ts'
 import type { Mask } from './redaction.ts'
 

@@ -2,11 +2,11 @@ import { Ajv } from 'ajv'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
-import { configPresets, configSchema, parseConfig } from '../src/config.ts'
-import type { Hook } from '../src/config.ts'
-import { describeProblem } from '../src/errors.ts'
-import { formats } from '../src/formats/index.ts'
-import { hookableEvents } from '../src/sources/index.ts'
+import { configPresets, configSchema, parseConfig } from '../../src/config/parse.ts'
+import type { Hook } from '../../src/config/parse.ts'
+import { describeProblem } from '../../src/problem.ts'
+import { formats } from '../../src/formats/index.ts'
+import { hookableEvents } from '../../src/sources/index.ts'
 
 const METHODS = ['vm.start', 'vm.stop', 'backupNg.runJob', 'hub.recipe.create', 'test']
 

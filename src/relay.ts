@@ -460,7 +460,7 @@ function reportOf(hook: Hook, type: Phase, { outcome, durationMs }: Attempt): Te
     hook: hook.name,
     type,
     origin: hook.endpoint.url.origin,
-    ok: outcome.kind === 'accepted',
+    ok: outcome.kind === 'answered' && outcome.ok,
     outcome: describeOutcome(outcome),
     ...('status' in outcome && { status: outcome.status }),
     durationMs: Math.round(durationMs),

@@ -27,7 +27,7 @@ function startRelay() {
       send: request =>
         new Promise(resolve => {
           sent.push(request)
-          const accept = (): void => resolve({ kind: 'accepted', status: 200, excerpt: Buffer.alloc(0) })
+          const accept = (): void => resolve({ kind: 'answered', ok: true, status: 200, excerpt: Buffer.alloc(0) })
           isOpen ? accept() : waiting.push(accept)
         }),
       close() {},

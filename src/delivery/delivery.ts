@@ -2,30 +2,35 @@
 export interface Payload {
   readonly contentType: string
   readonly body: Buffer
-  /** How many deliveries hold it in memory. Written by the dispatcher only. */
-  users: number
 }
 
-/** Where requests go. Two hooks with the same endpoint share one lane and one circuit breaker. */
+/**
+ * Where requests go and to whom: plain data. Two hooks with the same endpoint share one lane, one circuit breaker and
+ * one set of sockets.
+ */
 export interface Endpoint {
   /** The same for the same endpoint, also after a restart; tells nothing of the URL. */
   readonly id: string
-  /** Without user-info. */
-  readonly url: URL
+  /** `https://host:port/path?query`, as `URL` writes it, without user-info. */
+  readonly url: string
   /** Names and values in turn, sent with every request: credentials. */
   readonly headers: readonly string[]
-  /** Without, requests are not signed. */
-  readonly sign?: Sign
+  /** Signing secrets, separated by spaces, the newest first (`signature.ts` reads them); without, nothing is signed. */
+  readonly secrets?: string
   /** Of an https URL, where it is not the usual. */
   readonly tls?: TlsSettings
-  /** For the whole exchange: connecting, sending, the answer. */
-  readonly timeoutMs: number
-  /** It is disabled after this many failures in a row. */
-  readonly disableAfter?: number
 }
 
-/** Signs one attempt, made at `timestamp` (epoch seconds): names and values of headers in turn. */
-export type Sign = (id: string, timestamp: number, body: Buffer) => string[]
+/** Where an owner's deliveries go, and within which limits: those are the owner's, and make no other endpoint. */
+export interface Route {
+  readonly endpoint: Endpoint
+  /** For a whole request: connecting, sending, the answer. */
+  readonly timeoutMs: number
+  /** Its endpoint is disabled once this many deliveries in a row have failed. */
+  readonly disableAfter?: number
+  /** Nothing of this owner is sent; what waits is kept. */
+  readonly isPaused?: boolean
+}
 
 /** All in PEM. */
 export interface TlsSettings {
@@ -80,18 +85,14 @@ export interface Attempt {
 /** What an attempt came to. A receiver that fails is nothing exceptional: a value. */
 export type AttemptOutcome =
   | {
-      /** 2xx. */
-      readonly kind: 'accepted'
+      /** A status came. Redirects are not followed. */
+      readonly kind: 'answered'
+      /** 2xx: delivered. */
+      readonly ok: boolean
       readonly status: number
       /** The beginning of the answer's body, as bytes that nobody has looked at. */
       readonly excerpt: Buffer
-    }
-  | {
-      /** Any other status; redirects are not followed. */
-      readonly kind: 'refused'
-      readonly status: number
-      readonly excerpt: Buffer
-      /** What `Retry-After` asked for. */
+      /** What `Retry-After` asked for; of an answer that is not `ok`. */
       readonly retryAfterMs?: number
     }
   | {
@@ -117,15 +118,13 @@ export type DiscardReason =
   | 'cancelled'
   /** The plugin stopped and could not keep it in a journal. */
   | 'stopped'
-  /** Its body could not be read back from the journal. */
+  /** It could not be read back from the journal. */
   | 'damaged'
 
 /** `answered 503` or `the connection was refused (ECONNREFUSED)`: for logs and the Test button. */
 export function describeOutcome(outcome: AttemptOutcome): string {
   switch (outcome.kind) {
-    case 'accepted':
-      return `answered ${outcome.status}`
-    case 'refused':
+    case 'answered':
       return `answered ${outcome.status}${outcome.status >= 300 && outcome.status < 400 ? ' (redirects are not followed)' : ''}`
     case 'unreachable':
       return `${outcome.reason} (${outcome.code})`

@@ -42,7 +42,7 @@ export function afterAttempt(
   disableAfter = Number.POSITIVE_INFINITY,
   pauses?: Pauses
 ): { health: Health; change?: HealthChange } {
-  if (outcome.kind === 'accepted') {
+  if (outcome.kind === 'answered' && outcome.ok) {
     if (health.failuresInRow === 0 && !health.isTold) {
       return { health }
     }
@@ -83,7 +83,7 @@ function reasonToDisable(
   epochMs: number,
   disableAfter: number
 ): string | undefined {
-  if (outcome.kind === 'refused' && outcome.status === 410) {
+  if (outcome.kind === 'answered' && outcome.status === 410) {
     return 'it answered 410 Gone'
   }
   if (failuresInRow >= disableAfter) {

@@ -50,17 +50,17 @@ export type RetryDecision =
  * @param random - from 0 to 1, 1 excluded
  */
 export function decideRetry(
-  outcome: Exclude<AttemptOutcome, { kind: 'accepted' }>,
+  outcome: AttemptOutcome,
   failures: number,
   ageMs: number,
   random: () => number = Math.random,
   schedule: readonly number[] = RETRY_SCHEDULE_MS
 ): RetryDecision {
-  if (outcome.kind === 'refused' && outcome.status === 410) {
+  if (outcome.kind === 'answered' && outcome.status === 410) {
     return { retry: false, reason: 'gone' }
   }
   const patienceMs = isTransient(outcome) ? MAX_AGE_MS : REFUSAL_PATIENCE_MS
-  const askedMs = outcome.kind === 'refused' ? outcome.retryAfterMs : undefined
+  const askedMs = outcome.kind === 'answered' ? outcome.retryAfterMs : undefined
   const scheduledMs = schedule[failures - 1]
   const delayMs = askedMs ?? (scheduledMs === undefined ? undefined : withJitter(scheduledMs, random))
   if (delayMs === undefined) {
@@ -72,8 +72,8 @@ export function decideRetry(
   return { retry: true, delayMs, asked: askedMs !== undefined }
 }
 
-function isTransient(outcome: Exclude<AttemptOutcome, { kind: 'accepted' }>): boolean {
-  return outcome.kind !== 'refused' || outcome.status >= 500 || TRANSIENT_STATUSES.has(outcome.status)
+function isTransient(outcome: AttemptOutcome): boolean {
+  return outcome.kind !== 'answered' || outcome.status >= 500 || TRANSIENT_STATUSES.has(outcome.status)
 }
 
 function withJitter(delayMs: number, random: () => number): number {

@@ -334,10 +334,10 @@ class Exchange implements Dispatcher.DispatchHandler {
     }
     const excerpt = Buffer.concat(this.#chunks)
     if (status < 300) {
-      return { kind: 'accepted', status, excerpt }
+      return { kind: 'answered', ok: true, status, excerpt }
     }
     const retryAfterMs = parseRetryAfter(this.#retryAfter, Date.now())
-    return { kind: 'refused', status, excerpt, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) }
+    return { kind: 'answered', ok: false, status, excerpt, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) }
   }
 
   /** The first word counts. */

@@ -369,7 +369,7 @@ describe('a request', () => {
   it('to a name goes to what it resolves to, and that alone', async () => {
     const receiver = await startReceiver()
     resolveTo([BAD, GOOD, BAD_6])
-    expect(await send(`http://a.example:${receiver.port}/`)).toMatchObject({ kind: 'accepted' })
+    expect(await send(`http://a.example:${receiver.port}/`)).toMatchObject({ kind: 'answered', ok: true })
     expect(receiver.connections).toBe(1)
   })
 
@@ -389,7 +389,7 @@ describe('a request', () => {
     const connection = connectTo({ id: 'e', url, headers: [], timeoutMs: 1_000 }, {}, rules)
     onTestFinished(() => connection.destroy())
     const request = { contentType: 'text/plain', body: Buffer.from('x'), headers: [] }
-    expect(await connection.send(request)).toMatchObject({ kind: 'accepted' })
+    expect(await connection.send(request)).toMatchObject({ kind: 'answered', ok: true })
     expect(dns.lookup).toHaveBeenCalledTimes(1)
     await expect.poll(() => receiver.sockets.size).toBe(0)
     // each new connection is checked anew
@@ -417,7 +417,7 @@ describe('a request', () => {
     resolveTo([GOOD])
     const httpProxy = `http://proxy.example:${proxy.port}`
     const url = `http://a.example:${receiver.port}/`
-    expect(await send(url, rulesOf(undefined, '127.0.0.1'), { httpProxy })).toMatchObject({ kind: 'accepted' })
+    expect(await send(url, rulesOf(undefined, '127.0.0.1'), { httpProxy })).toMatchObject({ kind: 'answered', ok: true })
     expect(proxy.tunnels).toHaveLength(1)
   })
 })

@@ -120,7 +120,7 @@ describe('a delivery', () => {
     engine.network.script = () => refused(500)
     const tested = engine.dispatcher.test(deliveryLike, endpointOf('a'))
     await engine.pass(1)
-    expect(await tested).toMatchObject({ number: 1, trigger: 'test', outcome: { kind: 'refused', status: 500 } })
+    expect(await tested).toMatchObject({ number: 1, trigger: 'test', outcome: { kind: 'answered', ok: false, status: 500 } })
     expect(engine.network.open).toBe(1)
     await engine.close()
   })

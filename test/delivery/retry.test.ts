@@ -10,7 +10,7 @@ import {
 } from '../../src/delivery/retry.ts'
 import { refused, timedOut, unreachable } from '../helpers/outcomes.ts'
 
-type Failure = Exclude<AttemptOutcome, { kind: 'accepted' }>
+type Failure = Exclude<AttemptOutcome, { kind: 'answered', ok: true }>
 
 const SECOND = 1000
 const MINUTE = 60 * SECOND

@@ -70,28 +70,28 @@ async function timed<T>(work: Promise<T>): Promise<[result: T, durationMs: numbe
 describe('an answer', () => {
   it('of 2xx is accepted, with its beginning', async () => {
     const outcome = await outcomeAt(saying(answer(200, 'thanks')))
-    expect(outcome).toEqual({ kind: 'accepted', status: 200, excerpt: Buffer.from('thanks') })
+    expect(outcome).toEqual({ kind: 'answered', ok: true, status: 200, excerpt: Buffer.from('thanks') })
   })
 
   it.each([201, 202, 206, 299])('of %d is accepted', async status => {
-    expect(await outcomeAt(saying(answer(status)))).toMatchObject({ kind: 'accepted', status })
+    expect(await outcomeAt(saying(answer(status)))).toMatchObject({ kind: 'answered', ok: true, status })
   })
 
   it('of 204 without a body is accepted', async () => {
     const outcome = await outcomeAt(saying('HTTP/1.1 204 No Content\r\n\r\n'))
-    expect(outcome).toEqual({ kind: 'accepted', status: 204, excerpt: Buffer.alloc(0) })
+    expect(outcome).toEqual({ kind: 'answered', ok: true, status: 204, excerpt: Buffer.alloc(0) })
   })
 
   it('may come in chunks', async () => {
     const outcome = await outcomeAt(
       saying('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n')
     )
-    expect(outcome).toMatchObject({ kind: 'accepted', excerpt: Buffer.from('abcde') })
+    expect(outcome).toMatchObject({ kind: 'answered', ok: true, excerpt: Buffer.from('abcde') })
   })
 
   it('may end with the connection', async () => {
     const outcome = await outcomeAt(({ socket }) => socket.end('HTTP/1.1 200 OK\r\n\r\nbye'))
-    expect(outcome).toMatchObject({ kind: 'accepted', excerpt: Buffer.from('bye') })
+    expect(outcome).toMatchObject({ kind: 'answered', ok: true, excerpt: Buffer.from('bye') })
   })
 
   it('is kept to 2 KiB, whatever its status', async () => {
@@ -112,22 +112,22 @@ describe('an answer', () => {
     const receiver = await startRawReceiver({
       onRequest: saying(answer(status, '', [`Location: ${elsewhere.origin}/`])),
     })
-    expect(await send(connectionTo(receiver.origin))).toMatchObject({ kind: 'refused', status })
+    expect(await send(connectionTo(receiver.origin))).toMatchObject({ kind: 'answered', ok: false, status })
     expect(receiver.requests).toHaveLength(1)
     expect(elsewhere.connections).toBe(0)
   })
 
   it.each([400, 401, 404, 410, 429, 500, 503, 599])('of %d is refused, with its beginning', async status => {
     const outcome = await outcomeAt(saying(answer(status, 'no')))
-    expect(outcome).toEqual({ kind: 'refused', status, excerpt: Buffer.from('no') })
+    expect(outcome).toEqual({ kind: 'answered', ok: false, status, excerpt: Buffer.from('no') })
   })
 
   it('tells its Retry-After in seconds, or as a date', async () => {
     const seconds = await outcomeAt(saying(answer(503, '', ['retry-AFTER: 7'])))
-    expect(seconds).toMatchObject({ kind: 'refused', retryAfterMs: 7_000 })
+    expect(seconds).toMatchObject({ kind: 'answered', ok: false, retryAfterMs: 7_000 })
     const date = new Date(Date.now() + 60_000).toUTCString()
     const until = await outcomeAt(saying(answer(429, '', [`Retry-After: ${date}`])))
-    expect(until).toMatchObject({ kind: 'refused', retryAfterMs: expect.closeTo(59_500, -3.3) })
+    expect(until).toMatchObject({ kind: 'answered', ok: false, retryAfterMs: expect.closeTo(59_500, -3.3) })
   })
 
   it.each(['soon', '0', '-1', ''])('with a Retry-After of %j tells none', async value => {
@@ -142,11 +142,11 @@ describe('an answer', () => {
   it('may come after early hints', async () => {
     const hints = 'HTTP/1.1 103 Early Hints\r\nRetry-After: 9\r\nLink: </a>\r\n\r\n'
     expect(await outcomeAt(saying(hints + hints + answer(503, 'no')))).toEqual({
-      kind: 'refused',
+      kind: 'answered', ok: false,
       status: 503,
       excerpt: Buffer.from('no'),
     })
-    expect(await outcomeAt(saying(hints + answer(200)))).toMatchObject({ kind: 'accepted', status: 200 })
+    expect(await outcomeAt(saying(hints + answer(200)))).toMatchObject({ kind: 'answered', ok: true, status: 200 })
   })
 
   it('that switches protocols is none', async () => {
@@ -178,7 +178,7 @@ describe('a body', () => {
         { timeoutMs: 10_000 }
       )
     )
-    expect(outcome).toMatchObject({ kind: 'accepted', status: 200 })
+    expect(outcome).toMatchObject({ kind: 'answered', ok: true, status: 200 })
     expect('excerpt' in outcome && outcome.excerpt.length).toBeGreaterThan(3)
     expect(durationMs).toBeGreaterThan(900)
     expect(durationMs).toBeLessThan(1_300)
@@ -197,9 +197,9 @@ describe('a body', () => {
     })
     const connection = connectionTo(receiver.origin)
     const [outcome, durationMs] = await timed(send(connection))
-    expect(outcome).toMatchObject({ kind: 'accepted', excerpt: { length: 2_048 } })
+    expect(outcome).toMatchObject({ kind: 'answered', ok: true, excerpt: { length: 2_048 } })
     expect(durationMs).toBeLessThan(800)
-    expect(await send(connection)).toMatchObject({ kind: 'accepted' })
+    expect(await send(connection)).toMatchObject({ kind: 'answered', ok: true })
     expect(receiver.requests.map(request => request.number)).toEqual([1, 1])
     await expect.poll(() => receiver.requests[0]?.socket.destroyed).toBe(true)
   })
@@ -216,15 +216,15 @@ describe('a body', () => {
       })
       expect(outcome).toEqual(
         status === 200
-          ? { kind: 'accepted', status, excerpt: Buffer.from('half') }
-          : { kind: 'refused', status, excerpt: Buffer.from('half'), retryAfterMs: 3_000 }
+          ? { kind: 'answered', ok: true, status, excerpt: Buffer.from('half') }
+          : { kind: 'answered', ok: false, status, excerpt: Buffer.from('half'), retryAfterMs: 3_000 }
       )
     }
   })
 
   it('that is malformed leaves its status', async () => {
     const outcome = await outcomeAt(saying('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n'))
-    expect(outcome).toMatchObject({ kind: 'accepted', status: 200 })
+    expect(outcome).toMatchObject({ kind: 'answered', ok: true, status: 200 })
   })
 })
 
@@ -354,7 +354,7 @@ describe('a kept-alive connection', () => {
     const receiver = await startRawReceiver({ onRequest: saying(answer(200, 'ok')) })
     const connection = connectionTo(receiver.origin)
     for (let i = 0; i < 5; ++i) {
-      expect(await send(connection)).toMatchObject({ kind: 'accepted' })
+      expect(await send(connection)).toMatchObject({ kind: 'answered', ok: true })
     }
     expect(receiver.requests.map(request => request.number)).toEqual([1, 2, 3, 4, 5])
     expect(receiver.connections).toBe(1)
@@ -388,7 +388,7 @@ describe('a kept-alive connection', () => {
       const connection = connectionTo(receiver.origin)
       await send(connection)
       const [outcome, durationMs] = await timed(send(connection, 'second'))
-      expect(outcome).toMatchObject({ kind: 'accepted' })
+      expect(outcome).toMatchObject({ kind: 'answered', ok: true })
       expect(durationMs).toBeLessThan(300)
       expect(receiver.requests.map(request => [request.connection, request.number, String(request.body)])).toEqual([
         [1, 1, '{"a":1}'],
@@ -452,7 +452,7 @@ describe('a kept-alive connection', () => {
     const receiver = await startRawReceiver({ onRequest: ({ socket }) => socket.end(answer(200)) })
     const connection = connectionTo(receiver.origin)
     for (let i = 0; i < 5; ++i) {
-      expect(await send(connection)).toMatchObject({ kind: 'accepted' })
+      expect(await send(connection)).toMatchObject({ kind: 'answered', ok: true })
       await expect.poll(() => receiver.sockets.size).toBe(0)
     }
     expect(receiver.requests).toHaveLength(5)
@@ -480,13 +480,13 @@ describe('TLS', () => {
       onRequest: saying(answer(200)),
     })
     const outcome = await send(connectionTo(receiver.origin))
-    expect(receiver.requests).toHaveLength(outcome.kind === 'accepted' ? 1 : 0)
+    expect(receiver.requests).toHaveLength((outcome.kind === 'answered' && outcome.ok) ? 1 : 0)
     return outcome
   }
 
   it('with a certificate of a known authority is fine', async () => {
     trust(authority)
-    expect(await outcomeWith(good)).toMatchObject({ kind: 'accepted' })
+    expect(await outcomeWith(good)).toMatchObject({ kind: 'answered', ok: true })
   })
 
   it('with a self-signed one is not', async () => {
@@ -557,7 +557,7 @@ describe('TLS', () => {
       const httpProxy = `http://127.0.0.1:${proxy.port}`
       expect(await send(connectionTo(receiver.origin, { proxy: { httpProxy } }))).toMatchObject(
         name === '127.0.0.1'
-          ? { kind: 'accepted' }
+          ? { kind: 'answered', ok: true }
           : { kind: 'unreachable', reason: expect.stringMatching(/^TLS: .*name/) }
       )
       expect(proxy.tunnels.at(-1)?.to).toBe(`127.0.0.1:${receiver.port}`)
@@ -571,8 +571,8 @@ describe('a proxy', () => {
     const receiver = await startRawReceiver({ onRequest: saying(answer(200)) })
     const httpProxy = `http://me:p%40ss@127.0.0.1:${proxy.port}`
     const connection = connectionTo(receiver.origin, { proxy: { httpProxy, noProxy: 'elsewhere.example' } })
-    expect(await send(connection)).toMatchObject({ kind: 'accepted' })
-    expect(await send(connection)).toMatchObject({ kind: 'accepted' })
+    expect(await send(connection)).toMatchObject({ kind: 'answered', ok: true })
+    expect(await send(connection)).toMatchObject({ kind: 'answered', ok: true })
 
     expect(proxy.tunnels).toHaveLength(1)
     expect(proxy.tunnels[0]).toMatchObject({
@@ -600,7 +600,7 @@ describe('a proxy', () => {
     const httpProxy = `http://127.0.0.1:${await unusedPort()}`
     for (const noProxy of ['127.0.0.1', 'a.example, 127.0.0.1', `127.0.0.1:${receiver.port}`, '*']) {
       expect(await send(connectionTo(receiver.origin, { proxy: { httpProxy, noProxy } }))).toMatchObject({
-        kind: 'accepted',
+        kind: 'answered', ok: true,
       })
     }
     expect(receiver.requests).toHaveLength(4)
@@ -612,7 +612,7 @@ describe('a proxy', () => {
       vi.unstubAllEnvs()
     })
     const receiver = await startRawReceiver({ onRequest: saying(answer(200)) })
-    expect(await send(connectionTo(receiver.origin))).toMatchObject({ kind: 'accepted' })
+    expect(await send(connectionTo(receiver.origin))).toMatchObject({ kind: 'answered', ok: true })
   })
 
   it.each([403, 407, 502])('that answers %d is to blame', async status => {
@@ -669,7 +669,7 @@ describe('the end', () => {
     const outcome = send(connection)
     await expect.poll(() => receiver.requests.length).toBe(1)
     connection.close()
-    expect(await outcome).toMatchObject({ kind: 'accepted' })
+    expect(await outcome).toMatchObject({ kind: 'answered', ok: true })
     await expect.poll(() => receiver.sockets.size).toBe(0)
   })
 

@@ -156,7 +156,7 @@ function auditAttempts(
   say: (problem: string) => void
 ): void {
   const attempts = rows.map(attemptOf).filter(attempt => attempt !== undefined)
-  const accepted = attempts.find(({ outcome }) => outcome.kind === 'accepted')
+  const accepted = attempts.find(({ outcome }) => (outcome.kind === 'answered' && outcome.ok))
   let last: Seen | undefined
   for (const request of seen) {
     const { attempt, answer, endpoint } = request

@@ -22,16 +22,16 @@ export interface DurableSent {
 /** What a request comes to; a promise may keep it under way. */
 export type Answering = (sent: DurableSent) => AttemptOutcome | Promise<AttemptOutcome>
 
-export const ok: AttemptOutcome = { kind: 'accepted', status: 200, excerpt: Buffer.from('fine') }
-export const gone: AttemptOutcome = { kind: 'refused', status: 410, excerpt: Buffer.alloc(0) }
+export const ok: AttemptOutcome = { kind: 'answered', ok: true, status: 200, excerpt: Buffer.from('fine') }
+export const gone: AttemptOutcome = { kind: 'answered', ok: false, status: 410, excerpt: Buffer.alloc(0) }
 export const refusedFor = (retryAfterMs: number): AttemptOutcome => ({
-  kind: 'refused',
+  kind: 'answered', ok: false,
   status: 429,
   excerpt: Buffer.alloc(0),
   retryAfterMs,
 })
-export const failing: AttemptOutcome = { kind: 'refused', status: 503, excerpt: Buffer.from('no') }
-export const notAllowed: AttemptOutcome = { kind: 'refused', status: 403, excerpt: Buffer.alloc(0) }
+export const failing: AttemptOutcome = { kind: 'answered', ok: false, status: 503, excerpt: Buffer.from('no') }
+export const notAllowed: AttemptOutcome = { kind: 'answered', ok: false, status: 403, excerpt: Buffer.alloc(0) }
 export const cutOff: AttemptOutcome = { kind: 'unreachable', code: 'UND_ERR_DESTROYED', reason: 'it was cut off' }
 export const underWay: Promise<AttemptOutcome> = new Promise(() => {})
 

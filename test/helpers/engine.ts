@@ -269,7 +269,7 @@ export function endOf(event: DispatcherEvent): string | undefined {
   if (event.type === 'discarded') {
     return event.id
   }
-  return event.type === 'attempted' && event.attempt.outcome.kind === 'accepted' ? event.delivery.id : undefined
+  return event.type === 'attempted' && event.attempt.(outcome.kind === 'answered' && outcome.ok) ? event.delivery.id : undefined
 }
 
 function sum({ delivered, pending, dead, discarded }: Tally): number {

@@ -2,12 +2,12 @@ import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
 
 type Of<Kind extends AttemptOutcome['kind']> = Extract<AttemptOutcome, { kind: Kind }>
 
-export function accepted(status = 200): Of<'accepted'> {
-  return { kind: 'accepted', status, excerpt: Buffer.alloc(0) }
+export function accepted(status = 200): Of<'answered'> {
+  return { kind: 'answered', ok: true, status, excerpt: Buffer.alloc(0) }
 }
 
-export function refused(status = 503, retryAfterMs?: number): Of<'refused'> {
-  return { kind: 'refused', status, excerpt: Buffer.alloc(0), ...(retryAfterMs !== undefined && { retryAfterMs }) }
+export function refused(status = 503, retryAfterMs?: number): Of<'answered'> {
+  return { kind: 'answered', ok: false, status, excerpt: Buffer.alloc(0), ...(retryAfterMs !== undefined && { retryAfterMs }) }
 }
 
 export function unreachable(code = 'ECONNREFUSED'): Of<'unreachable'> {

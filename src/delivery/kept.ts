@@ -1,0 +1,113 @@
+import type { Delivery, DiscardReason, Order, Payload, Trigger } from './delivery.ts'
+
+/**
+ * A delivery that is kept: one object from its acceptance (or its return from the journal) to its end, never copied.
+ *
+ * Who writes what: `endpoint`, `state`, `progress` and `ticket` the ledger, `content` the bodies, `stored` the recorder.
+ * Everybody else reads. Instants are of the engine's clock (`performance.now()`) unless they say epoch.
+ */
+export interface Kept {
+  /** Order of acceptance, and its key in the journal; grows over restarts. */
+  readonly number: number
+  /** The `webhook-id` header. */
+  readonly id: string
+  /** The hook's id. */
+  readonly owner: string
+  readonly party: string
+  readonly label: string
+  readonly order: Order
+  /** Of its body. */
+  readonly bytes: number
+  /** Epoch ms. */
+  readonly acceptedAt: number
+  /** Id of the endpoint that it is bound for: its owner's, as of the last reconfiguration. */
+  endpoint: string
+  state: State
+  progress: Progress
+  /** Raised at each transition: what a queue holds of it from before is void. */
+  ticket: number
+  /** What is sent; `undefined` while it is in the journal only. */
+  content: Content | undefined
+  /** Bytes that it takes up in the journal; 0 while it is not on disk. */
+  stored: number
+}
+
+/**
+ * The states of a delivery. Only `Ledger.enter` leads from one to another:
+ *
+ *     queued ──▶ sending ──▶ ended            delivered, or discarded
+ *       │ ▲         │ ▲
+ *       ▼ │         ▼ │ due, hastened
+ *      held      waiting ──▶ dead ──▶ waiting (a replay)
+ *
+ * Any state but `sending` leads to `ended` when the delivery is discarded.
+ */
+export type State =
+  /** Fresh: it goes as soon as its lane lets it. */
+  | { readonly name: 'queued' }
+  /** In no queue: it waits for a leader of its call to settle, or for its hook to be enabled. */
+  | { readonly name: 'held' }
+  /** Failed, put back or replayed: it goes from `dueAt` on. `stepMs`: how long it was meant to wait. */
+  | { readonly name: 'waiting'; readonly dueAt: number; readonly stepMs: number }
+  /** An attempt is under way to `endpoint`, which may not be the one that it is bound for any more. */
+  | { readonly name: 'sending'; readonly endpoint: string; readonly isCancelled: boolean }
+  /** Not tried again by itself. */
+  | { readonly name: 'dead' }
+  | { readonly name: 'ended'; readonly how: Ending }
+
+export type Ending = 'delivered' | DiscardReason
+
+/** How far a delivery has come. Replaced as a whole, never changed in place. */
+export interface Progress {
+  readonly attempts: number
+  /** Failed attempts, but those after which the receiver named the delay itself. */
+  readonly failures: number
+  readonly firstTriedAt: number | undefined
+  readonly expiresAt: number
+  /** Of the next attempt. */
+  readonly trigger: Trigger
+}
+
+/** What a request is made of. Deliveries of one event may share the payload, and the bytes in it. */
+export interface Content {
+  readonly payload: Payload
+  /** Names and values in turn. */
+  readonly headers: readonly string[]
+}
+
+/** Pending: it will be tried, or is being tried. */
+export function isPending({ state }: Kept): boolean {
+  return state.name !== 'dead' && state.name !== 'ended'
+}
+
+/** As it is accepted at `now`. @param maxLifetimeMs - how long any delivery is kept */
+export function newKept(
+  number: number,
+  { id, owner, party = '', label, order, payload, headers, acceptedAt, lifetimeMs }: Delivery,
+  endpoint: string,
+  now: number,
+  maxLifetimeMs: number
+): Kept {
+  return {
+    number,
+    id,
+    owner,
+    party,
+    label,
+    order,
+    bytes: payload.body.length,
+    acceptedAt,
+    endpoint,
+    state: { name: 'queued' },
+    progress: {
+      attempts: 0,
+      failures: 0,
+      firstTriedAt: undefined,
+      expiresAt: now + Math.min(lifetimeMs ?? maxLifetimeMs, maxLifetimeMs),
+      trigger: 'event',
+    },
+    ticket: 0,
+    content: { payload, headers },
+    stored: 0,
+  }
+}

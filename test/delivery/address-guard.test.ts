@@ -342,9 +342,9 @@ describe('a request', () => {
   }
 
   async function send(url: string, rules?: AddressRules, proxy: ProxySettings = {}): Promise<AttemptOutcome> {
-    const connection = connectTo({ id: 'e', url: new URL(url), headers: [], timeoutMs: 1_000 }, proxy, rules)
+    const connection = connectTo({ id: 'e', url, headers: [] }, proxy, rules)
     onTestFinished(() => connection.destroy())
-    return connection.send({ contentType: 'text/plain', body: Buffer.from('x'), headers: [] })
+    return connection.send(REQUEST)
   }
 
   /** One request a connection. */
@@ -352,6 +352,7 @@ describe('a request', () => {
     return startRawReceiver({ onRequest: ({ socket }) => socket.end(answer(200, '', ['Connection: close'])) })
   }
 
+  const REQUEST = { contentType: 'text/plain', body: Buffer.from('x'), headers: [], timeoutMs: 20_000 }
   const DENIED = {
     kind: 'unreachable',
     code: 'ADDRESS_DENIED',
@@ -385,15 +386,13 @@ describe('a request', () => {
     const bad = await startReceiver()
     const rules = rulesOf(undefined, '127.0.0.2')
     resolveTo([GOOD], [{ address: '127.0.0.2', family: 4 }])
-    const url = new URL(`http://a.example:${receiver.port}/`)
-    const connection = connectTo({ id: 'e', url, headers: [], timeoutMs: 1_000 }, {}, rules)
+    const connection = connectTo({ id: 'e', url: `http://a.example:${receiver.port}/`, headers: [] }, {}, rules)
     onTestFinished(() => connection.destroy())
-    const request = { contentType: 'text/plain', body: Buffer.from('x'), headers: [] }
-    expect(await connection.send(request)).toMatchObject({ kind: 'answered', ok: true })
+    expect(await connection.send(REQUEST)).toMatchObject({ kind: 'answered', ok: true })
     expect(dns.lookup).toHaveBeenCalledTimes(1)
-    await expect.poll(() => receiver.sockets.size).toBe(0)
+    await expect.poll(() => receiver.sockets.size, { timeout: 10_000 }).toBe(0)
     // each new connection is checked anew
-    expect(await connection.send(request)).toEqual(DENIED)
+    expect(await connection.send(REQUEST)).toEqual(DENIED)
     expect(receiver.connections).toBe(1)
     expect(bad.connections).toBe(0)
   })
@@ -417,7 +416,10 @@ describe('a request', () => {
     resolveTo([GOOD])
     const httpProxy = `http://proxy.example:${proxy.port}`
     const url = `http://a.example:${receiver.port}/`
-    expect(await send(url, rulesOf(undefined, '127.0.0.1'), { httpProxy })).toMatchObject({ kind: 'answered', ok: true })
+    expect(await send(url, rulesOf(undefined, '127.0.0.1'), { httpProxy })).toMatchObject({
+      kind: 'answered',
+      ok: true,
+    })
     expect(proxy.tunnels).toHaveLength(1)
   })
 })

@@ -480,7 +480,7 @@ describe('TLS', () => {
       onRequest: saying(answer(200)),
     })
     const outcome = await send(connectionTo(receiver.origin))
-    expect(receiver.requests).toHaveLength((outcome.kind === 'answered' && outcome.ok) ? 1 : 0)
+    expect(receiver.requests).toHaveLength(outcome.kind === 'answered' && outcome.ok ? 1 : 0)
     return outcome
   }
 

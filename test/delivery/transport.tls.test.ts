@@ -62,7 +62,7 @@ describe.each(['directly', 'through a proxy'])('%s', how => {
   async function outcomeOf(server: Certificate, tls?: Partial<TlsSettings>, options?: TlsOptions) {
     const receiver = await startReceiver(server, options)
     const outcome = await send(receiver.origin, tls, await proxyIfAny())
-    expect(receiver.requests).toHaveLength((outcome.kind === 'answered' && outcome.ok) ? 1 : 0)
+    expect(receiver.requests).toHaveLength(outcome.kind === 'answered' && outcome.ok ? 1 : 0)
     return outcome
   }
 

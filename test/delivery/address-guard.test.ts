@@ -11,6 +11,7 @@ import type { ProxySettings } from '../../src/delivery/transport.ts'
 import { startProxy } from '../helpers/proxy.ts'
 import { answer, startRawReceiver } from '../helpers/raw-receiver.ts'
 import type { RawReceiver } from '../helpers/raw-receiver.ts'
+import { until } from '../helpers/stopped-time.ts'
 
 function rulesOf(allowed?: unknown, denied?: unknown): AddressRules {
   const { rules, warnings } = parseAddressRules(allowed, denied)
@@ -390,7 +391,7 @@ describe('a request', () => {
     onTestFinished(() => connection.destroy())
     expect(await connection.send(REQUEST)).toMatchObject({ kind: 'answered', ok: true })
     expect(dns.lookup).toHaveBeenCalledTimes(1)
-    await expect.poll(() => receiver.sockets.size, { timeout: 10_000 }).toBe(0)
+    await until(() => receiver.sockets.size === 0)
     // each new connection is checked anew
     expect(await connection.send(REQUEST)).toEqual(DENIED)
     expect(receiver.connections).toBe(1)

@@ -241,7 +241,7 @@ export class Dispatcher {
       asker?.(undefined)
     }
     this.#ledger.accept(delivery, endpoint, now, this.#maxLoggedMs)
-    this.#room.make(1)
+    this.#room.accepted()
     const urgent = isUrgent ? this.#queues.nextUrgent(line, now) : undefined
     if (urgent !== undefined) {
       this.#send(line, urgent, now)

@@ -30,7 +30,7 @@ export class Pump {
   #inFlight = 0
   /** Of those, the ones beyond the first of each line. */
   #common = 0
-  #isDue = false
+  #due: NodeJS.Immediate | undefined
   #isHeld = true
   #onQuiet: (() => void) | undefined
 
@@ -50,6 +50,7 @@ export class Pump {
   /** From now on, none does. */
   stop(): void {
     this.#isHeld = true
+    clearImmediate(this.#due)
     this.#alarms.forEach(({ timer }) => clearTimeout(timer))
     this.#alarms.clear()
   }
@@ -62,12 +63,8 @@ export class Pump {
   /** The line has changed: it gets a turn, but not on the tick of whoever says so. */
   wake(line: Line): void {
     this.#ready.add(line)
-    if (!this.#isDue && !this.#isHeld) {
-      this.#isDue = true
-      setImmediate(() => {
-        this.#isDue = false
-        this.#pump()
-      })
+    if (!this.#isHeld) {
+      this.#due ??= setImmediate(() => this.#pump())
     }
   }
 
@@ -101,6 +98,8 @@ export class Pump {
   }
 
   #pump(): void {
+    clearImmediate(this.#due)
+    this.#due = undefined
     if (this.#isHeld) {
       return
     }

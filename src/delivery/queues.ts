@@ -40,7 +40,11 @@ export class Queues {
     const asker = this.#askers.get(id)
     if (asker !== undefined) {
       this.#askers.delete(id)
-      asker(attempt)
+      try {
+        asker(attempt)
+      } catch {
+        // whoever waits cannot break the engine
+      }
     }
   }
 

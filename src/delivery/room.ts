@@ -29,6 +29,7 @@ export class Room {
   readonly #options: RoomOptions
   /** Those that wait for their turn, on disk and in memory too. */
   readonly #spare = new Queue<Kept>()
+  #later: NodeJS.Immediate | undefined
 
   constructor(options: RoomOptions) {
     this.#options = options
@@ -56,27 +57,40 @@ export class Room {
     return false
   }
 
-  /** @param atMost - how many may be discarded now: in the accept path one, whatever the bounds say */
-  make(atMost = Number.POSITIVE_INFINITY): void {
-    const { ledger, disk, discard } = this.#options
-    for (let discarded = 0; ;) {
-      const short = ledger.excess(disk?.bytes ?? 0)
-      if (short === undefined) {
-        return
-      }
-      if (short === 'memory' && this.#letGo()) {
-        continue
-      }
-      if (short === 'memory') {
-        disk?.hurry()
-      }
-      const victim = discarded < atMost ? ledger.victim(short) : undefined
-      if (victim === undefined) {
-        return // enough for now, or all that is left is being sent
-      }
-      ++discarded
-      discard(victim, 'queue full')
+  /** Something was accepted: at most one is discarded now, on the tick of whoever hands over, the rest a moment later. */
+  accepted(): void {
+    if (this.#giveWay()) {
+      this.#later ??= setImmediate(() => this.make())
     }
+  }
+
+  make(): void {
+    clearImmediate(this.#later)
+    this.#later = undefined
+    while (this.#giveWay()) {
+      // until nothing is short, or all that is left is being sent
+    }
+  }
+
+  /** Discards one if anything is short. @returns whether it did */
+  #giveWay(): boolean {
+    const { ledger, disk, discard } = this.#options
+    let short = ledger.excess(disk?.bytes ?? 0)
+    if (short === 'memory' && this.#letGo()) {
+      short = ledger.excess(disk?.bytes ?? 0)
+    }
+    if (short === undefined) {
+      return false
+    }
+    if (short === 'memory') {
+      disk?.hurry()
+    }
+    const victim = ledger.victim(short)
+    if (victim === undefined) {
+      return false
+    }
+    discard(victim, 'queue full')
+    return true
   }
 
   /** What is on disk leaves the memory. @returns whether anything did */

@@ -333,7 +333,7 @@ export class Dispatcher {
 
   #saved(saved: readonly Kept[]): void {
     for (const kept of saved) {
-      this.#ledger.storedChanged(kept, kept.stored)
+      this.#ledger.storedChanged(kept)
       this.#tell({ type: 'safe', id: kept.id })
       this.#room.saved(kept)
     }

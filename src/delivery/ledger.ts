@@ -36,6 +36,7 @@ export class Ledger {
   readonly #onChange: (kept: Kept, before: State | undefined) => void
   /** By id, in the order in which they came. */
   readonly #kept = new Map<string, Kept>()
+  readonly #byNumber = new Map<number, Kept>()
   readonly #accounts = new Map<string, Account>()
   readonly #shares = new Shares()
   /** How many deliveries have each payload in memory: its bytes count once. */
@@ -65,6 +66,10 @@ export class Ledger {
 
   byId(id: string): Kept | undefined {
     return this.#kept.get(id)
+  }
+
+  byNumber(number: number): Kept | undefined {
+    return this.#byNumber.get(number)
   }
 
   /** Bytes of bodies in memory; a body that several share counts once. */
@@ -100,6 +105,7 @@ export class Ledger {
 
   #add(kept: Kept): void {
     this.#kept.set(kept.id, kept)
+    this.#byNumber.set(kept.number, kept)
     this.#shares.add(kept)
     this.#count(kept, 1)
     this.#onChange(kept, undefined)
@@ -117,6 +123,7 @@ export class Ledger {
     ++kept.ticket
     if (state.name === 'ended') {
       this.#kept.delete(kept.id)
+      this.#byNumber.delete(kept.number)
       this.#shares.remove(kept)
       this.discard(kept.endpoint, state.how)
     } else {
@@ -167,7 +174,7 @@ export class Ledger {
     this.unload(kept)
     kept.content = content
     this.#use(content)
-    this.#shares.weigh(kept, 'memory', kept.bytes)
+    this.#shares.changed(kept)
   }
 
   /** Its body is not in memory any more. */
@@ -178,7 +185,7 @@ export class Ledger {
     }
     kept.content = undefined
     if (kept.state.name !== 'ended') {
-      this.#shares.weigh(kept, 'memory', -kept.bytes)
+      this.#shares.changed(kept)
     }
     const users = (this.#users.get(content.payload) ?? 1) - 1
     if (users > 0) {
@@ -200,10 +207,10 @@ export class Ledger {
     }
   }
 
-  /** `kept.stored` has been changed by this much. */
-  storedChanged(kept: Kept, by: number): void {
+  /** `kept.stored` is another. */
+  storedChanged(kept: Kept): void {
     if (kept.state.name !== 'ended') {
-      this.#shares.weigh(kept, 'disk', by)
+      this.#shares.changed(kept)
     }
   }
 

@@ -41,28 +41,22 @@ export class Shares {
 
   /** A delivery is kept, or is bound for another endpoint now, with all that it takes up. */
   add(kept: Kept): void {
-    const [endpoint, owner, share] = this.#pathOf(kept)
+    const path = this.#pathOf(kept)
+    const [, , share] = path
     share.members.push(kept)
-    if (kept.state.name === 'dead') {
-      share.dead.add(kept)
-    }
-    for (const { weights } of [endpoint, owner, share]) {
-      weights.count += 1
-      weights.memory += memoryOf(kept)
-      weights.disk += kept.stored
-    }
+    weigh(path, 'count', 1)
+    this.changed(kept)
   }
 
   /** It is not kept any more, or is about to be bound for another endpoint. */
   remove(kept: Kept): void {
-    const [endpoint, owner, share] = this.#pathOf(kept)
-    share.members.delete(kept)
+    const path = this.#pathOf(kept)
+    const [endpoint, owner, share] = path
+    const taken = share.members.delete(kept)
     share.dead.delete(kept)
-    for (const { weights } of [endpoint, owner, share]) {
-      weights.count -= 1
-      weights.memory -= memoryOf(kept)
-      weights.disk -= kept.stored
-    }
+    weigh(path, 'count', -1)
+    weigh(path, 'memory', -taken.memory)
+    weigh(path, 'disk', -taken.disk)
     if (share.weights.count === 0) {
       owner.parties.delete(kept.party)
     }
@@ -74,21 +68,21 @@ export class Shares {
     }
   }
 
-  /** It is dead now, or not any more. */
+  /** It is dead now, or not any more; it takes up more or less than before. */
   changed(kept: Kept): void {
-    const { dead } = this.#pathOf(kept)[2]
+    const path = this.#pathOf(kept)
+    const { dead, members } = path[2]
     if (kept.state.name === 'dead') {
       dead.add(kept)
     } else {
       dead.delete(kept)
     }
-  }
-
-  /** It takes up more or less than before. */
-  weigh(kept: Kept, resource: Resource, by: number): void {
-    for (const { weights } of this.#pathOf(kept)) {
-      weights[resource] += by
-    }
+    const taken = members.takenBy(kept)
+    const memory = memoryOf(kept)
+    weigh(path, 'memory', memory - taken.memory)
+    weigh(path, 'disk', kept.stored - taken.disk)
+    taken.memory = memory
+    taken.disk = kept.stored
   }
 
   victim(resource: Resource): Kept | undefined {
@@ -122,6 +116,14 @@ export class Shares {
       ofOwner.parties.set(party, ofParty)
     }
     return [atEndpoint, ofOwner, ofParty]
+  }
+}
+
+function weigh(path: readonly Node[], resource: Resource, by: number): void {
+  if (by !== 0) {
+    for (const { weights } of path) {
+      weights[resource] += by
+    }
   }
 }
 
@@ -159,7 +161,13 @@ function oldestDead(dead: ReadonlySet<Kept>, resource: Resource): Kept | undefin
   return undefined
 }
 
-interface Link {
+/** What of a delivery has been weighed. */
+interface Taken {
+  memory: number
+  disk: number
+}
+
+interface Link extends Taken {
   readonly kept: Kept
   before: Link | undefined
   after: Link | undefined
@@ -171,7 +179,7 @@ class Members {
   #last: Link | undefined
 
   push(kept: Kept): void {
-    const link: Link = { kept, before: this.#last, after: undefined }
+    const link: Link = { kept, before: this.#last, after: undefined, memory: 0, disk: 0 }
     if (this.#last !== undefined) {
       this.#last.after = link
     }
@@ -179,11 +187,8 @@ class Members {
     this.#links.set(kept, link)
   }
 
-  delete(kept: Kept): void {
-    const link = this.#links.get(kept)
-    if (link === undefined) {
-      return
-    }
+  delete(kept: Kept): Taken {
+    const link = this.#linkOf(kept)
     this.#links.delete(kept)
     if (link.before !== undefined) {
       link.before.after = link.after
@@ -193,6 +198,19 @@ class Members {
     } else {
       this.#last = link.before
     }
+    return link
+  }
+
+  takenBy(kept: Kept): Taken {
+    return this.#linkOf(kept)
+  }
+
+  #linkOf(kept: Kept): Link {
+    const link = this.#links.get(kept)
+    if (link === undefined) {
+      throw new Error('a delivery that is not kept has no share')
+    }
+    return link
   }
 
   /** The last one of which `isMeant` holds: mostly the last one of all, as what is short is held by what came last. */

@@ -15,7 +15,7 @@ import { Pump } from './pump.ts'
 import { Queues } from './queues.ts'
 import type { Asker } from './queues.ts'
 import { Recorder } from './recorder.ts'
-import { restore, stateOf } from './restart.ts'
+import { discardMissing, restore, stateOf } from './restart.ts'
 import type { Parts } from './restart.ts'
 import { Room } from './room.ts'
 import { Routes } from './routes.ts'
@@ -169,8 +169,6 @@ export class Dispatcher {
     }
   }
 
-  // ---- what is asked for
-
   /**
    * From now on an owner's deliveries go to its endpoint here, those that are kept too. What belongs to an owner that is
    * not in `routes` is discarded as `hook removed`; what belongs to one that is paused waits. Endpoints that are disabled,
@@ -263,8 +261,6 @@ export class Dispatcher {
     return this.#ledger.totals()
   }
 
-  // ---- transitions
-
   /** After each transition of the ledger's: whoever has to know hears of it here. */
   #changed(kept: Kept, before: State | undefined): void {
     this.#recorder?.heard(kept, before)
@@ -311,21 +307,14 @@ export class Dispatcher {
     }
   }
 
-  // ---- the journal
-
   #opened(recovered: Recovered, isFirst: boolean, random: () => number, spreadMs: number): void {
     const { deliveries, lost } = recovered
     if (isFirst) {
-      const twice = restore(this.#parts, recovered, random, spreadMs)
-      for (const kept of twice) {
+      for (const kept of restore(this.#parts, recovered, random, spreadMs)) {
         this.#recorder?.heard({ ...kept, state: { name: 'ended', how: 'stopped' } }, kept.state)
       }
     } else {
-      for (const kept of [...this.#ledger.all()]) {
-        if (kept.content === undefined && kept.stored === 0 && kept.state.name !== 'sending') {
-          this.#discard(kept, 'damaged')
-        }
-      }
+      discardMissing(this.#ledger)
     }
     this.#tell({ type: 'journal', recovered: isFirst ? deliveries.length : 0, lost })
     this.#begin()
@@ -359,8 +348,6 @@ export class Dispatcher {
     this.#lines.all().forEach(line => this.#pump.wake(line))
     this.#onReady?.()
   }
-
-  // ---- the end
 
   /** What is in flight may end within `graceMs`. Leaves no timer, socket or open file. */
   close(graceMs: number): Promise<void> {

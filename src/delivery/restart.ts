@@ -79,3 +79,12 @@ function recall({ ledger, lines, origins, routes, clock }: Parts, state: EngineS
     }
   }
 }
+
+/** After the journal was opened again: what is neither there nor in memory is lost. */
+export function discardMissing(ledger: Ledger): void {
+  for (const kept of [...ledger.all()]) {
+    if (kept.content === undefined && kept.stored === 0 && kept.state.name !== 'sending') {
+      ledger.enter(kept, { name: 'ended', how: 'damaged' })
+    }
+  }
+}

@@ -27,7 +27,10 @@ export class Queues {
 
   constructor(options: QueuesOptions) {
     this.#options = options
-    this.#calls = new Calls(endpoint => options.lines.get(endpoint)?.lane.endpoint.url)
+    this.#calls = new Calls({
+      urlOf: endpoint => options.lines.get(endpoint)?.lane.endpoint.url,
+      isPaused: owner => this.#isPaused(owner),
+    })
   }
 
   /** The delivery of this id, which is about to be accepted, is urgent. */
@@ -80,7 +83,11 @@ export class Queues {
   }
 
   #isHeldBack(kept: Kept): boolean {
-    return this.#options.routes.of(kept.owner)?.isPaused === true || this.#calls.isHeldBack(kept)
+    return this.#isPaused(kept.owner) || this.#calls.isHeldBack(kept)
+  }
+
+  #isPaused(owner: string): boolean {
+    return this.#options.routes.of(owner)?.isPaused === true
   }
 
   /** The next delivery of a line that may go; those that something holds back step aside, until they are released. */
@@ -113,11 +120,13 @@ export class Queues {
 
   /** The endpoint answers again, or has a new chance: all that waits there becomes due, and goes oldest first. */
   hasten(endpoint: string, now: number): void {
-    const { ledger } = this.#options
-    for (const kept of ledger.at(endpoint)) {
-      if (kept.state.name === 'waiting' && kept.state.dueAt > now) {
-        ledger.enter(kept, { name: 'waiting', dueAt: now, stepMs: 0 })
-      }
+    this.#options.ledger.at(endpoint).forEach(kept => this.hastenOne(kept, now))
+  }
+
+  /** If it is waiting, it becomes due. */
+  hastenOne(kept: Kept, now: number): void {
+    if (kept.state.name === 'waiting' && kept.state.dueAt > now) {
+      this.#options.ledger.enter(kept, { name: 'waiting', dueAt: now, stepMs: 0 })
     }
   }
 }

@@ -125,27 +125,41 @@ export class Controls {
     return line !== undefined
   }
 
-  /** A paused, disabled, failing or held endpoint gets a new chance. @returns whether there is such an endpoint */
+  /**
+   * A paused, disabled, failing or held endpoint gets a new chance, and what waits there becomes due; that of others at its
+   * origin too, if that was held back. @returns whether there is such an endpoint
+   */
   resume(endpoint: string): boolean {
-    const { lines, origins, recorder } = this.#options
+    const { lines, origins, queues, recorder } = this.#options
     const line = lines.get(endpoint)
     if (line === undefined) {
       return false
     }
-    line.lane.unpause()
-    origins.release(line.lane.origin)
-    this.renew(line)
+    const now = performance.now()
+    const { lane } = line
+    lane.unpause()
+    this.renew(line, now)
+    queues.hasten(endpoint, now)
+    if (origins.heldUntil(lane.origin) > now) {
+      origins.release(lane.origin)
+      for (const other of lines.all().filter(each => each.lane.origin === lane.origin)) {
+        queues.hasten(other.lane.endpoint.id, now)
+        this.#options.wake(other)
+      }
+    }
     recorder?.stateChanged()
     return true
   }
 
-  /** What waits at an endpoint in trouble becomes due, oldest first; it goes one at a time until one succeeds. */
-  renew(line: Line): void {
-    const { queues, wake } = this.#options
-    if (line.lane.renew()) {
-      queues.hasten(line.lane.endpoint.id, performance.now())
-    }
+  /**
+   * Someone has looked at the endpoint: it gets a new chance, with one request at a time until one succeeds.
+   * @returns whether something was wrong with it: what waits there is due now
+   */
+  renew(line: Line, now: number): boolean {
+    const { origins, wake } = this.#options
+    const wasInTrouble = line.lane.renew()
     wake(line)
+    return wasInTrouble || origins.heldUntil(line.lane.origin) > now
   }
 }
 

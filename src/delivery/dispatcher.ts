@@ -175,11 +175,15 @@ export class Dispatcher {
    * failing or held back get a new chance: someone has looked at them.
    */
   reconfigure(routes: ReadonlyMap<string, Route>): void {
+    const now = performance.now()
     this.#routes.set(routes)
-    this.#origins.releaseAll()
+    const renewed = new Set<string>()
     for (const { endpoint } of routes.values()) {
-      this.controls.renew(this.#lines.to(endpoint))
+      if (this.controls.renew(this.#lines.to(endpoint), now)) {
+        renewed.add(endpoint.id)
+      }
     }
+    this.#origins.releaseAll()
     for (const kept of [...this.#ledger.all()]) {
       const route = routes.get(kept.owner)
       if (route === undefined) {
@@ -188,6 +192,9 @@ export class Dispatcher {
         }
       } else if (route.endpoint.id !== kept.endpoint) {
         this.#ledger.move(kept, route.endpoint.id)
+        this.#queues.hastenOne(kept, now) // it waits for an endpoint that it is not bound for any more
+      } else if (renewed.has(kept.endpoint)) {
+        this.#queues.hastenOne(kept, now)
       }
     }
     this.#queues.releaseAll()

@@ -68,6 +68,8 @@ export interface Progress {
   readonly trigger: Trigger
   /** The streak of its endpoint's health in which it failed last; of this run only. */
   readonly failedIn?: number
+  /** It was made due when its endpoint answered again. If it fails all the same, that is its own fault: not a second time. */
+  readonly wasHastened?: boolean
 }
 
 /** What a request is made of. Deliveries of one event may share the payload, and the bytes in it. */

@@ -118,15 +118,29 @@ export class Queues {
     return lane !== undefined && lane.isFlowing(now) && origins.heldUntil(lane.origin) <= now
   }
 
-  /** The endpoint answers again, or has a new chance: all that waits there becomes due, and goes oldest first. */
+  /**
+   * The endpoint answers again: all that waits there becomes due, and goes oldest first. Each but once: what an endpoint
+   * will never take is tried as the schedule says, however often others fail and succeed around it.
+   */
+  answersAgain(endpoint: string, now: number): void {
+    for (const kept of this.#options.ledger.at(endpoint)) {
+      const { state, progress } = kept
+      const isDue = state.name === 'waiting' && state.dueAt <= now
+      if (isDue || progress.wasHastened !== true) {
+        this.hastenOne(kept, now, isDue ? progress : { ...progress, wasHastened: true })
+      }
+    }
+  }
+
+  /** Someone has looked at the endpoint: all that waits there becomes due. */
   hasten(endpoint: string, now: number): void {
     this.#options.ledger.at(endpoint).forEach(kept => this.hastenOne(kept, now))
   }
 
-  /** If it is waiting, it becomes due. */
-  hastenOne(kept: Kept, now: number): void {
-    if (kept.state.name === 'waiting' && kept.state.dueAt > now) {
-      this.#options.ledger.enter(kept, { name: 'waiting', dueAt: now, stepMs: 0 })
+  /** If it is waiting, it becomes due. What is due becomes so with it: among those of one instant the oldest goes first. */
+  hastenOne(kept: Kept, now: number, progress = kept.progress): void {
+    if (kept.state.name === 'waiting' && kept.state.dueAt !== now) {
+      this.#options.ledger.enter(kept, { name: 'waiting', dueAt: now, stepMs: 0 }, progress)
     }
   }
 }

@@ -42,7 +42,7 @@ const BUGS: readonly (readonly [string, () => unknown])[] = [
 ]
 
 /** A host with all sources, which hand over to something that fails. */
-function start(bug: () => unknown) {
+function start(bug: () => unknown, waits = true) {
   const host = new Host({})
   populate(host)
   host.addApiMethod('test.add', ({ a, b }: { a: number; b: number }) => a + b)
@@ -61,7 +61,7 @@ function start(bug: () => unknown) {
       heard.push(`${source} ${phase} ${method}`)
       return bug() as Promise<unknown>
     },
-    { wants: () => true, waits: () => true }
+    { wants: () => true, waits: () => waits }
   )
   const xo = host as unknown as Xo
   const runs = new BackupRuns(xo, accept)
@@ -136,16 +136,18 @@ describe.each(BUGS)('where signals go to something that %s', (kind, bug) => {
       'by REST',
       ({ host, user, settled }: ReturnType<typeof start>) => settled(host.runScheduleByRest(user, ids.mirrorSchedule)),
     ],
-  ])('a backup %s goes on, and the tasks of the host', async (_, run) => {
-    const started = start(bug)
-    const ends = vi.fn()
-    started.host.on('job:terminated', ends)
-    await run(started)
-    await vi.waitFor(() => expect(started.heard.join()).toMatch(/(?:post .*runJob)/))
-    expect(ends).toHaveBeenCalledTimes(1)
-    expect(listenerFailures()).toEqual([])
-    expect(bugs().length).toBeGreaterThanOrEqual(isSeen ? 1 : 0)
-    await tasksGoOn(started)
+  ])('a backup %s goes on, whether a hook wants the host to wait or not, and the tasks of the host', async (_, run) => {
+    for (const waits of [true, false]) {
+      const started = start(bug, waits)
+      const ends = vi.fn()
+      started.host.on('job:terminated', ends)
+      await run(started)
+      await vi.waitFor(() => expect(started.heard.join()).toMatch(/(?:post .*runJob)/))
+      expect(ends).toHaveBeenCalledTimes(1)
+      expect(listenerFailures()).toEqual([])
+      expect(bugs().length).toBeGreaterThanOrEqual(isSeen ? 1 : 0)
+      await tasksGoOn(started)
+    }
   })
 
   it('an action of the REST API goes on, and the tasks of the host', async () => {

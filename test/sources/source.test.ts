@@ -116,39 +116,39 @@ describe('the log', () => {
   const data = () => logged.map(entry => entry.data as object)
 
   it('says what was lost, and why', () => {
-    guarded('a call', fail)({ method: 'vm.start' })
+    void guarded('a call', fail)({ method: 'vm.start' })
     expect(logged).toMatchObject([{ message: 'events were lost to a bug' }])
     expect(data()).toEqual([{ heard: 'a call', method: 'vm.start', error: 'a bug', lost: 1 }])
   })
 
   it('says so once a minute, and how many it were', () => {
     const run = guarded('a call', fail)
-    run({ method: 'first' })
-    run({ method: 'second' })
+    void run({ method: 'first' })
+    void run({ method: 'second' })
     vi.advanceTimersByTime(59_999)
-    run({ method: 'third' })
+    void run({ method: 'third' })
     expect(logged).toHaveLength(1)
     vi.advanceTimersByTime(1)
-    run({ method: 'fourth' })
+    void run({ method: 'fourth' })
     expect(data().slice(1)).toEqual([{ heard: 'a call', method: 'fourth', error: 'a bug', lost: 3 }])
   })
 
   it('says so of each kind for itself', () => {
-    guarded('a call', fail)({})
-    guarded('a task', fail)({})
+    void guarded('a call', fail)({})
+    void guarded('a task', fail)({})
     expect(data()).toMatchObject([{ heard: 'a call' }, { heard: 'a task' }])
   })
 
   it.each([[hostileProxy], [null], [undefined], [7], [{ method: 7 }]])(
     'has no method where none can be read: %#',
     arg => {
-      guarded('a call', fail)(arg)
+      void guarded('a call', fail)(arg)
       expect(data()).toEqual([{ heard: 'a call', method: undefined, error: 'a bug', lost: 1 }])
     }
   )
 
   it('finds the method wherever the signal stands', () => {
-    guarded('a call', fail)('api', 'pre', { method: 'vm.start' })
+    void guarded('a call', fail)('api', 'pre', { method: 'vm.start' })
     expect(data()).toMatchObject([{ method: 'vm.start' }])
   })
 })

@@ -137,12 +137,18 @@ export function dueAt({ alert, owed, sentAt }: Correspondence): number | undefin
   return owed && Math.max(owed.notBefore, (sentAt[alert.change] ?? Number.NEGATIVE_INFINITY) + PERIOD_MS)
 }
 
-/** @param sent - the alert that the mail told; a newer one may have come while the mail was under way */
-export function afterSent(before: Correspondence, sent: Alert, now: number): Correspondence {
-  const { alert, owed } = before
-  const sentAt = { ...before.sentAt, [sent.change]: now }
-  const isStillOwed = owed !== undefined && alert !== sent && isNews(alert.change, sent.change)
-  return { alert, told: sent.change, sentAt, ...(isStillOwed && { owed: { ...owed, failures: 0, notBefore: now } }) }
+/**
+ * @param sent - the alert that the mail told. If a newer one has come while the mail was under way, it is weighed against
+ *   what the administrators know now: that the endpoint is back is news, which it was not before they knew of the failure
+ */
+export function afterSent({ alert, sentAt }: Correspondence, sent: Alert, now: number): Correspondence {
+  const isOwed = alert !== sent && isNews(alert.change, sent.change)
+  return {
+    alert,
+    told: sent.change,
+    sentAt: { ...sentAt, [sent.change]: now },
+    ...(isOwed && { owed: { since: now, failures: 0, notBefore: now } }),
+  }
 }
 
 /** The mail could not be sent: it is tried again, in longer and longer intervals, for a day. */
@@ -299,21 +305,25 @@ export class Mailer {
     }
   }
 
-  /** @throws if the transport fails, or has not answered in time */
-  async #inTime(sending: Promise<unknown>): Promise<void> {
-    let letGo = (): void => {}
-    let timer: NodeJS.Timeout | undefined
-    const over = new Promise<void>((resolve, reject) => {
-      letGo = resolve
-      timer = setTimeout(() => reject(new Error('the transport does not answer')), SENDING_MS).unref()
+  /** Rejects if the transport fails, or has not answered in time. */
+  #inTime(sending: Promise<unknown>): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const end = (): void => {
+        clearTimeout(timer)
+        this.#letGo.delete(letGo)
+      }
+      const letGo = (): void => {
+        end()
+        resolve(undefined)
+      }
+      const timer = setTimeout(() => {
+        end()
+        reject(new Error('the transport does not answer'))
+      }, SENDING_MS).unref()
+      this.#letGo.add(letGo)
+      // a transport may answer with anything
+      Promise.resolve(sending).finally(end).then(resolve, reject)
     })
-    this.#letGo.add(letGo)
-    try {
-      await Promise.race([sending, over])
-    } finally {
-      this.#letGo.delete(letGo)
-      clearTimeout(timer)
-    }
   }
 
   /** The youngest one stands last; endpoints that have long been quiet are forgotten first. */

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 
+import { isActive } from './config/hook.ts'
 import type { Hook, Settings } from './config/hook.ts'
 import { describeOutcome } from './delivery/delivery.ts'
 import type { Answer, Engine, EngineHealth, Handing, PlainHook, ProxySettings } from './engine/engine.ts'
@@ -14,8 +15,11 @@ import type { Signal } from './xo.ts'
 /** The delivery side may take this much longer than a hook's timeout to say what came of a test. */
 const TEST_SLACK_MS = 5_000
 
-/** The delivery side may take this much longer to close than it is given. */
-const CLOSE_SLACK_MS = 1_000
+/** The delivery side may take this much longer to close than it is given: it has a journal to close. */
+const CLOSE_SLACK_MS = 4_000
+
+/** It knows at once how deliveries stand. */
+const LAST_WORD_MS = 1_000
 
 export interface RelayOptions {
   /** The delivery side. The relay closes it. */
@@ -57,7 +61,7 @@ export class Relay {
   readonly #engine: Engine
   readonly #namesOf: RelayOptions['namesOf']
   readonly #subject: Subject
-  #settings: Settings = { hooks: [], notify: [] }
+  #settings: Settings = { hooks: [], others: [], notify: [] }
   #proxy: ProxySettings = {}
   #matcher: Matcher<Hook>
   /** While no hook asks for objects, none is looked for. */
@@ -92,11 +96,11 @@ export class Relay {
   reconfigure(settings: Settings = this.#settings, proxy: ProxySettings = this.#proxy): void {
     this.#settings = settings
     this.#proxy = proxy
-    const active = settings.hooks.filter(({ route }) => route.isPaused !== true)
+    const active = settings.hooks.filter(isActive)
     this.#matcher = new Matcher(active, this.#namesOf)
     this.#isAnyAsking = active.some(asksForObject)
     this.#subject.retain(method => this.#asksAtEnd(method))
-    this.#engine.configure({ hooks: settings.hooks.map(plainOf), proxy })
+    this.#engine.configure({ hooks: [...settings.hooks, ...settings.others].map(plainOf), proxy })
     this.#listeners.forEach(listener => listener())
   }
 
@@ -209,7 +213,7 @@ export class Relay {
 
   /** Sends a sample event of each phase of each hook, all at once, without retry. */
   test(sampleOf: (hook: Hook, phase: Phase) => Sample): Promise<TestReport[]> {
-    const active = this.#settings.hooks.filter(({ route }) => route.isPaused !== true)
+    const active = this.#settings.hooks.filter(isActive)
     const tests = active.flatMap(hook => hook.phases.map(phase => ({ hook, phase })))
     return Promise.all(
       tests.map(async ({ hook, phase }) => {
@@ -232,7 +236,7 @@ export class Relay {
   async close(graceMs: number): Promise<EngineHealth | undefined> {
     this.#subject.close()
     await this.#within(graceMs + CLOSE_SLACK_MS, this.#engine.close(graceMs))
-    const health = await this.#within(CLOSE_SLACK_MS, this.#engine.health())
+    const health = await this.#within(LAST_WORD_MS, this.#engine.health())
     this.#waiting.forEach(finish => finish())
     return health
   }
@@ -258,7 +262,7 @@ function asksForObject({ includeObject, filter }: Hook): boolean {
 }
 
 /** What crosses to the delivery side, and nothing else of a hook. */
-function plainOf({ id, name, format, includeObject, filter, route }: Hook): PlainHook {
+function plainOf({ id, name, format, includeObject, filter, route }: PlainHook): PlainHook {
   return { id, name, format, includeObject, route, ...(filter !== undefined && { filter }) }
 }
 

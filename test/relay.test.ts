@@ -28,7 +28,7 @@ function hookOf(
   }
 }
 
-const settingsOf = (...hooks: Hook[]): Settings => ({ hooks, notify: [] })
+const settingsOf = (...hooks: Hook[]): Settings => ({ hooks, others: [], notify: [] })
 
 let calls = 0
 
@@ -120,6 +120,16 @@ describe('an event', () => {
 })
 
 describe('what crosses to the delivery side', () => {
+  it('are the hooks that cannot be used too, so that what waits for them is kept', () => {
+    const engine = new RecordingEngine()
+    const other = { ...hookOf('b'), phases: undefined }
+    const settings = { ...settingsOf(hookOf('a')), others: [other] }
+    const relay = new Relay(settings, {}, { engine, namesOf: name => [name] })
+    expect(engine.settings[0]!.hooks.map(({ id }) => id)).toEqual(['a', 'b'])
+    relay.accept('api', 'post', signalOf('vm.start'))
+    expect(engine.handed[0]!.hooks).toEqual(['a'])
+  })
+
   it('is of each hook what is needed there, as plain data', () => {
     const { engine } = start([hookOf('a', { includeObject: true, filter: 'userName:bob', waitForResponse: true })])
     expect(engine.settings).toEqual([
@@ -484,7 +494,7 @@ describe('the end', () => {
     void relay.close(500).then(closed)
     await vi.advanceTimersByTimeAsync(499)
     expect(closed).not.toHaveBeenCalled()
-    await vi.advanceTimersByTimeAsync(2_001)
+    await vi.advanceTimersByTimeAsync(6_000)
     expect(closed).toHaveBeenCalledWith(undefined)
     expect(vi.getTimerCount()).toBe(0)
   })

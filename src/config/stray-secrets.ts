@@ -21,10 +21,12 @@ const ANEW = 'its own secret, typed again'
 type Item = Readonly<Record<string, unknown>>
 type Path = readonly string[]
 
+const LOST = { expected: ANEW, got: "xo-server's placeholder for one" }
+
 /** A placeholder that the host could not replace: the secret is lost. Any text of the hook may be one. */
 export function findPlaceholder(hook: Item, path: string): Problem | undefined {
   const lost = leavesOf(hook).find(({ value }) => textOf(value)?.includes(PLACEHOLDER))
-  return lost && { path: `${path}.${lost.path.join('.')}`, expected: ANEW, got: "xo-server's placeholder for one" }
+  return lost && { path: `${path}.${lost.path.join('.')}`, ...LOST }
 }
 
 /** A configuration, and the ids of its items. */
@@ -148,7 +150,8 @@ class Before {
       const isForeign = isMoved && own === undefined
       return isForeign || !this.#mayHave(hook, path, textOf(value)!) ? refusal(old) : KEEP
     }
-    return KEEP
+    // JSON knows no `undefined`: it stands where the host has found nothing to put in place of a placeholder
+    return value === undefined && isMoved && own === undefined ? { kind: 'refuse', problem: LOST } : KEEP
   }
 
   #mayHave(hook: Item, path: Path, secret: string): boolean {

@@ -173,8 +173,9 @@ export class Configuration {
     const pending = settings.hooks.filter(({ id }) => isMended.has(id))
     this.#setKnown(knownOf(raw, ids, known.key, pending))
     this.#use(settings)
-    const corrected = withIds(raw, ids)
-    this.#correction.order(corrected, () => this.#setKnown(knownOf(corrected, ids, known.key)))
+    // the data directory may be found while the host saves, and with it other ids
+    const onSaved = (): void => this.#setKnown(knownOf(raw, this.#accepted?.ids ?? ids, this.#known.key))
+    this.#correction.order(withIds(raw, ids), onSaved)
     return settledSoon(this.#writing ?? Promise.resolve(), undefined, ON_DISK_WITHIN_MS)
   }
 

@@ -7,7 +7,6 @@ import { Configuration } from './configuration.ts'
 import { unknownPattern } from './config/parse.ts'
 import { parseAddressRules } from './delivery/address-guard.ts'
 import type { Addresses, Engine, ProxySettings } from './engine/engine.ts'
-import { ThreadEngine } from './engine/thread.ts'
 import { Mailer } from './mail.ts'
 import { Relay } from './relay.ts'
 import { asOfNow, Reporter, SparseLog } from './report.ts'
@@ -78,7 +77,7 @@ export class WebHooksPlugin {
   constructor({ xo, staticConfig, getDataDir }: PluginContext, { newEngine }: PluginOptions = {}) {
     this.#xo = xo
     this.#static = staticOptionsOf(staticConfig)
-    this.#newEngine = newEngine ?? (this.#static.hasThread ? options => new ThreadEngine(options) : engineHere)
+    this.#newEngine = newEngine ?? (this.#static.hasThread ? engineInThread : engineHere)
     this.#configuration = new Configuration({
       ...{ xo, getDataDir, log },
       onChange: settings => this.#loaded?.relay.reconfigure(settings),
@@ -299,7 +298,12 @@ function staticOptionsOf(config: PluginContext['staticConfig']): StaticOptions {
   }
 }
 
-/** The delivery side in this thread: to find out what is wrong, and for tests. Loaded only if it is asked for. */
+async function engineInThread(options: EngineOptions): Promise<Engine> {
+  const { ThreadEngine } = await import('./engine/thread.ts')
+  return new ThreadEngine(options)
+}
+
+/** The delivery side in this thread: to find out what is wrong, and for tests. It is large, and loaded only then. */
 async function engineHere(options: EngineOptions): Promise<Engine> {
   const { Courier } = await import('./courier.ts')
   return new Courier(options)

@@ -2,6 +2,7 @@ import type { Event } from '../event/event.ts'
 import type { Attempt, DiscardReason, Route } from '../delivery/delivery.ts'
 import type { HealthChange, Health } from '../delivery/health.ts'
 import type { Tally } from '../delivery/tally.ts'
+import type { ProxySettings } from '../delivery/transport.ts'
 
 /**
  * The seam between the two halves: the host side hands events over, the delivery side does the rest. All that crosses is
@@ -13,7 +14,7 @@ export interface Engine {
   readonly ready: Promise<void>
   /**
    * From now on these are the hooks. What waits for one goes to its endpoint here; what waits for a hook that is not among
-   * them is discarded as `hook removed`. Endpoints that are disabled, failing or paused get a new chance.
+   * them is discarded as `hook removed`. Endpoints that are disabled, failing or held back by `Retry-After` get a new chance.
    */
   configure(settings: PlainSettings): void
   /** One event for its hooks. Never throws; costs a hand-over. */
@@ -59,14 +60,6 @@ export interface PlainHook {
 export interface PlainSettings {
   readonly hooks: readonly PlainHook[]
   readonly proxy: ProxySettings
-}
-
-/** XO's own settings; none of both: no proxy. */
-export interface ProxySettings {
-  /** `http://user:password@host:port` */
-  readonly httpProxy?: string | undefined
-  /** Hosts that are reached without it, separated by commas. */
-  readonly noProxy?: string | undefined
 }
 
 /** One event for some hooks. */

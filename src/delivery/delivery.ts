@@ -120,6 +120,14 @@ export type DiscardReason =
   | 'stopped'
   /** It could not be read back from the journal. */
   | 'damaged'
+  /** Its format could not write the event. */
+  | 'unformatted'
+  /** Its hook is switched off, as its filter took too long three times. */
+  | 'filter too slow'
+  /** Its event brought the delivery side down three times. */
+  | 'set aside'
+  /** The delivery side died with it, and no copy was left. */
+  | 'lost'
 
 /** `answered 503` or `the connection was refused (ECONNREFUSED)`: for logs and the Test button. */
 export function describeOutcome(outcome: AttemptOutcome): string {

@@ -7,10 +7,10 @@ export interface Format {
   readonly title: string
   /** What an administrator should know who chooses it. */
   readonly warning?: string
-  /** Pure; never throws. Called once for an event, however many hooks want it in this format. */
+  /** Pure. Called once for an event, however many hooks want it in this format; where it throws, they go without. */
   build(event: Event): Payload
 }
 
 export function payloadOf(contentType: string, text: string): Payload {
-  return { contentType, body: Buffer.from(text), users: 0 }
+  return { contentType, body: Buffer.from(text) }
 }

@@ -1,18 +1,19 @@
 import type { Account, EndpointHealth, EndpointReport, Page, Query, Selection } from './delivery/account.ts'
 import { parseAddressRules } from './delivery/address-guard.ts'
 import type { Connect } from './delivery/attempt.ts'
+import { describeOutcome } from './delivery/delivery.ts'
 import type { Attempt, Delivery, DiscardReason } from './delivery/delivery.ts'
 import { Dispatcher } from './delivery/dispatcher.ts'
 import type { DispatcherEvent } from './delivery/dispatcher.ts'
 import type { HealthChange } from './delivery/health.ts'
 import { Journal } from './delivery/journal.ts'
-import type { Ended, Tally } from './delivery/tally.ts'
+import type { Tally, Totals } from './delivery/tally.ts'
 import { connectTo } from './delivery/transport.ts'
 import type { ProxySettings } from './delivery/transport.ts'
 import { parseFilter } from './filter.ts'
 import type { Filter } from './filter.ts'
 import { deliveryOf, idOf, labelOf, Texts } from './handing.ts'
-import type { Handing, PlainHook } from './handing.ts'
+import type { Handing, PlainHook, Remains } from './handing.ts'
 
 export interface PlainSettings {
   readonly hooks: readonly PlainHook[]
@@ -65,7 +66,7 @@ export interface CourierOptions {
   /** The journal's folder; it may never come. Without, everything stays in memory. */
   readonly openDirectory?: () => Promise<string>
   /** What earlier couriers of this run have brought to an end. */
-  readonly ended?: Ended
+  readonly ended?: Totals
   /** This delivery has ended, is on disk, or is not wanted: whoever handed it over may forget it. */
   readonly onSafe?: (id: string) => void
   /** Opens the sockets of an endpoint. @default by the proxy of the settings and the addresses */
@@ -211,17 +212,24 @@ export class Courier {
   }
 
   /** Totals of what has come to its end. */
-  get ended(): Ended {
+  get ended(): Totals {
     return this.#dispatcher.ended()
   }
 
   /** Counts deliveries that were handed over, but will not be sent. */
-  discard(handing: Handing, reason: DiscardReason): void {
-    handing.hooks.forEach((owner, index) => {
+  discard(remains: Remains, reason: DiscardReason): void {
+    remains.hooks.forEach((owner, index) => {
       if (owner !== '') {
-        this.#discard({ id: idOf(handing, index), owner, label: labelOf(handing.event) }, reason)
+        this.#discard({ id: idOf(remains, index), owner, label: remains.label }, reason)
       }
     })
+  }
+
+  /** Counts deliveries of one hook of which nothing is known but how many. @param id - of one of them */
+  lose(owner: string, id: string, count: number): void {
+    for (let lost = 0; lost < count; ++lost) {
+      this.#discard({ id, owner, label: '' }, 'lost')
+    }
   }
 
   listen(listener: (event: CourierEvent) => void): () => void {
@@ -299,9 +307,13 @@ export class Courier {
       case 'safe':
         this.#onSafe(event.id)
         return
-      case 'dead':
-        this.#emit(event)
+      case 'dead': {
+        const { kept, endpoint, attempt } = event
+        const lastError = describeOutcome(attempt.outcome)
+        const { origin } = new URL(endpoint.url)
+        this.#emit({ type: 'dead', id: kept.id, owner: kept.owner, origin, attempts: attempt.number, lastError })
         return
+      }
       case 'discarded':
         this.#emit({ type: 'discarded', reason: event.reason, count: 1, id: event.id })
         return

@@ -33,6 +33,14 @@ export interface Handing {
   readonly isTest?: boolean
 }
 
+/** What is left of a handing whose event is gone: enough to count its deliveries. */
+export interface Remains {
+  readonly id: string
+  /** What it was about. */
+  readonly label: string
+  readonly hooks: readonly string[]
+}
+
 /** A `pre` that comes later than this says nothing any more. */
 const PRE_LIFETIME_MS = 5 * 60_000
 
@@ -91,6 +99,10 @@ function withObject(event: Event, object: string | null | undefined): Event {
 
 export function idOf({ id }: Pick<Handing, 'id'>, index: number): string {
   return `${id}-${index}`
+}
+
+export function remainsOf({ id, event, hooks }: Handing): Remains {
+  return { id, label: labelOf(event), hooks }
 }
 
 export function labelOf({ method, outcome }: Event): string {

@@ -172,7 +172,7 @@ export class Courier {
   async #test(handing: Handing, index: number, hook: PlainHook, texts: Texts): Promise<Attempt> {
     const payload = texts.payloadFor(hook)
     if (!('problem' in payload)) {
-      return this.#dispatcher.test(deliveryOf(handing, index, hook, payload, texts.headers), hook.route)
+      return this.#dispatcher.controls.test(deliveryOf(handing, index, hook, payload, texts.headers), hook.route)
     }
     const reason = `the event cannot be written in this format: ${payload.problem}`
     const outcome = { kind: 'unreachable', code: 'UNFORMATTED', reason } as const
@@ -180,27 +180,27 @@ export class Courier {
   }
 
   async list(query: Query): Promise<Page<Account>> {
-    return this.#dispatcher.list(query)
+    return this.#dispatcher.controls.list(query)
   }
 
   async get(id: string): Promise<Account | undefined> {
-    return this.#dispatcher.get(id)
+    return this.#dispatcher.controls.get(id)
   }
 
   async replay(which: Selection): Promise<number> {
-    return this.#dispatcher.replay(which)
+    return this.#dispatcher.controls.replay(which)
   }
 
   async cancel(which: Selection): Promise<number> {
-    return this.#dispatcher.cancel(which)
+    return this.#dispatcher.controls.cancel(which)
   }
 
   async pause(endpoint: string): Promise<boolean> {
-    return this.#dispatcher.pause(endpoint)
+    return this.#dispatcher.controls.pause(endpoint)
   }
 
   async resume(endpoint: string): Promise<boolean> {
-    return this.#dispatcher.resume(endpoint)
+    return this.#dispatcher.controls.resume(endpoint)
   }
 
   async health(): Promise<EngineHealth> {

@@ -1,4 +1,5 @@
 import type { Health } from './health.ts'
+import type { Kept } from './kept.ts'
 import type { Tally } from './tally.ts'
 
 /** Which deliveries; all conditions that are given hold. */
@@ -56,4 +57,56 @@ export interface EndpointReport {
   readonly health: Health
   readonly pending: number
   readonly dead: number
+}
+
+/** @param toEpoch - turns an instant of the engine's clock into epoch ms */
+export function accountOf(kept: Kept, toEpoch: (instant: number) => number): Account {
+  const { id, owner, endpoint, label, state, acceptedAt, bytes, progress } = kept
+  return {
+    id,
+    owner,
+    endpoint,
+    label,
+    status: state.name,
+    acceptedAt,
+    bytes,
+    attempts: progress.attempts,
+    ...(state.name === 'waiting' && { dueAt: Math.round(toEpoch(state.dueAt)) }),
+  }
+}
+
+/** Whether a delivery is meant. */
+export function isSelected({ id, endpoint, owner, acceptedAt }: Kept, which: Selection): boolean {
+  return (
+    (which.id === undefined || which.id === id) &&
+    (which.endpoint === undefined || which.endpoint === endpoint) &&
+    (which.owner === undefined || which.owner === owner) &&
+    (which.since === undefined || acceptedAt >= which.since)
+  )
+}
+
+const PAGE_LENGTH = 100
+
+/**
+ * One page of what is meant, the newest first. A cursor is the number of the last delivery of the page before: what comes
+ * in between the two questions is not missed, and nothing is told twice.
+ *
+ * @param kept - in the order in which they came
+ */
+export function pageOf(
+  kept: Iterable<Kept>,
+  { status, cursor, limit = PAGE_LENGTH, ...which }: Query,
+  toEpoch: (instant: number) => number
+): Page<Account> {
+  const before = cursor === undefined ? Number.POSITIVE_INFINITY : Number(cursor)
+  const meant = [...kept]
+    .filter(
+      each => each.number < before && (status === undefined || each.state.name === status) && isSelected(each, which)
+    )
+    .sort((a, b) => b.number - a.number)
+  const items = meant.slice(0, limit)
+  return {
+    items: items.map(each => accountOf(each, toEpoch)),
+    ...(meant.length > limit && { cursor: String(items.at(-1)?.number ?? 0) }),
+  }
 }

@@ -1,4 +1,7 @@
-import type { Attempt, AttemptOutcome, Delivery, Endpoint, Trigger } from './delivery.ts'
+import type { Attempt, AttemptOutcome, Endpoint, Trigger } from './delivery.ts'
+import type { Content } from './kept.ts'
+import { signerOf } from './signature.ts'
+import type { Sign } from './signature.ts'
 
 /** One request as it goes out. */
 export interface OutgoingRequest {
@@ -6,11 +9,13 @@ export interface OutgoingRequest {
   readonly body: Buffer
   /** Names and values in turn. */
   readonly headers: readonly string[]
+  /** For the whole exchange: connecting, sending, the answer. */
+  readonly timeoutMs: number
 }
 
 /** The sockets of one endpoint. */
 export interface Connection {
-  /** One attempt. Never rejects, and settles within the endpoint's timeout. */
+  /** One attempt. Never rejects, and settles within the request's timeout. */
   send(request: OutgoingRequest): Promise<AttemptOutcome>
   /** Requests under way may end, then the sockets are closed. */
   close(): void
@@ -20,42 +25,67 @@ export interface Connection {
 
 export type Connect = (endpoint: Endpoint) => Connection
 
+/** What of a delivery an attempt needs. */
+export interface Sendable extends Content {
+  /** The delivery's: the `webhook-id` header. */
+  readonly id: string
+  /** See {@link OutgoingRequest}. */
+  readonly timeoutMs: number
+}
+
+/** A connection that breaks its word must not take a place in the lane for ever. */
+const NOT_MADE: AttemptOutcome = { kind: 'unreachable', code: 'INTERNAL', reason: 'the request could not be made' }
+
 /**
  * One attempt of a delivery: adds what changes with each, the headers that name it and its signatures. Never rejects.
  *
  * @param number - from 1
  */
-export async function attempt(
+export function attempt(
   connection: Connection,
-  { sign }: Endpoint,
-  { id, headers, payload }: Delivery,
+  endpoint: Endpoint,
+  { id, headers, payload, timeoutMs }: Sendable,
   number: number,
   trigger: Trigger
 ): Promise<Attempt> {
   const startedAt = Date.now()
   const start = performance.now()
-  const timestamp = Math.floor(startedAt / 1000)
-  let outcome: AttemptOutcome
+  const attemptOf = (outcome: AttemptOutcome): Attempt => ({
+    number,
+    trigger,
+    startedAt,
+    durationMs: performance.now() - start,
+    outcome,
+  })
   try {
-    outcome = await connection.send({
-      contentType: payload.contentType,
-      body: payload.body,
-      headers: [
-        ...headers,
-        'X-XO-Delivery',
-        id,
-        'X-XO-Attempt',
-        String(number),
-        'webhook-id',
-        id,
-        'webhook-timestamp',
-        String(timestamp),
-        ...(sign?.(id, timestamp, payload.body) ?? []),
-      ],
-    })
+    const timestamp = Math.floor(startedAt / 1000)
+    const all = [...headers, 'X-XO-Delivery', id, 'X-XO-Attempt', String(number)]
+    all.push('webhook-id', id, 'webhook-timestamp', String(timestamp))
+    const sign = signerFor(endpoint)
+    if (sign !== undefined) {
+      all.push(...sign(id, timestamp, payload.body))
+    }
+    const { contentType, body } = payload
+    // `then`, not `async`: an attempt costs one promise beside the connection's
+    return connection.send({ contentType, body, headers: all, timeoutMs }).then(attemptOf, () => attemptOf(NOT_MADE))
   } catch {
-    // a connection that breaks its word must not take a place in the lane for ever
-    outcome = { kind: 'unreachable', code: 'INTERNAL', reason: 'the request could not be made' }
+    return Promise.resolve(attemptOf(NOT_MADE))
   }
-  return { number, trigger, startedAt, durationMs: performance.now() - start, outcome }
+}
+
+/** Reading a secret takes longer than signing with it. An endpoint that is changed is another object. */
+const signers = new WeakMap<Endpoint, Sign>()
+
+function signerFor(endpoint: Endpoint): Sign | undefined {
+  if (endpoint.secrets === undefined) {
+    return undefined
+  }
+  let sign = signers.get(endpoint)
+  if (sign === undefined) {
+    sign = signerOf(endpoint.secrets)
+    if (sign !== undefined) {
+      signers.set(endpoint, sign)
+    }
+  }
+  return sign
 }

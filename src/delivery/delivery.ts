@@ -142,23 +142,3 @@ export function describeOutcome(outcome: AttemptOutcome): string {
       return outcome satisfies never
   }
 }
-
-/**
- * The beginning of an answer, for a log and for people. It is a stranger's text: what would steer a terminal or turn the
- * line around is shown as a sign of itself (`␛`), what is not UTF-8 as `�`, and what is no text at all is not shown. HTML is
- * left as it is: a page must show this as text.
- */
-export function readableExcerpt(excerpt: Buffer): string {
-  // as a stream: a character that was cut in two at the end is left out
-  const text = new TextDecoder().decode(excerpt, { stream: true }).replaceAll('\r\n', '\n')
-  let strange = 0
-  const readable = text.replace(UNREADABLE, char => {
-    ++strange
-    const code = char.codePointAt(0)!
-    return code === 0xfffd ? char : code < 0x20 ? String.fromCodePoint(0x2400 + code) : `\\u{${code.toString(16)}}`
-  })
-  return strange > 8 && strange > text.length / 8 ? `(${excerpt.length} bytes that are not text)` : readable
-}
-
-/** Control characters but for tab and newline, other ends of lines, what changes the direction, and what was not UTF-8. */
-const UNREADABLE = /(?![\t\n])[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\ufffd]/gu

@@ -1,5 +1,8 @@
 import type { Endpoint } from './delivery.ts'
 
+/** Control characters but for tab and newline, other ends of lines, what changes the direction, and what was not UTF-8. */
+const UNREADABLE = /(?![\t\n])[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\ufffd]/gu
+
 const HIDDEN = '(hidden)'
 
 /** A shorter text could be a word that stands in the answer anyway. */
@@ -9,13 +12,33 @@ const MIN_LENGTH = 4
 const secretsByEndpoint = new WeakMap<Endpoint, readonly string[]>()
 
 /**
+ * The beginning of an answer, for a log and for people. It is a stranger's text: what would steer a terminal or turn the
+ * line around is shown as a sign of itself (`␛`), what is not UTF-8 as `�`, and what is no text at all is not shown. HTML is
+ * left as it is: a page must show this as text.
+ */
+export function readableExcerpt(excerpt: Buffer): string {
+  if (excerpt.length === 0) {
+    return ''
+  }
+  // as a stream: a character that was cut in two at the end is left out
+  const text = new TextDecoder().decode(excerpt, { stream: true }).replaceAll('\r\n', '\n')
+  let strange = 0
+  const readable = text.replace(UNREADABLE, char => {
+    ++strange
+    const code = char.codePointAt(0)!
+    return code === 0xfffd ? char : code < 0x20 ? String.fromCodePoint(0x2400 + code) : `\\u{${code.toString(16)}}`
+  })
+  return strange > 8 && strange > text.length / 8 ? `(${excerpt.length} bytes that are not text)` : readable
+}
+
+/**
  * An answer without what only the endpoint and we know: receivers say again what they were sent, as an error page does
  * with the path.
  *
  * @param text - the beginning of an answer, which may end amid a secret
  */
 export function withoutEcho(text: string, endpoint: Endpoint): string {
-  if (text === '') {
+  if (text.length < MIN_LENGTH) {
     return text
   }
   let secrets = secretsByEndpoint.get(endpoint)
@@ -30,18 +53,27 @@ export function withoutEcho(text: string, endpoint: Endpoint): string {
     }
   }
   for (const secret of secrets) {
-    for (let length = secret.length - 1; length >= MIN_LENGTH; --length) {
-      if (shown.endsWith(secret.slice(0, length))) {
-        return shown.slice(0, -length) + HIDDEN
-      }
+    const start = cutAt(shown, secret)
+    if (start !== -1) {
+      return shown.slice(0, start) + HIDDEN
     }
   }
   return shown
 }
 
+/** Where the beginning of a secret stands that the end of the text cuts off (`token: abcd12` of `abcd1234`); -1: nowhere. */
+function cutAt(text: string, secret: string): number {
+  const beginning = secret.slice(0, MIN_LENGTH)
+  let start = text.indexOf(beginning, text.length - secret.length + 1)
+  while (start !== -1 && !secret.startsWith(text.slice(start))) {
+    start = text.indexOf(beginning, start + 1)
+  }
+  return start
+}
+
 /** Path, query and credentials, whole and in parts, as they are sent and as they were written. */
 function secretsOf({ url, headers }: Endpoint): string[] {
-  const { pathname, search, searchParams } = url
+  const { pathname, search, searchParams } = new URL(url)
   const values = headers.filter((_, index) => index % 2 === 1).flatMap(value => [value, ...value.split(/\s+/).slice(1)])
   const parts = [
     pathname + search,
@@ -71,7 +103,8 @@ function plainOf(value: string): string[] {
   return colon === -1 ? [plain] : [plain, plain.slice(colon + 1)]
 }
 
-function decoded(text: string): string {
+/** Without its `%` escapes. A text in which a `%` escapes nothing is taken as it is. */
+export function decoded(text: string): string {
   try {
     return decodeURIComponent(text)
   } catch {

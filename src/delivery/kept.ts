@@ -66,6 +66,8 @@ export interface Progress {
   readonly expiresAt: number
   /** Of the next attempt. */
   readonly trigger: Trigger
+  /** The streak of its endpoint's health in which it failed last; of this run only. */
+  readonly failedIn?: number
 }
 
 /** What a request is made of. Deliveries of one event may share the payload, and the bytes in it. */

@@ -1,89 +1,90 @@
-import type { Health } from './health.ts'
-import type { Progress, RecoveredDelivery } from './journal.ts'
-import type { Entry } from './lane.ts'
-import { MAX_RETRY_AFTER_MS } from './retry.ts'
-import type { Ended } from './tally.ts'
+import { keptOf } from './clock.ts'
+import type { DiskClock } from './clock.ts'
+import { parseEngineState, restoredHealth, writtenHealth } from './engine-state.ts'
+import type { EngineState } from './engine-state.ts'
+import type { Recovered } from './journal.ts'
+import type { Kept } from './kept.ts'
+import type { Ledger } from './ledger.ts'
+import type { Lines } from './lines.ts'
+import type { Origins } from './origins.ts'
+import type { Routes } from './routes.ts'
 
-// The engine runs on the monotonic clock, which begins anew with the process: what is written is in epoch ms.
-
-/** What is written of the engine itself. Instants in epoch ms. */
-export interface EngineState {
-  readonly ended: Ended
-  readonly endpoints: Readonly<Record<string, { readonly ended: Ended; readonly health: Health }>>
+/** The parts of the engine that are written to the journal, and come back from it. */
+export interface Parts {
+  readonly ledger: Ledger
+  readonly lines: Lines
+  readonly origins: Origins
+  readonly routes: Routes
+  readonly clock: DiskClock
 }
 
-/** How far an entry has come, in the journal's clock. */
-export function progressOf(entry: Entry): Progress {
-  const toEpoch = Date.now() - performance.now()
+/** What goes with each write of the journal. */
+export function stateOf({ ledger, lines, origins, clock }: Parts): EngineState {
+  const toDisk = (instant: number): number => clock.toDisk(instant)
+  const health = lines.all().map(({ lane }) => [lane.endpoint.id, writtenHealth(lane.health, toDisk)] as const)
   return {
-    attempts: entry.attempts,
-    failures: entry.failures,
-    isDead: entry.state === 'dead',
-    ...(entry.trigger === 'replay' && { isReplay: true }),
-    ...(entry.leads && entry.expiresAt === Number.POSITIVE_INFINITY && { isImmortal: true }),
-    ...(entry.firstTriedAt !== undefined && { firstTriedAt: entry.firstTriedAt + toEpoch }),
-    ...(entry.state === 'waiting' && { dueAt: entry.dueAt + toEpoch }),
-  }
-}
-
-/** In the journal's clock. */
-export function writtenHealth(health: Health): Health {
-  const now = performance.now()
-  const toEpoch = Date.now() - now
-  const { circuit, blockedUntil } = health
-  return {
-    ...health,
-    circuit: circuit.name === 'open' ? { ...circuit, until: circuit.until + toEpoch } : circuit,
-    blockedUntil: blockedUntil > now ? blockedUntil + toEpoch : 0,
-  }
-}
-
-/** As it is after a restart. However the wall clock was changed in between, no pause is longer than it was meant to be. */
-export function restoredHealth(health: Health): Health {
-  const now = performance.now()
-  const fromEpoch = now - Date.now()
-  const { circuit, blockedUntil } = health
-  return {
-    ...health,
-    circuit:
-      circuit.name === 'open'
-        ? { ...circuit, until: Math.min(circuit.until + fromEpoch, now + circuit.pauseMs) }
-        : circuit,
-    blockedUntil: Math.min(blockedUntil + fromEpoch, now + MAX_RETRY_AFTER_MS),
+    totals: ledger.totals(),
+    health: Object.fromEntries(health),
+    holds: origins.written(performance.now(), toDisk),
   }
 }
 
 /**
- * A delivery of an earlier run, as it was. A clock that was changed in between delays nothing for long.
+ * What an earlier run has left is kept again, in its order; what belongs to a hook that is gone is discarded.
  *
- * @param spreadMs - when it goes if it became due while nothing ran: not all of them at once
+ * @param spreadMs - what became due while nothing ran comes spread over this
+ * @returns those that are kept already (handed over again before the journal opened): the journal's are void
  */
-export function restoredEntry({ stored, progress, place }: RecoveredDelivery, spreadMs: number): Entry {
+export function restore(
+  parts: Parts,
+  { deliveries, state, clock: stamp, lost }: Recovered,
+  random: () => number,
+  spreadMs: number
+): readonly Kept[] {
+  const { ledger, lines, routes, clock } = parts
   const now = performance.now()
-  const fromEpoch = now - Date.now()
-  const { attempts, failures, isDead, isReplay = false, isImmortal = false, firstTriedAt, dueAt } = progress
-  const lifetimeMs = isImmortal ? Number.POSITIVE_INFINITY : (stored.lifetimeMs ?? Number.POSITIVE_INFINITY)
-  const leftMs = dueAt === undefined ? 0 : dueAt + fromEpoch - now
-  return {
-    id: stored.id,
-    owner: stored.owner,
-    party: stored.party ?? '',
-    orderKey: stored.order.key,
-    leads: stored.order.leads,
-    bytes: stored.length,
-    acceptedAt: stored.acceptedAt,
-    takenAt: now,
-    delivery: undefined,
-    place,
-    isUnsaved: false,
-    state: isDead ? 'dead' : 'queued',
-    expiresAt: Math.min(stored.acceptedAt + fromEpoch, now) + lifetimeMs,
-    trigger: isReplay ? 'replay' : attempts === 0 ? 'event' : 'retry',
-    attempts,
-    failures,
-    firstTriedAt: firstTriedAt === undefined ? undefined : firstTriedAt + fromEpoch,
-    dueAt: now + (leftMs > 0 ? Math.min(leftMs, MAX_RETRY_AFTER_MS) : spreadMs),
-    onFirstAttempt: undefined,
-    isCancelled: false,
+  clock.continue(stamp)
+  recall(parts, parseEngineState(state), now)
+  const twice: Kept[] = []
+  for (const found of deliveries) {
+    const route = routes.of(found.delivery.owner)
+    const kept = keptOf(found, clock, route?.endpoint.id ?? '', now, random() * spreadMs)
+    if (ledger.byId(kept.id) !== undefined) {
+      twice.push(kept)
+      continue
+    }
+    if (route !== undefined && kept.progress.attempts > 0) {
+      // it is counted among those that have failed in the present streak
+      kept.progress = { ...kept.progress, failedIn: lines.to(route.endpoint).lane.health.streak }
+    }
+    ledger.restore(kept)
+    if (route === undefined) {
+      ledger.enter(kept, { name: 'ended', how: 'hook removed' })
+    }
+  }
+  if (lost > 0) {
+    ledger.discard(undefined, 'damaged', lost)
+  }
+  return twice
+}
+
+function recall({ ledger, lines, origins, routes, clock }: Parts, state: EngineState, now: number): void {
+  const fromDisk = (instant: number): number => clock.fromDisk(instant)
+  ledger.continue(state.totals)
+  origins.recall(state.holds, now, fromDisk)
+  for (const { endpoint } of routes.all()) {
+    const health = state.health[endpoint.id]
+    if (health !== undefined) {
+      lines.to(endpoint).lane.recall(restoredHealth(health, now, fromDisk))
+    }
+  }
+}
+
+/** After the journal was opened again: what is neither there nor in memory is lost. */
+export function discardMissing(ledger: Ledger): void {
+  for (const kept of [...ledger.all()]) {
+    if (kept.content === undefined && kept.stored === 0 && kept.state.name !== 'sending') {
+      ledger.enter(kept, { name: 'ended', how: 'damaged' })
+    }
   }
 }

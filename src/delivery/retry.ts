@@ -30,7 +30,7 @@ const TRANSIENT_STATUSES = new Set([408, 425, 429])
 
 export const MAX_RETRY_AFTER_MS = 24 * HOUR
 
-/** A receiver that always says Retry-After spends no failures: this ends it all the same. */
+/** From the first attempt. A receiver that always says `Retry-After` spends no failures: this ends it all the same. */
 export const MAX_AGE_MS = 96 * HOUR
 
 export type RetryDecision =
@@ -43,8 +43,10 @@ export type RetryDecision =
   | { readonly retry: false; readonly reason: 'exhausted' | 'gone' | 'refused' }
 
 /**
- * Whether and when to try again after a failed attempt.
+ * Whether and when to try again after a failed attempt. A delay that the receiver names is waited for whatever else its
+ * answer says: a 403 with `Retry-After: 7200` is tried again after two hours, and judged by what it answers then.
  *
+ * @param outcome - no 2xx
  * @param failures - charged to this delivery so far, this attempt included
  * @param ageMs - since its first attempt
  * @param random - from 0 to 1, 1 excluded
@@ -59,17 +61,21 @@ export function decideRetry(
   if (outcome.kind === 'answered' && outcome.status === 410) {
     return { retry: false, reason: 'gone' }
   }
-  const patienceMs = isTransient(outcome) ? MAX_AGE_MS : REFUSAL_PATIENCE_MS
-  const askedMs = outcome.kind === 'answered' ? outcome.retryAfterMs : undefined
+  if (outcome.kind === 'answered' && outcome.retryAfterMs !== undefined) {
+    const delayMs = outcome.retryAfterMs
+    return ageMs + delayMs > MAX_AGE_MS ? { retry: false, reason: 'exhausted' } : { retry: true, delayMs, asked: true }
+  }
   const scheduledMs = schedule[failures - 1]
-  const delayMs = askedMs ?? (scheduledMs === undefined ? undefined : withJitter(scheduledMs, random))
-  if (delayMs === undefined) {
+  if (scheduledMs === undefined) {
     return { retry: false, reason: 'exhausted' }
   }
-  if (ageMs + delayMs > patienceMs) {
-    return { retry: false, reason: isTransient(outcome) ? 'exhausted' : 'refused' }
+  const delayMs = withJitter(scheduledMs, random)
+  if (isTransient(outcome)) {
+    return ageMs + delayMs > MAX_AGE_MS ? { retry: false, reason: 'exhausted' } : { retry: true, delayMs, asked: false }
   }
-  return { retry: true, delayMs, asked: askedMs !== undefined }
+  return ageMs + delayMs > REFUSAL_PATIENCE_MS
+    ? { retry: false, reason: 'refused' }
+    : { retry: true, delayMs, asked: false }
 }
 
 function isTransient(outcome: AttemptOutcome): boolean {

@@ -1,7 +1,13 @@
 import { createHmac, createPrivateKey, createPublicKey, sign } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 
-import type { Sign } from './delivery.ts'
+/**
+ * Headers that sign one attempt, names and values in turn.
+ *
+ * @param id - the delivery's
+ * @param timestamp - of the attempt, in seconds
+ */
+export type Sign = (id: string, timestamp: number, body: Buffer) => readonly string[]
 
 /** A secret as it signs. */
 type Key =
@@ -18,26 +24,46 @@ export interface BadSecret {
 }
 
 /**
- * Makes what signs from the signing secrets of an endpoint, which stand in one text, separated by white space, the newest
- * first. `undefined` if there is none.
+ * Reads the signing secrets of an endpoint, which stand in one text, separated by white space, the newest first.
  *
  * - `whsec_…` is Base64, padded or not, of the secret's bytes.
  * - `whsk_…` is Base64 of an Ed25519 private key: its seed of 32 bytes, or the seed and the public key.
  * - Anything else is a secret as it is, in UTF-8.
- *
- * Each gives one entry of the `webhook-signature` header: https://www.standardwebhooks.com. `X-XO-Signature` is for
- * simpler receivers: the HMAC-SHA256, in hex, of the body alone under the newest shared secret's text, as it was configured.
- * It says nothing of the time, so that a request can be played again to such a receiver.
  */
-export function parseSecrets(text: string): Sign | BadSecret | undefined {
-  const secrets = text.split(/\s+/).filter(secret => secret !== '')
+function parseSecrets(text: string): readonly Key[] | BadSecret {
   const keys: Key[] = []
-  for (const [index, secret] of secrets.entries()) {
+  for (const secret of text.split(/\s+/)) {
+    if (secret === '') {
+      continue // white space at either end
+    }
     const key = parseSecret(secret)
     if (typeof key === 'string') {
-      return { number: index + 1, expected: key }
+      return { number: keys.length + 1, expected: key }
     }
     keys.push(key)
+  }
+  return keys
+}
+
+/** What is wrong with the signing secrets of an endpoint, for its configuration; `undefined`: nothing. */
+export function checkSecrets(text: string): BadSecret | undefined {
+  const keys = parseSecrets(text)
+  return 'expected' in keys ? keys : undefined
+}
+
+/**
+ * What signs with the signing secrets of an endpoint; `undefined` if there is none.
+ *
+ * Each secret gives one entry of the `webhook-signature` header: https://www.standardwebhooks.com. `X-XO-Signature` is for
+ * simpler receivers: the HMAC-SHA256, in hex, of the body alone under the newest shared secret's text, as it was configured.
+ * It says nothing of the time, so that a request can be played again to such a receiver.
+ *
+ * @throws where a secret cannot be read, of which {@link checkSecrets} has warned: nothing is sent unsigned
+ */
+export function signerOf(secrets: string | undefined): Sign | undefined {
+  const keys = parseSecrets(secrets ?? '')
+  if ('expected' in keys) {
+    throw new Error(`signing secret ${keys.number}: expected ${keys.expected}`)
   }
   return keys.length === 0 ? undefined : signWith(keys)
 }

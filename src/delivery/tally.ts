@@ -1,52 +1,54 @@
 import type { DiscardReason } from './delivery.ts'
+import type { Ending } from './kept.ts'
 
-/** accepted = delivered + pending + dead + discarded, at every moment. */
-export interface Tally {
+/** accepted = delivered + pending + dead + discarded, at every moment: what was accepted is not counted, but is their sum. */
+export interface Tally extends Ended {
   readonly accepted: number
-  readonly delivered: number
   readonly pending: number
   readonly dead: number
-  readonly discarded: Readonly<Partial<Record<DiscardReason, number>>>
 }
 
-/** What has come to its end. Written to the journal. */
+/** What has come to its end. */
 export interface Ended {
   readonly delivered: number
   readonly discarded: Readonly<Partial<Record<DiscardReason, number>>>
 }
 
-/** Counts deliveries, since the start and over the journal's life. */
+/** What has come to its end over the life of the journal, in all and by endpoint. Each count only grows. Plain data. */
+export interface Totals extends Ended {
+  readonly endpoints: Readonly<Record<string, Ended>>
+}
+
+const NOTHING_ENDED: Ended = { delivered: 0, discarded: {} }
+
+export const NO_TOTALS: Totals = { ...NOTHING_ENDED, endpoints: {} }
+
+/** How many have ended. */
+export function sumOf({ delivered, discarded }: Ended): number {
+  return Object.values(discarded).reduce((sum, count) => sum + count, delivered)
+}
+
+export function tallyOf(ended: Ended, pending: number, dead: number): Tally {
+  return { ...ended, accepted: sumOf(ended) + pending + dead, pending, dead }
+}
+
+/** Counts what ends, on top of what was counted before. */
 export class Counter {
-  /** What came in since the start, from an earlier run too. */
-  accepted = 0
-  delivered = 0
+  #before: Ended = NOTHING_ENDED
+  #delivered = 0
   readonly #discarded: Partial<Record<DiscardReason, number>> = {}
-  /** Of earlier runs. */
-  #before: Ended
 
-  constructor(before: Ended = { delivered: 0, discarded: {} }) {
+  /** What was counted before this run. */
+  continue(before: Ended = NOTHING_ENDED): void {
     this.#before = before
   }
 
-  /** What earlier runs have written. */
-  continue(before: Ended): void {
-    this.#before = before
-  }
-
-  discard(reason: DiscardReason): void {
-    this.#discarded[reason] = (this.#discarded[reason] ?? 0) + 1
-  }
-
-  /** Since the start. */
-  sinceStart(pending: number, dead: number): Tally {
-    return { accepted: this.accepted, delivered: this.delivered, pending, dead, discarded: { ...this.#discarded } }
-  }
-
-  /** Over the journal's life. */
-  overLife(pending: number, dead: number): Tally {
-    const { delivered, discarded } = this.#before
-    const before = delivered + Object.values(discarded).reduce((sum, count) => sum + count, 0)
-    return { ...this.ended(), accepted: before + this.accepted, pending, dead }
+  add(how: Ending, count = 1): void {
+    if (how === 'delivered') {
+      this.#delivered += count
+    } else {
+      this.#discarded[how] = (this.#discarded[how] ?? 0) + count
+    }
   }
 
   ended(): Ended {
@@ -54,6 +56,6 @@ export class Counter {
     for (const [reason, count] of Object.entries(this.#discarded) as [DiscardReason, number][]) {
       discarded[reason] = (discarded[reason] ?? 0) + count
     }
-    return { delivered: this.#before.delivered + this.delivered, discarded }
+    return { delivered: this.#before.delivered + this.#delivered, discarded }
   }
 }

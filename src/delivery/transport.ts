@@ -1,13 +1,12 @@
 import { readFileSync } from 'node:fs'
 
-import { Client, EnvHttpProxyAgent, Pool } from 'undici'
+import { EnvHttpProxyAgent, Pool } from 'undici'
 import type { Dispatcher } from 'undici'
 
 import { AddressDeniedError, DEFAULT_RULES, denialOfHost, guardedLookup } from './address-guard.ts'
 import type { AddressRules } from './address-guard.ts'
 import type { AttemptOutcome, Endpoint, TlsSettings } from './delivery.ts'
 import type { Connection, OutgoingRequest } from './attempt.ts'
-import { LANE_CONCURRENCY } from './lane.ts'
 import { parseRetryAfter } from './retry.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
@@ -15,8 +14,17 @@ const { version } = JSON.parse(readFileSync(new URL('../../package.json', import
 }
 const USER_AGENT = `Xen-Orchestra-Web-Hooks/${version}`
 
-/** Part of the endpoint's whole timeout. */
+/** Twice what a lane sends at once (8): urgent requests find a place too. */
+const MAX_SOCKETS = 16
+/** Part of a request's whole timeout. */
 const CONNECT_TIMEOUT_MS = 3_000
+/**
+ * A receiver may close a kept socket in the moment in which a request goes out on it, which is then a failed attempt. So an
+ * idle socket is closed before the receiver does it: after 4 s where it does not say how long it waits (Node, Apache,
+ * uvicorn: 5 s), else 2 s before that (undici's defaults), and after a minute at most, as firewalls forget it. What is left
+ * of the race is the time that the receiver's FIN takes to come.
+ */
+const MAX_IDLE_MS = 60_000
 /** What is kept of an answer, for an administrator to read. */
 const EXCERPT_BYTES = 2 * 1024
 /** An answer may be this long, or its connection is closed: the status has said all that matters. */
@@ -40,33 +48,40 @@ export interface ProxySettings {
  *   itself, nor for what it makes of a name: see {@link denialOfHost}
  */
 export function connectTo(endpoint: Endpoint, proxy: ProxySettings, rules: AddressRules = DEFAULT_RULES): Connection {
-  const { hostname, origin, pathname, search } = endpoint.url
-  const denial = denialOfHost(hostname, rules)
+  const url = new URL(endpoint.url)
+  const denial = denialOfHost(url.hostname, rules)
   if (denial !== undefined) {
     return unusable(unreachable(denial))
   }
-  const target = { origin, path: pathname + search, headers: headersOf(endpoint) }
   let dispatcher: Dispatcher
   try {
-    dispatcher = openSockets(endpoint, proxy, rules)
+    dispatcher = openSockets(url, endpoint.tls, proxy, rules)
   } catch {
     const reason = "the host's proxy setting (httpProxy) is not a URL that can be used"
     return unusable({ kind: 'unreachable', code: 'ERR_INVALID_PROXY', reason })
   }
-  const deadlines = new Deadlines()
+  const receiver: Receiver = {
+    dispatcher,
+    origin: url.origin,
+    path: url.pathname + url.search,
+    headers: headersOf(endpoint),
+    running: [],
+    isKnown: false,
+  }
 
   return {
     send(request) {
-      return new Promise(resolve => {
-        new Exchange(dispatcher, target, request, deadlines, endpoint.timeoutMs, resolve).start()
-      })
+      return new Promise(resolve => new Exchange(receiver, request, resolve).start())
     },
     // callbacks, as the promises are rejected where the sockets are gone already
     close() {
       dispatcher.close(() => {})
     },
     destroy() {
-      deadlines.cut() // by hand: an agent that has been closed before has forgotten its clients
+      // by hand: an agent that has been closed before has forgotten its clients
+      for (const exchange of [...receiver.running]) {
+        exchange.cut()
+      }
       dispatcher.destroy(() => {})
     },
   }
@@ -88,16 +103,17 @@ function headersOf({ headers }: Endpoint): string[] {
 }
 
 function openSockets(
-  { url, timeoutMs, tls }: Endpoint,
+  url: URL,
+  tls: TlsSettings | undefined,
   { httpProxy, noProxy }: ProxySettings,
   rules: AddressRules
 ): Dispatcher {
-  const timeout = Math.min(CONNECT_TIMEOUT_MS, timeoutMs)
+  const timeout = CONNECT_TIMEOUT_MS
   const receiverTls = tlsOptions(url, tls)
   const options = {
-    connections: 2 * LANE_CONCURRENCY,
+    connections: MAX_SOCKETS,
     connect: { timeout, lookup: guardedLookup(rules), ...receiverTls },
-    factory: (to: URL | string, clientOptions: object) => new CountingClient(to, clientOptions),
+    keepAliveMaxTimeout: MAX_IDLE_MS,
     // Exchange has one deadline for everything; undici's own are between two chunks, which a drip outlasts
     headersTimeout: 0,
     bodyTimeout: 0,
@@ -106,9 +122,8 @@ function openSockets(
   if (httpProxy === undefined) {
     return new Pool(url.origin, options)
   }
-  const { factory: _, ...agentOptions } = options
   return new EnvHttpProxyAgent({
-    ...agentOptions,
+    ...options,
     httpProxy,
     httpsProxy: httpProxy,
     noProxy: noProxy ?? '',
@@ -130,123 +145,50 @@ function tlsOptions({ hostname }: URL, tls: TlsSettings | undefined) {
   }
 }
 
-interface Target {
+/** What the exchanges of one endpoint share. */
+interface Receiver {
+  readonly dispatcher: Dispatcher
   readonly origin: string
   readonly path: string
+  /** What is the same for every request. */
   readonly headers: readonly string[]
-}
-
-/** What undici hands down to the client as it is: so an exchange learns which socket it got. */
-interface ExchangeOptions extends Dispatcher.DispatchOptions {
-  readonly exchange?: Exchange
-}
-
-/** Knows how many exchanges the present socket has served: a failure on a used one may be the keep-alive race. */
-class CountingClient extends Client {
-  served = 0
-
-  constructor(origin: URL | string, options: object) {
-    super(origin, options)
-    this.on('connect', () => {
-      this.served = 0
-    })
-  }
-
-  override dispatch(options: ExchangeOptions, handler: Dispatcher.DispatchHandler): boolean {
-    if (options.exchange !== undefined) {
-      options.exchange.client = this
-    }
-    return super.dispatch(options, handler)
-  }
-}
-
-/** Gives up on exchanges that are late, by up to `PERIOD_MS`: one timer for all of them, as one for each costs more. */
-class Deadlines {
-  static readonly PERIOD_MS = 50
-
   /** Few. Not a `Set`: one that changes all the time leaves tables behind that keep its old members from the collector. */
-  readonly #running: Exchange[] = []
-  #timer: NodeJS.Timeout | undefined
-
-  add(exchange: Exchange): void {
-    this.#running.push(exchange)
-    this.#timer ??= setInterval(() => this.#check(), Deadlines.PERIOD_MS)
-  }
-
-  delete(exchange: Exchange): void {
-    const index = this.#running.indexOf(exchange)
-    if (index !== -1) {
-      this.#running.splice(index, 1)
-    }
-  }
-
-  /** Ends all of them, now. */
-  cut(): void {
-    for (const exchange of [...this.#running]) {
-      exchange.cut()
-    }
-  }
-
-  #check(): void {
-    const now = performance.now()
-    for (const exchange of [...this.#running]) {
-      if (now >= exchange.deadline) {
-        exchange.giveUp()
-      }
-    }
-    if (this.#running.length === 0) {
-      clearInterval(this.#timer)
-      this.#timer = undefined
-    }
-  }
+  readonly running: Exchange[]
+  /** It has answered since it last closed a connection without an answer. */
+  isKnown: boolean
 }
 
 /** One request and its answer. */
 class Exchange implements Dispatcher.DispatchHandler {
-  client: CountingClient | undefined
-  deadline: number
-  readonly #dispatcher: Dispatcher
-  readonly #options: ExchangeOptions
-  readonly #deadlines: Deadlines
+  readonly #receiver: Receiver
+  readonly #options: Dispatcher.DispatchOptions
+  readonly #deadline: number
+  #timer: NodeJS.Timeout
   #resolve: ((outcome: AttemptOutcome) => void) | undefined
   #controller: Dispatcher.DispatchController | undefined
-  #isSecondTry = false
   #status: number | undefined
   #retryAfter: string | undefined
-  readonly #chunks: Buffer[] = []
+  #excerpt: Buffer = NOTHING
   #received = 0
 
   constructor(
-    dispatcher: Dispatcher,
-    target: Target,
-    { contentType, body, headers }: OutgoingRequest,
-    deadlines: Deadlines,
-    timeoutMs: number,
+    receiver: Receiver,
+    { contentType, body, headers, timeoutMs }: OutgoingRequest,
     resolve: (outcome: AttemptOutcome) => void
   ) {
-    this.#dispatcher = dispatcher
-    this.#deadlines = deadlines
+    this.#receiver = receiver
     this.#resolve = resolve
-    this.deadline = performance.now() + timeoutMs
-    const { origin, path } = target
-    this.#options = {
-      exchange: this,
-      origin,
-      path,
-      method: 'POST',
-      headers: ['Content-Type', contentType, ...headers, ...target.headers],
-      body,
-    }
+    const { origin, path } = receiver
+    const all = ['Content-Type', contentType, ...headers, ...receiver.headers]
+    this.#options = { origin, path, method: 'POST', headers: all, body }
+    this.#deadline = performance.now() + timeoutMs
+    this.#timer = setTimeout(() => this.#giveUp(), timeoutMs)
   }
 
   start(): void {
-    this.#deadlines.add(this)
-    this.#dispatch()
-  }
-
-  #dispatch(): void {
+    this.#receiver.running.push(this)
     try {
-      this.#dispatcher.dispatch(this.#options, this)
+      this.#receiver.dispatcher.dispatch(this.#options, this)
     } catch (error) {
       this.#settle(unreachable(error))
     }
@@ -264,63 +206,61 @@ class Exchange implements Dispatcher.DispatchHandler {
     status: number,
     headers: Record<string, string | string[] | undefined>
   ): void {
-    if (status < 200) {
+    if (status < 200 || this.#resolve === undefined) {
       return
     }
     this.#status = status
     const retryAfter = headers['retry-after']
     this.#retryAfter = Array.isArray(retryAfter) ? retryAfter[0] : retryAfter
-    this.deadline = Math.min(this.deadline, performance.now() + BODY_PATIENCE_MS)
+    this.#receiver.isKnown = true
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => this.#giveUp(), Math.min(this.#deadline - performance.now(), BODY_PATIENCE_MS))
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
     if (this.#received < EXCERPT_BYTES) {
-      // a copy: the chunk is a view of a larger buffer that would stay in memory with it
-      this.#chunks.push(Buffer.from(chunk.subarray(0, EXCERPT_BYTES - this.#received)))
+      this.#excerpt = appended(this.#excerpt, chunk.subarray(0, EXCERPT_BYTES - this.#received))
     }
     this.#received += chunk.length
     if (this.#received > MAX_ANSWER_BYTES) {
-      this.giveUp()
+      this.#giveUp()
     }
   }
 
   onResponseEnd(): void {
-    if (this.client !== undefined) {
-      ++this.client.served
-    }
     this.#settle(this.#answer() ?? unreachable(new Error('no answer')))
   }
 
   onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
-    const answer = this.#answer()
-    const isStaleSocket = answer === undefined && isSocketLost(error) && (this.client?.served ?? 0) > 0
-    if (isStaleSocket && !this.#isSecondTry && this.#resolve !== undefined) {
-      // The receiver closed a kept-alive connection in the same moment: it did not read, let alone process, anything.
-      this.#isSecondTry = true
-      this.#dispatch()
-    } else {
-      this.#settle(answer ?? this.#unanswered(error))
+    if (this.#resolve !== undefined) {
+      this.#settle(this.#answer() ?? this.#unanswered(error))
     }
   }
 
-  /** In TLS 1.3 a receiver refuses a client after the handshake, with an alert that gets lost in undici. */
+  /**
+   * No second try, even where the socket was an old one: the receiver may have done what was asked before it went, and
+   * whether and when it is asked again is for the schedule to say.
+   */
   #unanswered(error: Error): AttemptOutcome {
-    const isHttps = String(this.#options.origin).startsWith('https:')
-    if (!isHttps || !isSocketLost(error) || (this.client?.served ?? 0) > 0) {
-      return unreachable(error)
+    const outcome = unreachable(error)
+    if (!SOCKET_LOST.has(outcome.code)) {
+      return outcome
     }
-    const reason =
-      'the connection was closed before an answer; does the receiver ask for a client certificate, or another?'
-    return { kind: 'unreachable', code: codeOf(error), reason }
+    // In TLS 1.3 a receiver refuses a client after the handshake, with an alert that gets lost in undici.
+    const mayBeRefused = this.#receiver.origin.startsWith('https:') && !this.#receiver.isKnown
+    this.#receiver.isKnown = false
+    return mayBeRefused
+      ? { ...outcome, reason: `${outcome.reason}; does the receiver ask for a client certificate, or another?` }
+      : outcome
   }
 
   /** What has been heard by now is all that counts. */
-  giveUp(): void {
+  #giveUp(): void {
     this.#settle(this.#answer() ?? { kind: 'timed-out', reason: 'no answer in time' })
     this.#controller?.abort(new Error('too late'))
   }
 
-  /** As `giveUp`, but by our own will: it says nothing of the receiver. */
+  /** As `#giveUp`, but by our own will: it says nothing of the receiver. */
   cut(): void {
     this.#settle(this.#answer() ?? unreachable({ code: 'UND_ERR_DESTROYED' }))
     this.#controller?.abort(new Error('stopped'))
@@ -332,7 +272,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (status === undefined) {
       return undefined
     }
-    const excerpt = Buffer.concat(this.#chunks)
+    const excerpt = this.#excerpt
     if (status < 300) {
       return { kind: 'answered', ok: true, status, excerpt }
     }
@@ -342,16 +282,29 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   /** The first word counts. */
   #settle(outcome: AttemptOutcome): void {
-    this.#deadlines.delete(this)
-    this.#resolve?.(outcome)
+    const resolve = this.#resolve
+    if (resolve === undefined) {
+      return
+    }
     this.#resolve = undefined
+    clearTimeout(this.#timer)
+    const { running } = this.#receiver
+    running.splice(running.indexOf(this), 1)
+    resolve(outcome)
   }
 }
 
-function isSocketLost(error: unknown): boolean {
-  const code = codeOf(error)
-  return code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE'
+const NOTHING = Buffer.alloc(0)
+
+/** A copy of both, in memory of its own: a chunk is a view of a larger buffer, which would stay in memory with it. */
+function appended(start: Buffer, chunk: Buffer): Buffer {
+  const all = Buffer.alloc(start.length + chunk.length) // no `concat`, no `from`: they share a large buffer, too
+  start.copy(all)
+  chunk.copy(all, start.length)
+  return all
 }
+
+const SOCKET_LOST: ReadonlySet<string> = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'])
 
 function codeOf(error: unknown): string {
   const { code, name } = error as { code?: unknown; name?: unknown }
@@ -381,11 +334,6 @@ const REASONS: ReadonlyMap<string, string> = new Map([
   ['CERT_SIGNATURE_FAILURE', 'TLS: the certificate is not signed by the one that should have signed it'],
   ['CERT_REVOKED', 'TLS: the certificate has been revoked'],
   ['INVALID_CA', 'TLS: the certificate comes from one that is not an authority'],
-  ['ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', 'TLS: the receiver asks for a client certificate'],
-  ['ERR_SSL_TLSV1_ALERT_UNKNOWN_CA', 'TLS: the receiver does not know the authority of the client certificate'],
-  ['ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE', 'TLS: the receiver does not accept the client certificate'],
-  ['ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED', 'TLS: the client certificate has expired'],
-  ['ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE', 'TLS: the receiver refused; it may ask for a client certificate'],
   ['UND_ERR_PRX_TLS', 'TLS: the certificate behind the proxy is for another name'],
   ['UND_ERR_ABORTED', 'the proxy refused to connect'],
   ['HTTPParserError', 'the answer is not HTTP'],
@@ -394,16 +342,43 @@ const REASONS: ReadonlyMap<string, string> = new Map([
   ['UND_ERR_CLOSED', 'stopped'],
 ])
 
-function unreachable(error: unknown): AttemptOutcome {
-  if (error instanceof AddressDeniedError) {
-    return { kind: 'unreachable', code: error.code, reason: error.message }
-  }
+/**
+ * By the number of the alert with which the receiver ended the TLS handshake (RFC 8446 §6.2). OpenSSL's codes for them
+ * change: alert 40 is `ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE` on Node 20, `ERR_SSL_SSL/TLS_ALERT_HANDSHAKE_FAILURE` later.
+ */
+const ALERTS: ReadonlyMap<number, string> = new Map([
+  [40, 'TLS: the receiver refused; it may ask for a client certificate'],
+  [42, 'TLS: the receiver does not accept the client certificate'],
+  [43, 'TLS: the receiver does not accept client certificates of this kind'],
+  [44, 'TLS: the client certificate has been revoked'],
+  [45, 'TLS: the client certificate has expired'],
+  [46, 'TLS: the receiver does not accept the client certificate'],
+  [48, 'TLS: the receiver does not know the authority of the client certificate'],
+  [49, 'TLS: the receiver does not let the client certificate in'],
+  [70, 'TLS: the receiver speaks no version of TLS that is spoken here'],
+  [71, 'TLS: the receiver asks for stronger encryption'],
+  [112, 'TLS: the receiver does not know the host name'],
+  [116, 'TLS: the receiver asks for a client certificate'],
+])
+
+type Unreachable = Extract<AttemptOutcome, { kind: 'unreachable' }>
+
+function unreachable(error: unknown): Unreachable {
   const code = codeOf(error)
-  const fallback =
-    code.startsWith('ERR_SSL_') || code === 'EPROTO'
-      ? 'TLS: the two sides did not come to terms; is this an https URL?'
-      : code.startsWith('HPE_')
-        ? 'the answer is not HTTP'
-        : 'the request failed'
-  return { kind: 'unreachable', code, reason: REASONS.get(code) ?? fallback }
+  const reason = error instanceof AddressDeniedError ? error.message : (REASONS.get(code) ?? alertOf(error))
+  return { kind: 'unreachable', code, reason: reason ?? fallbackOf(code) }
+}
+
+/** OpenSSL writes it at the end of the message: `…:SSL alert number 40`. */
+function alertOf(error: unknown): string | undefined {
+  const { message } = error as { message?: unknown }
+  const number = typeof message === 'string' ? /:SSL alert number (\d+)/.exec(message)?.[1] : undefined
+  return number === undefined ? undefined : ALERTS.get(Number(number))
+}
+
+function fallbackOf(code: string): string {
+  if (code.startsWith('ERR_SSL_') || code === 'EPROTO') {
+    return 'TLS: the two sides did not come to terms; is this an https URL?'
+  }
+  return code.startsWith('HPE_') ? 'the answer is not HTTP' : 'the request failed'
 }

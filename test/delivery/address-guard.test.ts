@@ -11,6 +11,7 @@ import type { ProxySettings } from '../../src/delivery/transport.ts'
 import { startProxy } from '../helpers/proxy.ts'
 import { answer, startRawReceiver } from '../helpers/raw-receiver.ts'
 import type { RawReceiver } from '../helpers/raw-receiver.ts'
+import { until } from '../helpers/stopped-time.ts'
 
 function rulesOf(allowed?: unknown, denied?: unknown): AddressRules {
   const { rules, warnings } = parseAddressRules(allowed, denied)
@@ -342,9 +343,9 @@ describe('a request', () => {
   }
 
   async function send(url: string, rules?: AddressRules, proxy: ProxySettings = {}): Promise<AttemptOutcome> {
-    const connection = connectTo({ id: 'e', url: new URL(url), headers: [], timeoutMs: 1_000 }, proxy, rules)
+    const connection = connectTo({ id: 'e', url, headers: [] }, proxy, rules)
     onTestFinished(() => connection.destroy())
-    return connection.send({ contentType: 'text/plain', body: Buffer.from('x'), headers: [] })
+    return connection.send(REQUEST)
   }
 
   /** One request a connection. */
@@ -352,6 +353,7 @@ describe('a request', () => {
     return startRawReceiver({ onRequest: ({ socket }) => socket.end(answer(200, '', ['Connection: close'])) })
   }
 
+  const REQUEST = { contentType: 'text/plain', body: Buffer.from('x'), headers: [], timeoutMs: 20_000 }
   const DENIED = {
     kind: 'unreachable',
     code: 'ADDRESS_DENIED',
@@ -385,15 +387,13 @@ describe('a request', () => {
     const bad = await startReceiver()
     const rules = rulesOf(undefined, '127.0.0.2')
     resolveTo([GOOD], [{ address: '127.0.0.2', family: 4 }])
-    const url = new URL(`http://a.example:${receiver.port}/`)
-    const connection = connectTo({ id: 'e', url, headers: [], timeoutMs: 1_000 }, {}, rules)
+    const connection = connectTo({ id: 'e', url: `http://a.example:${receiver.port}/`, headers: [] }, {}, rules)
     onTestFinished(() => connection.destroy())
-    const request = { contentType: 'text/plain', body: Buffer.from('x'), headers: [] }
-    expect(await connection.send(request)).toMatchObject({ kind: 'answered', ok: true })
+    expect(await connection.send(REQUEST)).toMatchObject({ kind: 'answered', ok: true })
     expect(dns.lookup).toHaveBeenCalledTimes(1)
-    await expect.poll(() => receiver.sockets.size).toBe(0)
+    await until(() => receiver.sockets.size === 0)
     // each new connection is checked anew
-    expect(await connection.send(request)).toEqual(DENIED)
+    expect(await connection.send(REQUEST)).toEqual(DENIED)
     expect(receiver.connections).toBe(1)
     expect(bad.connections).toBe(0)
   })
@@ -417,7 +417,10 @@ describe('a request', () => {
     resolveTo([GOOD])
     const httpProxy = `http://proxy.example:${proxy.port}`
     const url = `http://a.example:${receiver.port}/`
-    expect(await send(url, rulesOf(undefined, '127.0.0.1'), { httpProxy })).toMatchObject({ kind: 'answered', ok: true })
+    expect(await send(url, rulesOf(undefined, '127.0.0.1'), { httpProxy })).toMatchObject({
+      kind: 'answered',
+      ok: true,
+    })
     expect(proxy.tunnels).toHaveLength(1)
   })
 })

@@ -6,7 +6,7 @@ import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
 import { Dispatcher } from '../../src/delivery/dispatcher.ts'
 import type { DispatcherEvent } from '../../src/delivery/dispatcher.ts'
 import { RETRY_SCHEDULE_MS } from '../../src/delivery/retry.ts'
-import { endpointOf, headerOf, startEngine } from '../helpers/engine.ts'
+import { headerOf, routeTo, startEngine } from '../helpers/engine.ts'
 import { accepted, refused, timedOut, unreachable } from '../helpers/outcomes.ts'
 
 const SECOND = 1_000
@@ -27,9 +27,9 @@ describe('a delivery', () => {
     expect(engine.idsSent()).toEqual([id])
     await engine.pass(1)
     const tally = { accepted: 1, delivered: 1, pending: 0, dead: 0, discarded: {} }
-    const { endpoints, crowdedOut: _, ...total } = engine.dispatcher.stats()
-    expect(total).toEqual({ ...tally, life: tally })
-    expect([...endpoints]).toMatchObject([['a', { ...tally, life: tally, circuit: 'closed' }]])
+    const { endpoints, ...total } = engine.dispatcher.stats()
+    expect(total).toEqual(tally)
+    expect([...endpoints]).toMatchObject([['a', { ...tally, health: { circuit: { name: 'closed' } } }]])
     await engine.close()
   })
 
@@ -47,7 +47,7 @@ describe('a delivery', () => {
     expect(engine.network.sent.map(sent => sent.at - start)).toEqual(expected)
     expect(engine.dispatcher.stats()).toMatchObject({ pending: 0, dead: 1 })
     expect(engine.events.filter(({ type }) => type === 'dead')).toMatchObject([
-      { delivery: { id }, endpoint: { id: 'a' }, attempt: { number: 13, trigger: 'retry' } },
+      { kept: { id }, endpoint: { id: 'a' }, attempt: { number: 13, trigger: 'retry' } },
     ])
     await engine.close()
   })
@@ -81,10 +81,10 @@ describe('a delivery', () => {
     engine.network.script = ({ number }) => (number < 2 ? refused(503) : accepted(204))
     engine.submit()
     await engine.pass(SECOND)
-    expect(engine.events).toMatchObject([
+    expect(engine.events.filter(({ type }) => type !== 'safe')).toMatchObject([
       {
         type: 'attempted',
-        delivery: { id: 'd1' },
+        kept: { id: 'd1' },
         endpoint: { id: 'a' },
         attempt: { number: 1, trigger: 'event', startedAt: 5_000, durationMs: 1, outcome: { status: 503 } },
       },
@@ -93,10 +93,26 @@ describe('a delivery', () => {
     await engine.close()
   })
 
-  it('without a route is a mistake of the caller, and is not counted', () => {
+  it('for a hook that is gone is accepted, and discarded', async () => {
     const engine = startEngine()
-    expect(() => engine.dispatcher.submit({ ...deliveryLike, owner: 'nobody' })).toThrow('no route for nobody')
-    expect(engine.dispatcher.stats().accepted).toBe(0)
+    const onFirstAttempt = vi.fn()
+    engine.submit({ owner: 'nobody' }, onFirstAttempt)
+    expect(onFirstAttempt).toHaveBeenCalledExactlyOnceWith(undefined)
+    expect(engine.discarded()).toEqual(['d1: hook removed'])
+    expect(engine.dispatcher.stats()).toMatchObject({ accepted: 1, discarded: { 'hook removed': 1 } })
+    await engine.close()
+  })
+
+  it('that is handed over again while it is kept is the same one', async () => {
+    const engine = startEngine()
+    engine.network.script = () => undefined
+    const id = engine.submit()
+    engine.dispatcher.submit(engine.submitted.get(id)!)
+    await engine.pass(0)
+    engine.dispatcher.submit(engine.submitted.get(id)!)
+    await engine.pass(0)
+    expect(engine.idsSent()).toEqual([id])
+    await engine.close()
   })
 
   it('is not disturbed by jumps of the wall clock', async () => {
@@ -118,9 +134,13 @@ describe('a delivery', () => {
     const engine = startEngine()
     await engine.openCircuit()
     engine.network.script = () => refused(500)
-    const tested = engine.dispatcher.test(deliveryLike, endpointOf('a'))
+    const tested = engine.dispatcher.controls.test(deliveryLike, routeTo('a'))
     await engine.pass(1)
-    expect(await tested).toMatchObject({ number: 1, trigger: 'test', outcome: { kind: 'answered', ok: false, status: 500 } })
+    expect(await tested).toMatchObject({
+      number: 1,
+      trigger: 'test',
+      outcome: { kind: 'answered', ok: false, status: 500 },
+    })
     expect(engine.network.open).toBe(1)
     await engine.close()
   })
@@ -136,7 +156,7 @@ const deliveryLike = {
   id: 'test',
   owner: 'a',
   label: 'vm.start success',
-  payload: { contentType: 'text/plain', body: Buffer.from('x'), users: 0 },
+  payload: { contentType: 'text/plain', body: Buffer.from('x') },
   headers: [],
   order: { key: 'test', leads: false },
   acceptedAt: 0,
@@ -279,7 +299,7 @@ describe('the order of a call', () => {
     engine.network.script = () => unreachable()
     engine.submitMany(5)
     await engine.pass(2)
-    expect(engine.dispatcher.stats().endpoints.get('a')?.circuit).toBe('open')
+    expect(engine.circuit()).toBe('open')
     engine.submit({ phase: 'pre', lifetimeMs: 3_000, key: 'call' })
     await engine.pass(2_999)
     expect(engine.discarded()).toEqual([])
@@ -311,7 +331,7 @@ describe('requests at once', () => {
     await engine.close()
   })
 
-  it('are at most 64 over all, and the endpoints take turns', async () => {
+  it('are at most 64 over all beside the first of each endpoint, and the endpoints take turns', async () => {
     const engine = startEngine()
     const owners = Array.from({ length: 12 }, (_, index) => `o${index}`)
     engine.route(Object.fromEntries(owners.map(owner => [owner, owner])))
@@ -320,26 +340,52 @@ describe('requests at once', () => {
       engine.submitMany(20, { owner })
     }
     await engine.pass(0)
-    expect(engine.network.underWay).toHaveLength(64)
+    expect(engine.network.underWay).toHaveLength(64 + 12)
     const perEndpoint = owners.map(id => engine.network.underWay.filter(sent => sent.endpoint.id === id).length)
-    expect(Math.min(...perEndpoint)).toBe(5)
-    expect(Math.max(...perEndpoint)).toBe(6)
+    expect(Math.min(...perEndpoint)).toBe(6)
+    expect(Math.max(...perEndpoint)).toBe(7)
 
     for (let i = 0; i < 48; ++i) {
       await engine.end(engine.network.underWay[0], accepted())
-      expect(engine.network.underWay).toHaveLength(64)
+      expect(engine.network.underWay).toHaveLength(64 + 12)
     }
     const sentTo = owners.map(id => engine.network.sent.filter(sent => sent.endpoint.id === id).length)
     expect(Math.max(...sentTo) - Math.min(...sentTo)).toBeLessThanOrEqual(1)
     await engine.close()
   })
 
-  it('are as many as was said', async () => {
+  it('are as many as was said, beside the one that each endpoint has of its own', async () => {
     const engine = startEngine({ concurrency: 3 })
+    engine.route({ a: 'a', b: 'b', c: 'c' })
     engine.network.script = () => undefined
     engine.submitMany(10)
     await engine.pass(0)
-    expect(engine.network.underWay).toHaveLength(3)
+    expect(engine.network.underWay).toHaveLength(1 + 3)
+    engine.submitMany(5, { owner: 'b' })
+    engine.submitMany(5, { owner: 'c' })
+    await engine.pass(0)
+    expect(engine.network.underWay.map(({ endpoint }) => endpoint.id).join('')).toBe('aaaabc')
+    await engine.end(engine.network.underWay[0], accepted())
+    expect(engine.network.underWay).toHaveLength(6)
+    await engine.close()
+  })
+
+  it('that take all common places leave each endpoint its own: a slow receiver delays no healthy one', async () => {
+    const engine = startEngine()
+    const slow = Array.from({ length: 10 }, (_, index) => `slow${index}`)
+    engine.route({ ...Object.fromEntries(slow.map(id => [id, id])), b: 'b' })
+    engine.network.script = ({ endpoint }) => (endpoint.id === 'b' ? accepted() : undefined)
+    for (const owner of slow) {
+      engine.submitMany(100, { owner })
+    }
+    await engine.pass(10)
+    expect(engine.network.underWay).toHaveLength(64 + 10)
+    const at = performance.now()
+    engine.submitMany(20, { owner: 'b' })
+    await engine.pass(100)
+    const sent = engine.network.sent.filter(({ endpoint }) => endpoint.id === 'b')
+    expect(sent).toHaveLength(20)
+    expect(sent.at(-1)!.at - at).toBeLessThanOrEqual(20)
     await engine.close()
   })
 
@@ -489,9 +535,14 @@ describe('the bounds', () => {
   it('take as many as it needs', async () => {
     const engine = startEngine({ maxBytes: 1_000 })
     engine.route({ a: 'a', b: 'b' })
-    engine.submitMany(10, { owner: 'a', bytes: 90 })
+    engine.submitMany(20, { owner: 'a', bytes: 45 })
     engine.submit({ owner: 'b', bytes: 400 })
-    expect(engine.discarded()).toEqual(['d10: queue full', 'd9: queue full', 'd8: queue full', 'd7: queue full'])
+    // one on the tick of whoever submits, the rest a moment later
+    expect(engine.discarded()).toEqual(['d20: queue full'])
+    engine.network.script = () => undefined
+    await engine.pass(0)
+    const numbers = [20, 19, 18, 17, 16, 15, 14]
+    expect(engine.discarded()).toEqual(numbers.map(number => `d${number}: queue full`))
     await engine.close()
   })
 
@@ -569,7 +620,7 @@ describe('the circuit breaker', () => {
     await engine.pass(1)
     expect(engine.network.underWay).toHaveLength(1)
     expect(ids).toContain(engine.network.underWay[0]?.id)
-    expect(engine.dispatcher.stats().endpoints.get('a')?.circuit).toBe('half-open')
+    expect(engine.circuit()).toBe('half-open')
     expect(circuits(engine.events)).toEqual(['failing'])
     await engine.close()
   })
@@ -610,12 +661,12 @@ describe('the circuit breaker', () => {
       await engine.end(sent, refused(500))
     }
     engine.submit()
-    expect(engine.dispatcher.stats().endpoints.get('a')?.circuit).toBe('open')
+    expect(engine.circuit()).toBe('open')
     await engine.pass(4_000)
     await engine.end(engine.network.underWay[0], refused(500))
     await engine.end(engine.network.underWay[0], refused(500))
     await engine.pass(1_000)
-    expect(engine.dispatcher.stats().endpoints.get('a')?.circuit).toBe('half-open')
+    expect(engine.circuit()).toBe('half-open')
     expect(engine.network.sent).toHaveLength(8)
     await engine.end(engine.network.underWay[0], refused(500))
     expect(engine.network.sent).toHaveLength(9)
@@ -644,7 +695,7 @@ describe('the circuit breaker', () => {
   })
 
   it('lets fresh deliveries go ahead of old retries, but gives those every fourth turn', async () => {
-    const engine = startEngine({ concurrency: 1 })
+    const engine = startEngine({ concurrency: 0 })
     engine.network.script = ({ number }) => (number === 1 ? refused(503) : accepted())
     engine.submitMany(4)
     await engine.pass(4)
@@ -669,7 +720,7 @@ describe('reconfiguring', () => {
     engine.submitMany(20)
     await engine.pass(0)
     engine.route({ a: 'a', b: 'b' })
-    expect(engine.network.opened).toHaveLength(1)
+    expect(engine.network.opened.filter(({ id }) => id === 'a')).toHaveLength(1)
     engine.network.script = () => accepted()
     for (const sent of engine.network.underWay) {
       await engine.end(sent, accepted())
@@ -920,7 +971,8 @@ describe('the end', () => {
     engine.submitMany(3)
     expect(engine.dispatcher.stats()).toMatchObject({ accepted: 3, discarded: { stopped: 3 } })
     await engine.pass(MINUTE)
-    expect(engine.network.opened).toEqual([])
+    expect(engine.network.sent).toEqual([])
+    expect(engine.network.open).toBe(0)
     expect(vi.getTimerCount()).toBe(0)
   })
 
@@ -944,7 +996,7 @@ describe('memory', () => {
     const held = Array.from({ length: count }, (_, index) => {
       const id = `${name} ${index}`
       const body = Buffer.alloc(1_000)
-      const payload = { contentType: 'text/plain', body, users: 0 }
+      const payload = { contentType: 'text/plain', body }
       const order = { key: id, leads: lifetimeMs !== undefined }
       dispatcher.submit({ ...deliveryLike, id, payload, order, ...(lifetimeMs !== undefined && { lifetimeMs }) })
       return new WeakRef(body)
@@ -961,7 +1013,7 @@ describe('memory', () => {
       vi.useRealTimers()
     })
     const dispatcher = new Dispatcher({ connect: () => ({ send, close() {}, destroy() {} }) })
-    dispatcher.reconfigure(new Map([['a', endpointOf('a')]]))
+    dispatcher.reconfigure(new Map([['a', routeTo('a')]]))
     return dispatcher
   }
 
@@ -994,15 +1046,15 @@ describe('memory', () => {
     let count = 0
     const dispatcher = start(() => Promise.resolve(++count % 2 === 0 ? accepted() : refused(404)))
     const routes = new Map([
-      ['a', endpointOf('a')],
-      ['b', endpointOf('a')],
+      ['a', routeTo('a')],
+      ['b', routeTo('a')],
     ])
     dispatcher.reconfigure(routes)
     const heldCount = submitLost(dispatcher, 'retried', 400)
     await vi.advanceTimersByTimeAsync(0)
     const { pending } = dispatcher.stats()
     expect(pending).toBe(200)
-    dispatcher.reconfigure(new Map([['b', endpointOf('a')]]))
+    dispatcher.reconfigure(new Map([['b', routeTo('a')]]))
     await untilReleased()
     expect(dispatcher.stats()).toMatchObject({ pending: 0, discarded: { 'hook removed': 200 } })
     expect(heldCount()).toBeLessThan(50)
@@ -1018,7 +1070,7 @@ describe('mistakes of others', () => {
     engine.network.script = ({ number }) => (number === 1 ? refused(503) : accepted())
     engine.dispatcher.submit(deliveryLike)
     await vi.advanceTimersByTimeAsync(SECOND)
-    expect(onEvent).toHaveBeenCalledTimes(2)
+    expect(onEvent.mock.calls.length).toBeGreaterThanOrEqual(2)
     expect(engine.dispatcher.stats()).toMatchObject({ delivered: 1, pending: 0 })
     await engine.dispatcher.close(0)
   })

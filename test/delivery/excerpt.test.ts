@@ -1,7 +1,46 @@
-import { expect, it } from 'vitest'
+import { gzipSync } from 'node:zlib'
+
+import { describe, expect, it } from 'vitest'
 
 import type { Endpoint } from '../../src/delivery/delivery.ts'
-import { withoutEcho } from '../../src/delivery/excerpt.ts'
+import { readableExcerpt, withoutEcho } from '../../src/delivery/excerpt.ts'
+
+describe('an excerpt', () => {
+  it.each([
+    ['plain text', 'it is\tfine: é 世 😀\r\n"really"\n', 'it is\tfine: é 世 😀\n"really"\n'],
+    ['nothing', '', ''],
+    ['HTML', '<h1 onclick="x">No</h1>', '<h1 onclick="x">No</h1>'],
+    ['colours', '\x1b[31mred\x1b[0m', '␛[31mred␛[0m'],
+    ['a title of the terminal', '\x1b]0;owned\x07', '␛]0;owned␇'],
+    ['a link of the terminal', '\x1b]8;;http://x\x1b\\y', '␛]8;;http://x␛\\y'],
+    ['what is written over', 'safe\rEVIL\b\b', 'safe␍EVIL␈␈'],
+    ['NUL, VT, FF, DEL', 'a\0b\vc\fd\x7f', 'a␀b␋c␌d\\u{7f}'],
+    ['control characters of Latin-1', 'a\x9b31mb\x85', 'a\\u{9b}31mb\\u{85}'],
+    ['another direction', 'a\u202egpj.exe\u2066b', 'a\\u{202e}gpj.exe\\u{2066}b'],
+    ['other ends of lines', 'a\u2028b\u2029', 'a\\u{2028}b\\u{2029}'],
+    ['a byte order mark', '\ufefftext', 'text'],
+  ])('of %s is readable', (_what, text, readable) => {
+    expect(readableExcerpt(Buffer.from(text))).toBe(readable)
+  })
+
+  it('that is not UTF-8 says so, where it is not', () => {
+    expect(readableExcerpt(Buffer.from('caf\xe9 ouvert', 'latin1'))).toBe('caf� ouvert')
+    expect(readableExcerpt(Buffer.from([0x61, 0xc0, 0xaf, 0x62]))).toBe('a��b')
+    expect(readableExcerpt(Buffer.from([0x61, 0xed, 0xa0, 0x80]))).toBe('a���')
+  })
+
+  it('that was cut in the middle of a character ends before it', () => {
+    for (const end of [1, 2, 3]) {
+      expect(readableExcerpt(Buffer.from('ab😀').subarray(0, 2 + end))).toBe('ab')
+    }
+  })
+
+  it('of something else is not shown', () => {
+    const packed = gzipSync(Buffer.from('x'.repeat(1_000) + Math.random()))
+    expect(readableExcerpt(packed)).toBe(`(${packed.length} bytes that are not text)`)
+    expect(readableExcerpt(Buffer.alloc(100))).toBe('(100 bytes that are not text)')
+  })
+})
 
 const basic = `Basic ${Buffer.from('bob:pa55w0rd').toString('base64')}`
 
@@ -9,7 +48,7 @@ function endpointOf(
   headers: readonly string[],
   url = 'https://hooks.example/services/T0/s3cr3t%20path?key=q%2Fuery'
 ): Endpoint {
-  return { id: 'e', url: new URL(url), headers, timeoutMs: 1 }
+  return { id: 'e', url, headers }
 }
 
 it.each<[string, string, readonly string[]]>([
@@ -22,6 +61,11 @@ it.each<[string, string, readonly string[]]>([
   ['X-Key was k3y-4711', 'X-Key was (hidden)', ['X-Key', 'k3y-4711']],
   ['{"key":"a\\"b\\\\c"}', '{"key":"(hidden)"}', ['X-Key', 'a"b\\c']],
   ['cut off: abcd12', 'cut off: (hidden)', ['Authorization', 'Bearer abcd1234']],
+  ['it ends abcdabcd12', 'it ends abcd(hidden)', ['Authorization', 'Bearer abcd1234']],
+  ['abcd1', '(hidden)', ['Authorization', 'Bearer abcd1234']],
+  ['abc', 'abc', ['Authorization', 'Bearer abcd1234']],
+  ['it ends abc', 'it ends abc', ['Authorization', 'Bearer abcd1234']],
+  ['it ends abcd9', 'it ends abcd9', ['Authorization', 'Bearer abcd1234']],
   ['all is well', 'all is well', ['Authorization', 'Bearer abcd1234']],
   ['', '', ['Authorization', 'Bearer abcd1234']],
 ])('%j is logged as %j', (answer, shown, headers) => {

@@ -3,8 +3,7 @@ import { createHmac, createPublicKey, generateKeyPairSync, timingSafeEqual, veri
 import { Webhook } from 'standardwebhooks'
 import { describe, expect, it } from 'vitest'
 
-import type { Sign } from '../../src/delivery/delivery.ts'
-import { parseSecrets } from '../../src/delivery/signature.ts'
+import { checkSecrets, signerOf } from '../../src/delivery/signature.ts'
 
 const ID = 'msg_p5jXN8AQM9LWM0D4loKWxJek'
 const TIMESTAMP = 1614265330
@@ -13,17 +12,9 @@ const WHSEC = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'
 /** The seed, and then the public key. */
 const WHSK = 'whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=='
 
-function signerOf(secrets: string): Sign {
-  const sign = parseSecrets(secrets)
-  if (typeof sign !== 'function') {
-    expect.fail(`no signer: ${JSON.stringify(sign)}`)
-  }
-  return sign
-}
-
 /** The headers that are added to a request. */
 function signed(secrets: string, body = BODY, id = ID, timestamp = TIMESTAMP): Record<string, string> {
-  const headers = signerOf(secrets)(id, timestamp, Buffer.from(body))
+  const headers = signerOf(secrets)!(id, timestamp, Buffer.from(body))
   return Object.fromEntries(headers.flatMap((name, index) => (index % 2 === 0 ? [[name, headers[index + 1]!]] : [])))
 }
 
@@ -120,8 +111,14 @@ describe('a receiver', () => {
 
 describe('secrets', () => {
   it('of none sign nothing', () => {
-    expect(parseSecrets('')).toBeUndefined()
-    expect(parseSecrets(' \n\t ')).toBeUndefined()
+    for (const none of [undefined, '', ' \n\t ']) {
+      expect(signerOf(none)).toBeUndefined()
+      expect(checkSecrets(none ?? '')).toBeUndefined()
+    }
+  })
+
+  it.each(['any text', WHSEC, WHSK, `a ${WHSK}\n${WHSEC}`])('like %j are fine', secrets => {
+    expect(checkSecrets(secrets)).toBeUndefined()
   })
 
   it('are separated by any white space, and give a signature each, in their order', () => {
@@ -156,8 +153,10 @@ describe('secrets', () => {
     [`whsk_${Buffer.alloc(64).toString('base64')}`, 'Ed25519 private key'],
     ['whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=', 'whpk_… is the public half'],
   ])('like %j are refused, without telling them', (secret, expected) => {
-    const bad = parseSecrets(`fine ${secret} fine`)
+    const secrets = ` fine ${secret} fine`
+    const bad = checkSecrets(secrets)
     expect(bad).toEqual({ number: 2, expected: expect.stringContaining(expected) })
     expect(JSON.stringify(bad)).not.toContain('sEcReT')
+    expect(() => signerOf(secrets)).toThrow(/^(?!.*sEcReT)signing secret 2: expected /)
   })
 })

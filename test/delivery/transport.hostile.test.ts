@@ -1,12 +1,14 @@
 import type { Socket } from 'node:net'
 import { gzipSync } from 'node:zlib'
 
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 
-import { readableExcerpt } from '../../src/delivery/delivery.ts'
 import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
 import { connectTo } from '../../src/delivery/transport.ts'
 import { answer, startRawReceiver } from '../helpers/raw-receiver.ts'
+import { stopTime, until } from '../helpers/stopped-time.ts'
+
+vi.setConfig({ testTimeout: 60_000 })
 
 interface SendOptions {
   readonly headers?: readonly string[]
@@ -15,10 +17,10 @@ interface SendOptions {
 }
 
 async function send(origin: string, options: SendOptions = {}): Promise<AttemptOutcome> {
-  const { headers = [], body = Buffer.from('x'), timeoutMs = 2_000 } = options
-  const connection = connectTo({ id: 'e', url: new URL(origin), headers, timeoutMs }, {})
+  const { headers = [], body = Buffer.from('x'), timeoutMs = 600_000 } = options
+  const connection = connectTo({ id: 'e', url: origin, headers }, {})
   onTestFinished(() => connection.destroy())
-  return connection.send({ contentType: 'text/plain', body, headers: [] })
+  return connection.send({ contentType: 'text/plain', body, headers: [], timeoutMs })
 }
 
 /** What a receiver with this answer comes to. */
@@ -69,7 +71,7 @@ describe('a hostile receiver', () => {
     const before = process.memoryUsage().arrayBuffers
     const outcome = await send(receiver.origin, { timeoutMs: 500 })
     expect('excerpt' in outcome ? outcome.excerpt.length : 0).toBeLessThanOrEqual(2_048)
-    await expect.poll(() => receiver.requests[0]?.socket.destroyed).toBe(true)
+    await until(() => receiver.requests[0]?.socket.destroyed === true)
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(64 * 1024 * 1024)
   })
 
@@ -81,23 +83,24 @@ describe('a hostile receiver', () => {
   })
 
   it('that does not read is given up in time', async () => {
+    stopTime()
     const sockets: Socket[] = []
     const receiver = await startRawReceiver({ onConnection: socket => sockets.push(socket.pause()) })
-    const begun = performance.now()
-    const outcome = await send(receiver.origin, { body: Buffer.alloc(20_000_000), timeoutMs: 300 })
-    expect(outcome).toMatchObject({ kind: 'timed-out' })
-    expect(performance.now() - begun).toBeLessThan(500)
+    const outcome = send(receiver.origin, { body: Buffer.alloc(20_000_000), timeoutMs: 300 })
+    await until(() => sockets.length === 1)
+    vi.advanceTimersByTime(300)
+    expect(await outcome).toMatchObject({ kind: 'timed-out' })
     sockets[0]?.resume()
-    await expect.poll(() => sockets[0]?.destroyed).toBe(true)
+    await until(() => sockets[0]?.destroyed === true)
   })
 
   it('that does not begin with TLS is given up in time', async () => {
+    stopTime()
     const receiver = await startRawReceiver({})
-    const begun = performance.now()
-    const outcome = await send(receiver.origin.replace('http:', 'https:'), { timeoutMs: 300 })
-    expect(outcome.kind).toMatch(/timed-out|unreachable/)
-    expect(performance.now() - begun).toBeLessThan(2_000)
-    await expect.poll(() => receiver.sockets.size).toBe(0)
+    const outcome = send(receiver.origin.replace('http:', 'https:'), { timeoutMs: 300 })
+    await until(() => receiver.sockets.size === 1)
+    vi.advanceTimersByTime(300)
+    expect(await outcome).toMatchObject({ kind: 'timed-out' })
   })
 })
 
@@ -115,42 +118,5 @@ describe('headers of the endpoint', () => {
       'user-agent: me',
       'x-a: b',
     ])
-  })
-})
-
-describe('an excerpt', () => {
-  it.each([
-    ['plain text', 'it is\tfine: é 世 😀\r\n"really"\n', 'it is\tfine: é 世 😀\n"really"\n'],
-    ['nothing', '', ''],
-    ['HTML', '<h1 onclick="x">No</h1>', '<h1 onclick="x">No</h1>'],
-    ['colours', '\x1b[31mred\x1b[0m', '␛[31mred␛[0m'],
-    ['a title of the terminal', '\x1b]0;owned\x07', '␛]0;owned␇'],
-    ['a link of the terminal', '\x1b]8;;http://x\x1b\\y', '␛]8;;http://x␛\\y'],
-    ['what is written over', 'safe\rEVIL\b\b', 'safe␍EVIL␈␈'],
-    ['NUL, VT, FF, DEL', 'a\0b\vc\fd\x7f', 'a␀b␋c␌d\\u{7f}'],
-    ['control characters of Latin-1', 'a\x9b31mb\x85', 'a\\u{9b}31mb\\u{85}'],
-    ['another direction', 'a\u202egpj.exe\u2066b', 'a\\u{202e}gpj.exe\\u{2066}b'],
-    ['other ends of lines', 'a\u2028b\u2029', 'a\\u{2028}b\\u{2029}'],
-    ['a byte order mark', '\ufefftext', 'text'],
-  ])('of %s is readable', (_what, text, readable) => {
-    expect(readableExcerpt(Buffer.from(text))).toBe(readable)
-  })
-
-  it('that is not UTF-8 says so, where it is not', () => {
-    expect(readableExcerpt(Buffer.from('caf\xe9 ouvert', 'latin1'))).toBe('caf� ouvert')
-    expect(readableExcerpt(Buffer.from([0x61, 0xc0, 0xaf, 0x62]))).toBe('a��b')
-    expect(readableExcerpt(Buffer.from([0x61, 0xed, 0xa0, 0x80]))).toBe('a���')
-  })
-
-  it('that was cut in the middle of a character ends before it', () => {
-    for (const end of [1, 2, 3]) {
-      expect(readableExcerpt(Buffer.from('ab😀').subarray(0, 2 + end))).toBe('ab')
-    }
-  })
-
-  it('of something else is not shown', () => {
-    const packed = gzipSync(Buffer.from('x'.repeat(1_000) + Math.random()))
-    expect(readableExcerpt(packed)).toBe(`(${packed.length} bytes that are not text)`)
-    expect(readableExcerpt(Buffer.alloc(100))).toBe('(100 bytes that are not text)')
   })
 })

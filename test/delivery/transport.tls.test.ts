@@ -4,6 +4,7 @@ import type { TLSSocket, TlsOptions } from 'node:tls'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 
 import type { AttemptOutcome, TlsSettings } from '../../src/delivery/delivery.ts'
+import { describeOutcome } from '../../src/delivery/delivery.ts'
 import { connectTo } from '../../src/delivery/transport.ts'
 import type { ProxySettings } from '../../src/delivery/transport.ts'
 import { makeCertificate } from '../helpers/certificate.ts'
@@ -11,6 +12,8 @@ import type { Certificate } from '../helpers/certificate.ts'
 import { startProxy } from '../helpers/proxy.ts'
 import { answer, startRawReceiver } from '../helpers/raw-receiver.ts'
 import type { RawReceiver } from '../helpers/raw-receiver.ts'
+
+vi.setConfig({ testTimeout: 60_000 })
 
 const authority = makeCertificate('the authority', { isAuthority: true })
 const intermediate = makeCertificate('in between', { issuer: authority, isAuthority: true })
@@ -24,6 +27,8 @@ function startReceiver({ cert, keyPem }: Certificate, options: TlsOptions = {}):
     onRequest: ({ socket }) => socket.write(answer(200)),
   })
 }
+
+const REQUEST = { contentType: 'text/plain', body: Buffer.from('x'), headers: [], timeoutMs: 600_000 }
 
 /** Every name is this machine. */
 function resolveToLoopback(): void {
@@ -41,10 +46,9 @@ async function send(
   proxy: ProxySettings = {}
 ): Promise<AttemptOutcome> {
   const settings = { acceptAnyCertificate: false, ...tls }
-  const endpoint = { id: 'e', url: new URL(origin), headers: [], timeoutMs: 2_000, tls: settings }
-  const connection = connectTo(endpoint, proxy)
+  const connection = connectTo({ id: 'e', url: origin, headers: [], tls: settings }, proxy)
   onTestFinished(() => connection.destroy())
-  return connection.send({ contentType: 'text/plain', body: Buffer.from('x'), headers: [] })
+  return connection.send(REQUEST)
 }
 
 const ACCEPTED = { kind: 'answered', ok: true, status: 200 }
@@ -62,7 +66,7 @@ describe.each(['directly', 'through a proxy'])('%s', how => {
   async function outcomeOf(server: Certificate, tls?: Partial<TlsSettings>, options?: TlsOptions) {
     const receiver = await startReceiver(server, options)
     const outcome = await send(receiver.origin, tls, await proxyIfAny())
-    expect(receiver.requests).toHaveLength((outcome.kind === 'answered' && outcome.ok) ? 1 : 0)
+    expect(receiver.requests).toHaveLength(outcome.kind === 'answered' && outcome.ok ? 1 : 0)
     return outcome
   }
 
@@ -177,5 +181,66 @@ describe('the proxy', () => {
     const outcome = await send('https://127.0.0.1:9/', { acceptAnyCertificate: true, ca: self.cert }, { httpProxy })
     expect(outcome).toMatchObject(failing('the certificate is self-signed'))
     expect(seen.requests).toHaveLength(0)
+  })
+})
+
+/** The handshake of a receiver that says no more than this alert (RFC 8446 §6), on any version of Node and OpenSSL. */
+describe('a refused handshake', () => {
+  it.each([
+    [40, 'the receiver refused; it may ask for a client certificate'],
+    [42, 'the receiver does not accept the client certificate'],
+    [43, 'the receiver does not accept client certificates of this kind'],
+    [44, 'the client certificate has been revoked'],
+    [45, 'the client certificate has expired'],
+    [46, 'the receiver does not accept the client certificate'],
+    [48, 'the receiver does not know the authority of the client certificate'],
+    [49, 'the receiver does not let the client certificate in'],
+    [70, 'the receiver speaks no version of TLS that is spoken here'],
+    [71, 'the receiver asks for stronger encryption'],
+    [112, 'the receiver does not know the host name'],
+    [116, 'the receiver asks for a client certificate'],
+    [80, 'the two sides did not come to terms; is this an https URL?'],
+  ])('with alert %d says why', async (alert, reason) => {
+    const receiver = await startRawReceiver({
+      onConnection: socket => socket.once('data', () => socket.end(Buffer.from([21, 3, 3, 0, 2, 2, alert]))),
+    })
+    expect(await send(receiver.origin.replace('http:', 'https:'))).toEqual({
+      kind: 'unreachable',
+      code: expect.stringMatching(/^ERR_SSL_/),
+      reason: `TLS: ${reason}`,
+    })
+  })
+})
+
+describe('a connection that is closed without an answer', () => {
+  it('may be one that a receiver refuses, unless the receiver has just answered', async () => {
+    const { cert, keyPem } = makeCertificate(LOCAL)
+    const answers = ['', answer(200), '', '', answer(500), '']
+    const receiver = await startRawReceiver({
+      tls: { cert, key: keyPem },
+      onRequest: ({ socket }) => socket.end(answers[receiver.requests.length - 1]),
+    })
+    const tls = { acceptAnyCertificate: true }
+    const connection = connectTo({ id: 'e', url: receiver.origin, headers: [], tls }, {})
+    onTestFinished(() => connection.destroy())
+    const told: string[] = []
+    while (told.length < answers.length) {
+      told.push(describeOutcome(await connection.send(REQUEST)))
+    }
+    const closed = 'the connection was closed before an answer'
+    const isAsking = '; does the receiver ask for a client certificate, or another?'
+    expect(told.map(text => text.replace(/ \([A-Z_]+\)$/, ''))).toEqual([
+      closed + isAsking,
+      'answered 200',
+      closed,
+      closed + isAsking,
+      'answered 500',
+      closed,
+    ])
+  })
+
+  it('is nothing to do with certificates without TLS', async () => {
+    const receiver = await startRawReceiver({ onRequest: ({ socket }) => socket.end() })
+    expect(await send(receiver.origin)).toMatchObject({ reason: 'the connection was closed before an answer' })
   })
 })

@@ -1,6 +1,6 @@
 import { expect, onTestFinished, vi } from 'vitest'
 
-import type { AttemptOutcome, Delivery, Endpoint } from '../../src/delivery/delivery.ts'
+import type { Attempt, AttemptOutcome, Delivery, Endpoint, Route } from '../../src/delivery/delivery.ts'
 import { Dispatcher } from '../../src/delivery/dispatcher.ts'
 import type { Connection, OutgoingRequest } from '../../src/delivery/attempt.ts'
 import type { DispatcherEvent, DispatcherOptions } from '../../src/delivery/dispatcher.ts'
@@ -103,7 +103,15 @@ export function headerOf({ headers }: OutgoingRequest, name: string): string {
 }
 
 export function endpointOf(id: string): Endpoint {
-  return { id, url: new URL(`http://${id}.example/`), headers: [], timeoutMs: 10_000 }
+  return { id, url: `http://${id}.example/`, headers: [] }
+}
+
+export function routeTo(id: string, limits: Partial<Route> = {}): Route {
+  return { endpoint: endpointOf(id), timeoutMs: 10_000, ...limits }
+}
+
+export function isDelivered(outcome: AttemptOutcome): boolean {
+  return outcome.kind === 'answered' && outcome.ok
 }
 
 export interface Offer {
@@ -139,23 +147,31 @@ export class Engine {
     this.route({ a: 'a' })
   }
 
-  /** Owners and the ids of their endpoints. */
-  route(routes: Readonly<Record<string, string>>): void {
-    this.dispatcher.reconfigure(new Map(Object.entries(routes).map(([owner, id]) => [owner, endpointOf(id)])))
+  /** Owners and the ids of their endpoints, or their routes. */
+  route(routes: Readonly<Record<string, string | Route>>): void {
+    const entries = Object.entries(routes).map(
+      ([owner, to]) => [owner, typeof to === 'string' ? routeTo(to) : to] as const
+    )
+    this.dispatcher.reconfigure(new Map(entries))
     this.check()
+  }
+
+  /** The state of the circuit of an endpoint. */
+  circuit(endpoint = 'a'): string | undefined {
+    return this.dispatcher.stats().endpoints.get(endpoint)?.health.circuit.name
   }
 
   /** @returns the delivery's id */
   submit(
     { owner = 'a', key, phase = 'post', bytes = 10, lifetimeMs }: Offer = {},
-    onFirstAttempt?: () => void
+    onFirstAttempt?: (attempt: Attempt | undefined) => void
   ): string {
     const id = `d${this.submitted.size + 1}`
     const delivery: Delivery = {
       id,
       owner,
       label: 'vm.start success',
-      payload: { contentType: 'application/json', body: Buffer.alloc(bytes, id), users: 0 },
+      payload: { contentType: 'application/json', body: Buffer.alloc(bytes, id) },
       headers: ['X-XO-Hook', owner],
       order: { key: key ?? id, leads: phase === 'pre' },
       acceptedAt: Date.now(),
@@ -207,7 +223,7 @@ export class Engine {
     this.network.script = () => refused(500)
     this.submitMany(5, { owner })
     await this.pass(1)
-    expect(this.dispatcher.stats().endpoints.get(owner)?.circuit).toBe('open')
+    expect(this.circuit(owner)).toBe('open')
     this.network.script = script
   }
 
@@ -269,7 +285,7 @@ export function endOf(event: DispatcherEvent): string | undefined {
   if (event.type === 'discarded') {
     return event.id
   }
-  return event.type === 'attempted' && event.attempt.(outcome.kind === 'answered' && outcome.ok) ? event.delivery.id : undefined
+  return event.type === 'attempted' && isDelivered(event.attempt.outcome) ? event.kept.id : undefined
 }
 
 function sum({ delivered, pending, dead, discarded }: Tally): number {

@@ -7,7 +7,8 @@ export function accepted(status = 200): Of<'answered'> {
 }
 
 export function refused(status = 503, retryAfterMs?: number): Of<'answered'> {
-  return { kind: 'answered', ok: false, status, excerpt: Buffer.alloc(0), ...(retryAfterMs !== undefined && { retryAfterMs }) }
+  const excerpt = Buffer.alloc(0)
+  return { kind: 'answered', ok: false, status, excerpt, ...(retryAfterMs !== undefined && { retryAfterMs }) }
 }
 
 export function unreachable(code = 'ECONNREFUSED'): Of<'unreachable'> {

@@ -1,0 +1,75 @@
+import { isPending } from './kept.ts'
+import type { Kept } from './kept.ts'
+
+/** The URL of an endpoint that deliveries are bound for, or were being sent to. */
+export type UrlOf = (endpoint: string) => string | undefined
+
+/**
+ * Order within a call: a follower (its `post`) is not sent to a URL while a leader (its `pre`) is bound for, or being sent
+ * to, the same URL; whatever limits or credentials the two hooks have. Two examples:
+ *
+ * - Hooks A and B send to one URL with different tokens: the `post` for B waits until the `pre` for A has settled.
+ * - Hook A moves from x to y while its `pre` is under way to x: followers to x wait for the end of that attempt, followers
+ *   to y for what becomes of the `pre`, since a retry of it would go to y.
+ *
+ * Leaders settle within five minutes, as they expire then: so nothing is held for longer.
+ */
+export class Calls {
+  readonly #urlOf: UrlOf
+  /** By order key. */
+  readonly #leaders = new Map<string, Set<Kept>>()
+  /** By order key: those that have asked in vain. */
+  readonly #held = new Map<string, Set<Kept>>()
+
+  constructor(urlOf: UrlOf) {
+    this.#urlOf = urlOf
+  }
+
+  /** Whether a leader stands in the way of this delivery. */
+  isHeldBack(kept: Kept): boolean {
+    if (kept.order.leads) {
+      return false
+    }
+    const leaders = this.#leaders.get(kept.order.key)
+    if (leaders === undefined) {
+      return false
+    }
+    const url = this.#urlOf(kept.endpoint)
+    for (const leader of leaders) {
+      if (
+        this.#urlOf(leader.endpoint) === url ||
+        (leader.state.name === 'sending' && this.#urlOf(leader.state.endpoint) === url)
+      ) {
+        return true
+      }
+    }
+    return false
+  }
+
+  /** After a transition or a move. @returns those that may go now, as far as their call is concerned */
+  changed(kept: Kept): readonly Kept[] {
+    const { key, leads } = kept.order
+    if (leads) {
+      update(this.#leaders, key, kept, isPending(kept))
+      const held = this.#held.get(key)
+      return held === undefined ? NONE : [...held].filter(follower => !this.isHeldBack(follower))
+    }
+    update(this.#held, key, kept, kept.state.name === 'held')
+    return NONE
+  }
+}
+
+const NONE: readonly Kept[] = []
+
+function update(sets: Map<string, Set<Kept>>, key: string, kept: Kept, isMember: boolean): void {
+  const set = sets.get(key)
+  if (isMember) {
+    if (set === undefined) {
+      sets.set(key, new Set([kept]))
+    } else {
+      set.add(kept)
+    }
+  } else if (set?.delete(kept) === true && set.size === 0) {
+    sets.delete(key)
+  }
+}

@@ -1,0 +1,155 @@
+import { accountOf, isSelected, pageOf } from './account.ts'
+import type { Account, EndpointHealth, Page, Query, Selection } from './account.ts'
+import { attempt } from './attempt.ts'
+import type { Attempt, Delivery, Route } from './delivery.ts'
+import { replayed } from './fate.ts'
+import type { LogRow } from './journal.ts'
+import type { Kept } from './kept.ts'
+import type { Ledger } from './ledger.ts'
+import type { Line, Lines } from './lines.ts'
+import type { Origins } from './origins.ts'
+import type { Queues } from './queues.ts'
+import type { Recorder } from './recorder.ts'
+import type { Tally } from './tally.ts'
+
+export interface Stats extends Tally {
+  /** By endpoint id. */
+  readonly endpoints: ReadonlyMap<string, EndpointHealth>
+}
+
+export interface ControlsOptions {
+  readonly ledger: Ledger
+  readonly lines: Lines
+  readonly origins: Origins
+  readonly queues: Queues
+  readonly wake: (line: Line) => void
+  /** How an endpoint is, is to be written when it changes; the delivery log is read back. */
+  readonly recorder: Pick<Recorder, 'stateChanged' | 'readLog'> | undefined
+  /** What is replayed after its end is kept for this long. */
+  readonly maxLifetimeMs: number
+}
+
+/** What an operator looks at and does: deliveries one by one or many, and endpoints. */
+export class Controls {
+  readonly #options: ControlsOptions
+
+  constructor(options: ControlsOptions) {
+    this.#options = options
+  }
+
+  list(query: Query): Page<Account> {
+    return pageOf(this.#options.ledger.all(), query, toEpoch)
+  }
+
+  get(id: string): Account | undefined {
+    const kept = this.#options.ledger.byId(id)
+    return kept && accountOf(kept, toEpoch)
+  }
+
+  /** The rows of the delivery log, the latest first. */
+  readLog(): AsyncIterable<LogRow> {
+    return this.#options.recorder?.readLog() ?? (async function* () {})()
+  }
+
+  /** One attempt apart from the lanes: no queue, no retry, not counted. The Test button. */
+  test({ id, headers, payload }: Delivery, { endpoint, timeoutMs }: Route): Promise<Attempt> {
+    return this.#options.lines.apart(endpoint, connection =>
+      attempt(connection, endpoint, { id, headers, payload, timeoutMs }, 1, 'test')
+    )
+  }
+
+  /** @param early - deliveries that are not in the ledger yet */
+  stats(early: number): Stats {
+    const { ledger, lines, origins } = this.#options
+    const now = performance.now()
+    const healthOf = ({ lane }: Line): EndpointHealth => {
+      const heldUntil = origins.heldUntil(lane.origin)
+      return {
+        ...ledger.tally(lane.endpoint.id),
+        health: { ...lane.health, circuit: lane.circuitAt(now) },
+        ...(heldUntil > now && { pausedUntil: Math.round(toEpoch(heldUntil)) }),
+      }
+    }
+    const tally = ledger.tally()
+    return {
+      ...tally,
+      accepted: tally.accepted + early,
+      pending: tally.pending + early,
+      endpoints: new Map(lines.all().map(line => [line.lane.endpoint.id, healthOf(line)])),
+    }
+  }
+
+  /**
+   * Tries again now: a dead letter as the same delivery with a new budget of attempts, one that is waiting ahead of its
+   * time. Those that are under way or about to be are left alone. @returns how many there are
+   */
+  replay(which: Selection): number {
+    const { ledger, maxLifetimeMs } = this.#options
+    const now = performance.now()
+    const meant = this.#selected(which)
+    for (const kept of meant) {
+      const { name } = kept.state
+      if (name === 'dead' || name === 'waiting') {
+        const progress = replayed(kept.progress, name === 'dead', now, maxLifetimeMs)
+        ledger.enter(kept, { name: 'waiting', dueAt: now, stepMs: 0 }, progress)
+      }
+    }
+    return meant.length
+  }
+
+  /** Discards what is kept; what is under way, once its attempt is over, if that fails. @returns how many there are */
+  cancel(which: Selection): number {
+    const { ledger } = this.#options
+    const meant = this.#selected(which)
+    for (const kept of meant) {
+      const { state } = kept
+      ledger.enter(
+        kept,
+        state.name === 'sending' ? { ...state, isCancelled: true } : { name: 'ended', how: 'cancelled' }
+      )
+    }
+    return meant.length
+  }
+
+  #selected(which: Selection): Kept[] {
+    const { ledger } = this.#options
+    const kept = which.id === undefined ? [...ledger.all()] : [ledger.byId(which.id)]
+    return kept.filter(each => each !== undefined).filter(each => isSelected(each, which))
+  }
+
+  /** Nothing is sent to an endpoint until it is resumed. @returns whether there is such an endpoint */
+  pause(endpoint: string): boolean {
+    const line = this.#options.lines.get(endpoint)
+    line?.lane.pause()
+    this.#options.recorder?.stateChanged()
+    return line !== undefined
+  }
+
+  /** A paused, disabled, failing or held endpoint gets a new chance. @returns whether there is such an endpoint */
+  resume(endpoint: string): boolean {
+    const { lines, origins, recorder } = this.#options
+    const line = lines.get(endpoint)
+    if (line === undefined) {
+      return false
+    }
+    line.lane.unpause()
+    origins.release(line.lane.origin)
+    this.renew(line)
+    recorder?.stateChanged()
+    return true
+  }
+
+  /** What waits at an endpoint in trouble becomes due, oldest first; it goes one at a time until one succeeds. */
+  renew(line: Line): void {
+    const { queues, wake } = this.#options
+    if (line.lane.renew()) {
+      queues.hasten(line.lane.endpoint.id, performance.now())
+    }
+    wake(line)
+  }
+}
+
+/** Of this process; for people to read. */
+function toEpoch(instant: number): number {
+  return instant + Date.now() - performance.now()
+}

@@ -1,0 +1,78 @@
+import type { AttemptOutcome, DiscardReason } from './delivery.ts'
+import type { Progress, State } from './kept.ts'
+import { decideRetry } from './retry.ts'
+
+/** What becomes of a delivery after an attempt. */
+export interface Fate {
+  readonly state: Exclude<State, { name: 'sending' | 'held' }>
+  readonly progress: Progress
+}
+
+export interface Facts {
+  readonly now: number
+  /** A hook still wants it. */
+  readonly isRouted: boolean
+  readonly isCancelled: boolean
+  /** A dead letter is kept for this long. */
+  readonly maxDeadMs: number
+  readonly random: () => number
+  /** Waits between attempts, ms. */
+  readonly schedule?: readonly number[] | undefined
+}
+
+/**
+ * Decides in this order: delivered; not wanted any more; given up for good (dead); too late to be tried again
+ * (`expired`); else it waits.
+ *
+ * @param before - the progress as the attempt began
+ */
+export function fateOf(before: Progress, outcome: AttemptOutcome, facts: Facts): Fate {
+  const { now, isRouted, isCancelled, maxDeadMs, random, schedule } = facts
+  const tried: Progress = {
+    ...before,
+    attempts: before.attempts + 1,
+    firstTriedAt: before.firstTriedAt ?? now,
+    trigger: 'retry',
+  }
+  if (outcome.kind === 'answered' && outcome.ok) {
+    return ended('delivered', tried)
+  }
+  if (isCancelled || !isRouted) {
+    return ended(isCancelled ? 'cancelled' : 'hook removed', tried)
+  }
+  const age = now - (tried.firstTriedAt ?? now)
+  const decision = decideRetry(outcome, before.failures + 1, age, random, schedule)
+  if (!decision.retry) {
+    return {
+      state: { name: 'dead' },
+      progress: { ...tried, failures: before.failures + 1, expiresAt: now + maxDeadMs },
+    }
+  }
+  const progress = decision.asked ? tried : { ...tried, failures: before.failures + 1 }
+  const dueAt = now + decision.delayMs
+  return dueAt >= progress.expiresAt
+    ? ended('expired', progress)
+    : { state: { name: 'waiting', dueAt, stepMs: decision.delayMs }, progress }
+}
+
+function ended(how: 'delivered' | DiscardReason, progress: Progress): Fate {
+  return { state: { name: 'ended', how }, progress }
+}
+
+/** For how long the receiver asks not to be sent anything, whatever becomes of the delivery; 0: it does not. */
+export function pauseAskedFor(outcome: AttemptOutcome): number {
+  return outcome.kind === 'answered' && !outcome.ok ? (outcome.retryAfterMs ?? 0) : 0
+}
+
+/** A delivery that is tried again because someone asks for it: with a new budget, if it was dead. */
+export function replayed(progress: Progress, isDead: boolean, now: number, maxLifetimeMs: number): Progress {
+  return isDead
+    ? {
+        ...progress,
+        failures: 0,
+        firstTriedAt: undefined,
+        expiresAt: now + maxLifetimeMs,
+        trigger: 'replay',
+      }
+    : { ...progress, trigger: 'replay' }
+}

@@ -1,0 +1,105 @@
+import type { DiscardReason } from './delivery.ts'
+import type { Kept } from './kept.ts'
+import type { Ledger } from './ledger.ts'
+import { Queue } from './queue.ts'
+
+/** What of the recorder is used. */
+interface Disk {
+  readonly bytes: number
+  /** Writes what is not written, now. */
+  hurry(): void
+}
+
+export interface RoomOptions {
+  readonly ledger: Ledger
+  /** Without, everything stays in memory. */
+  readonly disk: Disk | undefined
+  /** Bytes of bodies in memory, of which half may be kept there though they are on disk. */
+  readonly maxBytes: number
+  /** Whether the deliveries of an endpoint are being sent. */
+  readonly isFlowing: (endpoint: string) => boolean
+  readonly discard: (kept: Kept, reason: DiscardReason) => void
+}
+
+/**
+ * Keeps within the bounds. When memory is short, first what is on disk is let go of, then what is not is written; only then
+ * something is discarded, of whoever takes up most of what is short.
+ */
+export class Room {
+  readonly #options: RoomOptions
+  /** Those that wait for their turn, on disk and in memory too. */
+  readonly #spare = new Queue<Kept>()
+  #later: NodeJS.Immediate | undefined
+
+  constructor(options: RoomOptions) {
+    this.#options = options
+  }
+
+  /** A delivery is on disk. It stays in memory too only while its turn is near. */
+  saved(kept: Kept): void {
+    if (!this.leaveIfIdle(kept)) {
+      this.#spare.push(kept)
+    }
+  }
+
+  /** @returns whether its body is in the journal only */
+  leaveIfIdle(kept: Kept): boolean {
+    const { state, stored, content, endpoint } = kept
+    if (content === undefined || stored === 0 || state.name === 'sending' || state.name === 'ended') {
+      return content === undefined
+    }
+    const { ledger, maxBytes, isFlowing } = this.#options
+    const isNear = state.name === 'queued' || state.name === 'held'
+    if (!isNear || ledger.memory > maxBytes / 2 || !isFlowing(endpoint)) {
+      ledger.unload(kept)
+      return true
+    }
+    return false
+  }
+
+  /** Something was accepted: at most one is discarded now, on the tick of whoever hands over, the rest a moment later. */
+  accepted(): void {
+    if (this.#giveWay()) {
+      this.#later ??= setImmediate(() => this.make())
+    }
+  }
+
+  make(): void {
+    clearImmediate(this.#later)
+    this.#later = undefined
+    while (this.#giveWay()) {
+      // until nothing is short, or all that is left is being sent
+    }
+  }
+
+  /** Discards one if anything is short. @returns whether it did */
+  #giveWay(): boolean {
+    const { ledger, disk, discard } = this.#options
+    let short = ledger.excess(disk?.bytes ?? 0)
+    if (short === 'memory' && this.#letGo()) {
+      short = ledger.excess(disk?.bytes ?? 0)
+    }
+    if (short === undefined) {
+      return false
+    }
+    if (short === 'memory') {
+      disk?.hurry()
+    }
+    const victim = ledger.victim(short)
+    if (victim === undefined) {
+      return false
+    }
+    discard(victim, 'queue full')
+    return true
+  }
+
+  /** What is on disk leaves the memory. @returns whether anything did */
+  #letGo(): boolean {
+    const { ledger } = this.#options
+    const before = ledger.memory
+    for (let kept = this.#spare.shift(); kept !== undefined; kept = this.#spare.shift()) {
+      ledger.unload(kept)
+    }
+    return ledger.memory < before
+  }
+}

@@ -1,0 +1,50 @@
+import type { Attempt, Endpoint } from './delivery.ts'
+import { readableExcerpt, withoutEcho } from './excerpt.ts'
+import type { LogRow } from './journal.ts'
+import type { Ending, Kept, State } from './kept.ts'
+
+// The rows of the delivery log. They name what they are about, so that a row can be read alone; nothing secret is in them.
+
+/** @param state - what the attempt has made of the delivery */
+export function attemptRow(
+  { id, owner, label, acceptedAt }: Kept,
+  { outcome, number, trigger, startedAt, durationMs }: Attempt,
+  endpoint: Endpoint,
+  state: State
+): LogRow {
+  // what is discarded after its attempt has a row of its own for that
+  const isDelivered = state.name === 'ended' && state.how === 'delivered'
+  const settled = isDelivered ? 'delivered' : state.name === 'dead' ? 'dead' : undefined
+  return {
+    id,
+    owner,
+    endpoint: endpoint.id,
+    label,
+    at: startedAt,
+    acceptedAt,
+    ...(settled !== undefined && { settled }),
+    attempt: {
+      number,
+      trigger,
+      durationMs: Math.round(durationMs),
+      outcome:
+        outcome.kind === 'answered'
+          ? { ...outcome, excerpt: withoutEcho(readableExcerpt(outcome.excerpt), endpoint) }
+          : outcome,
+    },
+  }
+}
+
+/** Of a delivery that ends without an attempt. */
+export function endRow(kept: Pick<Kept, 'id' | 'owner'> & Partial<Kept>, how: Ending): LogRow {
+  const { id, owner, label, acceptedAt, endpoint } = kept
+  return {
+    id,
+    owner,
+    ...(endpoint !== undefined && { endpoint }),
+    ...(label !== undefined && { label }),
+    at: Date.now(),
+    ...(acceptedAt !== undefined && { acceptedAt }),
+    settled: how,
+  }
+}

@@ -1,0 +1,164 @@
+import type { EndpointReport } from './account.ts'
+import { attempt } from './attempt.ts'
+import type { Attempt, Endpoint, Route } from './delivery.ts'
+import { fateOf, pauseAskedFor } from './fate.ts'
+import type { HealthChange } from './health.ts'
+import type { Content, Kept } from './kept.ts'
+import type { Lane } from './lane.ts'
+import type { Ledger } from './ledger.ts'
+import type { Line } from './lines.ts'
+import type { Origins } from './origins.ts'
+import type { Queues } from './queues.ts'
+import type { Recorder } from './recorder.ts'
+import type { Room } from './room.ts'
+import type { Routes } from './routes.ts'
+import { attemptRow } from './rows.ts'
+
+/** What happened to a request. */
+export type SenderEvent =
+  | { readonly type: 'attempted'; readonly kept: Kept; readonly endpoint: Endpoint; readonly attempt: Attempt }
+  | { readonly type: 'dead'; readonly kept: Kept; readonly endpoint: Endpoint; readonly attempt: Attempt }
+  | { readonly type: 'health'; readonly change: HealthChange; readonly report: EndpointReport }
+
+export interface SenderOptions {
+  readonly ledger: Ledger
+  readonly routes: Routes
+  readonly origins: Origins
+  readonly queues: Queues
+  readonly room: Room
+  readonly recorder: Recorder | undefined
+  /** A dead letter is kept for this long. */
+  readonly maxDeadMs: number
+  readonly random: () => number
+  readonly schedule: readonly number[] | undefined
+  readonly tell: (event: SenderEvent) => void
+}
+
+/** A body that cannot be read back at present is asked for again. */
+const READ_AGAIN_AFTER_MS = 5_000
+
+/** Makes one attempt of a delivery, and draws all conclusions: for the delivery, its endpoint and its origin. */
+export class Sender {
+  readonly #options: SenderOptions
+  #isClosing = false
+
+  constructor(options: SenderOptions) {
+    this.#options = options
+  }
+
+  /** From now on, a request that comes to nothing has been cut off by ourselves. */
+  close(): void {
+    this.#isClosing = true
+  }
+
+  /** From `queued` or `waiting` to whatever it is after its attempt. Never rejects. */
+  async send({ lane, connection }: Line, kept: Kept, route: Route): Promise<void> {
+    this.#options.ledger.enter(kept, { name: 'sending', endpoint: lane.endpoint.id, isCancelled: false })
+    const content = kept.content ?? (await this.#read(kept))
+    if (content === undefined) {
+      return
+    }
+    const { attempts, trigger } = kept.progress
+    const request = { id: kept.id, ...content, timeoutMs: route.timeoutMs }
+    const done = await attempt(connection, lane.endpoint, request, attempts + 1, trigger)
+    this.#options.queues.answer(kept.id, done)
+    if (!this.#isClosing || done.outcome.kind !== 'unreachable') {
+      this.#attempted(lane, kept, done)
+    } else if (!this.#discardIfCancelled(kept)) {
+      this.#putBack(kept, 0)
+    }
+  }
+
+  /** Reads back what is in the journal only; `undefined`: it is not sent now. */
+  async #read(kept: Kept): Promise<Content | undefined> {
+    const { ledger, recorder } = this.#options
+    let content: Content | undefined
+    try {
+      content = await recorder?.read(kept)
+    } catch {
+      this.#putBack(kept, READ_AGAIN_AFTER_MS)
+      return undefined
+    }
+    if (this.#discardIfCancelled(kept)) {
+      return undefined
+    }
+    if (content === undefined) {
+      ledger.enter(kept, { name: 'ended', how: 'damaged' })
+    } else if (this.#isClosing) {
+      this.#putBack(kept, 0)
+      return undefined
+    } else {
+      ledger.load(kept, content)
+    }
+    return content
+  }
+
+  #discardIfCancelled(kept: Kept): boolean {
+    const { state } = kept
+    if (state.name === 'sending' && state.isCancelled) {
+      this.#options.ledger.enter(kept, { name: 'ended', how: 'cancelled' })
+      return true
+    }
+    return false
+  }
+
+  /** It was not sent after all, and has come no further. */
+  #putBack(kept: Kept, stepMs: number): void {
+    this.#options.ledger.enter(kept, { name: 'waiting', dueAt: performance.now() + stepMs, stepMs })
+  }
+
+  #attempted(lane: Lane, kept: Kept, done: Attempt): void {
+    const { ledger, routes, origins, queues, recorder, room, maxDeadMs, random, schedule, tell } = this.#options
+    const { outcome } = done
+    const { endpoint, origin, health } = lane
+    const now = performance.now()
+    const route = routes.of(kept.owner)
+    const wasFlowing = queues.isFlowing(endpoint.id, now)
+    const { change, isBack } = lane.observe({
+      outcome,
+      isFirstFailure: kept.progress.failedIn !== health.streak,
+      now,
+      epochMs: Date.now(),
+      disableAfter: route?.disableAfter,
+    })
+    const pauseMs = pauseAskedFor(outcome)
+    if (pauseMs > 0) {
+      origins.hold(origin, now, pauseMs)
+    }
+    const { state, progress } = fateOf({ ...kept.progress, failedIn: health.streak }, outcome, {
+      now,
+      isRouted: route !== undefined,
+      isCancelled: kept.state.name === 'sending' && kept.state.isCancelled,
+      maxDeadMs,
+      random,
+      schedule,
+    })
+    tell({ type: 'attempted', kept, endpoint, attempt: done })
+    recorder?.log(attemptRow(kept, done, endpoint, state))
+    ledger.enter(kept, state, progress)
+    if (state.name === 'dead') {
+      tell({ type: 'dead', kept, endpoint, attempt: done })
+    }
+    if (isBack) {
+      queues.hasten(endpoint.id, now)
+    }
+    if (change !== undefined || pauseMs > 0) {
+      recorder?.stateChanged()
+    }
+    if (change !== undefined) {
+      const { pending, dead } = ledger.tally(endpoint.id)
+      const owners = routes.ownersOf(endpoint.id)
+      tell({
+        type: 'health',
+        change,
+        report: { endpoint: endpoint.id, origin, owners, health: lane.health, pending, dead },
+      })
+    }
+    // its next turn is not near, nor is that of the others once nothing is sent
+    room.leaveIfIdle(kept)
+    if (wasFlowing && !queues.isFlowing(endpoint.id, now)) {
+      ledger.at(endpoint.id).forEach(each => room.leaveIfIdle(each))
+    }
+    room.make()
+  }
+}

@@ -1,0 +1,252 @@
+import { crc32 } from 'node:zlib'
+
+import type { Order, Trigger } from './delivery.ts'
+
+// What the journal writes, and how it reads it back: nothing that comes from a disk is believed before it was looked at.
+
+/** A delivery without its body. Written once, and never changed. */
+export interface StoredDelivery {
+  /** Its key too. */
+  readonly number: number
+  readonly id: string
+  readonly owner: string
+  readonly party: string
+  readonly label: string
+  readonly order: Order
+  /** Epoch ms. */
+  readonly acceptedAt: number
+  readonly contentType: string
+  /** Names and values in turn. */
+  readonly headers: readonly string[]
+  /** On the disk's clock; `Infinity` for never. */
+  readonly expiresAt: number
+  /** What was left until then as it was written: after a restart it has no more. */
+  readonly leftMs: number
+}
+
+/** How far a delivery has come; there is none while it is as it was accepted. Instants are of the disk's clock. */
+export interface StoredProgress {
+  readonly state: 'queued' | 'waiting' | 'dead'
+  readonly attempts: number
+  readonly failures: number
+  /** Of the next attempt. */
+  readonly trigger: Trigger
+  readonly firstTriedAt?: number
+  readonly expiresAt: number
+  readonly leftMs: number
+  /** While it is `waiting`: when it goes, and how long that was meant to last. */
+  readonly dueAt?: number
+  readonly stepMs?: number
+}
+
+/** One row of the delivery log: an attempt, or how a delivery ended without one. */
+export interface LogRow {
+  readonly id: string
+  readonly owner: string
+  /** Epoch ms. */
+  readonly at: number
+  /** `undefined`: it goes on. */
+  readonly settled?: string
+  readonly [key: string]: unknown
+}
+
+/** The disk's clock and the wall clock at one moment, ms. */
+export interface Stamp {
+  readonly clock: number
+  readonly epoch: number
+}
+
+/** Everything below a prefix. */
+function below(prefix: string): { readonly gt: string; readonly lt: string } {
+  return { gt: prefix, lt: `${prefix}~` }
+}
+
+/** Keys of the store. Numbers are padded, so that they sort as text as they do as numbers. */
+export const KEYS = {
+  version: 'version',
+  /** The engine's state and the disk's clock. */
+  engine: 'state',
+  /** Which numbers the last batches were about, for a file of numbers that is behind. */
+  batch: 'batch',
+  deliveries: below('d!'),
+  progresses: below('p!'),
+  logPages: below('log!'),
+  delivery: (number: number): string => `d!${String(number).padStart(16, '0')}`,
+  progress: (number: number): string => `p!${String(number).padStart(16, '0')}`,
+  logPage: (number: number): string => `log!${String(number).padStart(12, '0')}`,
+  /** `undefined`: it is no key of these. */
+  numberIn(key: string): number | undefined {
+    const digits = /^(?:[dp]!(\d{16})|log!(\d{12}))$/.exec(key)?.slice(1).join('')
+    return digits !== undefined && Number.isSafeInteger(Number(digits)) ? Number(digits) : undefined
+  },
+} as const
+
+const CHECKSUM_BYTES = 4
+const LENGTH_BYTES = 4
+
+/** Checksum, length of the head, the head (JSON), the body. */
+export function encodeDelivery(delivery: StoredDelivery, body: Buffer): Buffer {
+  const head = Buffer.from(JSON.stringify(delivery))
+  const start = CHECKSUM_BYTES + LENGTH_BYTES
+  const value = Buffer.allocUnsafe(start + head.length + body.length)
+  value.writeUInt32BE(head.length, CHECKSUM_BYTES)
+  head.copy(value, start)
+  body.copy(value, start + head.length)
+  value.writeUInt32BE(crc32(value.subarray(CHECKSUM_BYTES)))
+  return value
+}
+
+/** `undefined`: it is damaged, or not what is kept under this number. */
+export function decodeDelivery(
+  value: Buffer | undefined,
+  number: number
+): { delivery: StoredDelivery; body: Buffer } | undefined {
+  const start = CHECKSUM_BYTES + LENGTH_BYTES
+  if (value === undefined || value.length < start || crc32(value.subarray(CHECKSUM_BYTES)) !== value.readUInt32BE()) {
+    return undefined
+  }
+  const end = start + value.readUInt32BE(CHECKSUM_BYTES)
+  const delivery = end > value.length ? undefined : parseDelivery(parseJson(value.subarray(start, end)))
+  // LevelDB checks no keys: one with a bit flipped is that of another delivery
+  return delivery?.number === number ? { delivery, body: value.subarray(end) } : undefined
+}
+
+/** JSON with its checksum in front, as LevelDB does not check what it reads. */
+export function encodeRecord(value: unknown): Buffer {
+  const json = Buffer.from(JSON.stringify(value))
+  const record = Buffer.allocUnsafe(CHECKSUM_BYTES + json.length)
+  record.writeUInt32BE(crc32(json))
+  json.copy(record, CHECKSUM_BYTES)
+  return record
+}
+
+/** `undefined` for none and for one that is damaged. */
+export function decodeRecord(record: Buffer | undefined): unknown {
+  if (record === undefined || record.length < CHECKSUM_BYTES) {
+    return undefined
+  }
+  const json = record.subarray(CHECKSUM_BYTES)
+  return crc32(json) === record.readUInt32BE() ? parseJson(json) : undefined
+}
+
+function parseJson(json: Buffer): unknown {
+  try {
+    return JSON.parse(json.toString())
+  } catch {
+    return undefined
+  }
+}
+
+function parseDelivery(value: unknown): StoredDelivery | undefined {
+  if (!isObject(value)) {
+    return undefined
+  }
+  const { number, id, owner, party, label, acceptedAt, contentType, headers } = value
+  const order = parseOrder(value.order)
+  const expiresAt = parseInstant(value.expiresAt)
+  const leftMs = parseInstant(value.leftMs)
+  return isCount(number) &&
+    isText(id) &&
+    isText(owner) &&
+    isText(party) &&
+    isText(label) &&
+    order !== undefined &&
+    isNumber(acceptedAt) &&
+    isText(contentType) &&
+    isTexts(headers) &&
+    expiresAt !== undefined &&
+    leftMs !== undefined
+    ? { number, id, owner, party, label, order, acceptedAt, contentType, headers, expiresAt, leftMs }
+    : undefined
+}
+
+/** `undefined`: it is none. */
+export function parseProgress(value: unknown): StoredProgress | undefined {
+  if (!isObject(value)) {
+    return undefined
+  }
+  const { state, attempts, failures, trigger, firstTriedAt, dueAt, stepMs } = value
+  const expiresAt = parseInstant(value.expiresAt)
+  const leftMs = parseInstant(value.leftMs)
+  return isOneOf(state, STATES) &&
+    isCount(attempts) &&
+    isCount(failures) &&
+    isOneOf(trigger, TRIGGERS) &&
+    isOptional(firstTriedAt, isNumber) &&
+    expiresAt !== undefined &&
+    leftMs !== undefined &&
+    (state === 'waiting') === isNumber(dueAt) &&
+    isOptional(dueAt, isNumber) &&
+    isOptional(stepMs, isNumber)
+    ? {
+        ...{ state, attempts, failures, trigger, expiresAt, leftMs },
+        ...(firstTriedAt !== undefined && { firstTriedAt }),
+        ...(dueAt !== undefined && { dueAt }),
+        ...(stepMs !== undefined && { stepMs }),
+      }
+    : undefined
+}
+
+/** One page of the log; what is no row on it is left out. */
+export function parseRows(value: unknown): LogRow[] {
+  return Array.isArray(value) ? value.filter(isRow) : []
+}
+
+export function parseStamp(value: unknown): Stamp | undefined {
+  return isObject(value) && isNumber(value.clock) && isNumber(value.epoch)
+    ? { clock: value.clock, epoch: value.epoch }
+    : undefined
+}
+
+export function parseOrder(value: unknown): Order | undefined {
+  return isObject(value) && isText(value.key) && typeof value.leads === 'boolean'
+    ? { key: value.key, leads: value.leads }
+    : undefined
+}
+
+/** JSON has no `Infinity`: it is written as `null`. */
+function parseInstant(value: unknown): number | undefined {
+  return value === null ? Number.POSITIVE_INFINITY : isNumber(value) ? value : undefined
+}
+
+const STATES = ['queued', 'waiting', 'dead'] as const
+const TRIGGERS = ['event', 'retry', 'replay', 'test'] as const satisfies readonly Trigger[]
+
+function isRow(value: unknown): value is LogRow {
+  return (
+    isObject(value) &&
+    isText(value.id) &&
+    isText(value.owner) &&
+    isNumber(value.at) &&
+    isOptional(value.settled, isText)
+  )
+}
+
+export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+export function isText(value: unknown): value is string {
+  return typeof value === 'string'
+}
+
+export function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every(isText)
+}
+
+export function isNumber(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value)
+}
+
+/** A whole number from 0. */
+export function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0
+}
+
+export function isOptional<T>(value: unknown, is: (value: unknown) => value is T): value is T | undefined {
+  return value === undefined || is(value)
+}
+
+function isOneOf<T extends string>(value: unknown, known: readonly T[]): value is T {
+  return (known as readonly unknown[]).includes(value)
+}

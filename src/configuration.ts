@@ -205,12 +205,12 @@ export class Configuration {
   #setKnown(known: Known): void {
     this.#known = known
     // not before it is known what is there
-    if (this.#directory !== undefined) {
+    if (this.#directory !== undefined && textOfKnown(known) !== this.#written) {
       this.#writing ??= this.#write(this.#directory)
     }
   }
 
-  /** In the background, one at a time, the newest. What the disk does not take is written with the next change. */
+  /** In the background, until the newest is written. What the disk does not take is written with the next change. */
   async #write(directory: string): Promise<void> {
     for (let text = textOfKnown(this.#known); text !== this.#written; text = textOfKnown(this.#known)) {
       this.#written = text

@@ -1,4 +1,30 @@
+import type { Hook } from './config/hook.ts'
+import type { Phase } from './event/event.ts'
 import type { ObjectSnapshot } from './event/object.ts'
+import { isWanted } from './matcher.ts'
+import type { Signal } from './xo.ts'
+
+/**
+ * What the Test button sends: an event that a hook would be sent, marked as a test.
+ *
+ * @param known - the API methods of the host
+ */
+export function sampleEvent({ methods, status }: Hook, phase: Phase, known: readonly string[]): Signal {
+  const isExact = (pattern: string): boolean => !pattern.includes('*')
+  const method = methods.include.find(isExact) ?? known.find(name => isWanted(methods, [name])) ?? 'vm.start'
+  return {
+    callId: 'test',
+    userId: 'b4tm4n',
+    userName: 'bruce.wayne@waynecorp.com',
+    userIp: '127.0.0.1',
+    method,
+    params: { id: sampleObject.id },
+    timestamp: Date.now(),
+    ...(phase === 'post' && { duration: 0 }),
+    ...(phase === 'post' && (status === 'failure' ? { error: { message: 'a sample error' } } : { result: true })),
+    test: true,
+  }
+}
 
 /** What an event of the Test button is about. */
 export const sampleObject: ObjectSnapshot = {

@@ -13,3 +13,13 @@ export function textOf(value: unknown): string | undefined {
 export function numberOf(value: unknown): number | undefined {
   return typeof value === 'number' && Number.isFinite(value) ? value : undefined
 }
+
+/** A text without the white space around it. An empty field of a form may be absent, `null` or `''`: it is `''` here, as is what is no text. */
+export function trimmedOf(value: unknown): string {
+  return textOf(value)?.trim() ?? ''
+}
+
+/** What is no list is an empty one. */
+export function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : []
+}

@@ -202,7 +202,7 @@ describe('a filter', () => {
 
   it('that goes through an event again and again has not decided', () => {
     const items = Array.from({ length: 100 }, () => 'a'.repeat(9_000))
-    expect(isFoundIn({ items }, `|(${'*b*c '.repeat(1_900)})`)).toBe(undefined)
+    expect(isFoundIn({ items }, `params:items:|(${'*b*c '.repeat(1_900)})`)).toBe(undefined)
   })
 
   it('answers, whatever the filter and the event', async () => {

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs'
 import { createContext, Script } from 'node:vm'
-import type { Context } from 'node:vm'
 
 /** Work is measured in characters that are searched, some 5 ns each; the clock is looked at once in so many. */
 const STRIDE = 50_000
@@ -38,7 +37,6 @@ export class Effort {
    * a native call such as `JSON.parse`, or the compilation of a regular expression, is finished first.
    */
   watched<T>(task: () => T): T {
-    sandbox ??= createContext({})
     let done: { readonly value: T } | undefined
     sandbox['run'] = () => {
       done = { value: task() }
@@ -60,19 +58,21 @@ export class Effort {
 }
 
 const script = new Script('run()')
-let sandbox: Context | undefined
+/** Made at once: it takes some milliseconds, which no evaluation should pay for. */
+const sandbox = createContext({})
 
 /**
- * What `task` says, or `undefined` if it took longer than `budgetMs` or threw. Where the machine was too busy to let this
- * thread run for half of that time, it is tried again.
+ * What `task` says, or `undefined` if it took longer than `budgetMs` twice, or threw. The first time may have been a
+ * collection of garbage, or a busy machine; where that has let this thread run for less than half of the time, there is a
+ * third.
  */
 export function within<T>(budgetMs: number, task: (effort: Effort) => T): T | undefined {
+  const before = cpuMs()
   for (let tries = 1; ; ++tries) {
-    const before = cpuMs()
     try {
       return task(new Effort(budgetMs))
     } catch (thrown) {
-      if (!isLate(thrown) || tries === MAX_TRIES || cpuMs() - before > budgetMs / 2) {
+      if (!isLate(thrown) || tries === MAX_TRIES || (tries > 1 && cpuMs() - before > budgetMs)) {
         return undefined
       }
     }

@@ -31,7 +31,7 @@ const MAX_LENGTH = 10_000
 /** Some 1,300 levels are all that the parser's recursion has room for, and less where the stack is smaller. */
 const MAX_DEPTH = 200
 
-/** How long one evaluation may take. Together with the longest call that cannot be interrupted it stays below 100 ms. */
+/** How long one evaluation may take, twice: with the longest call that nothing interrupts that is less than 100 ms. */
 const BUDGET_MS = 30
 
 /** Only so much of a text is searched for words and globs, in characters. */

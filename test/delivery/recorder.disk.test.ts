@@ -165,7 +165,7 @@ describe('a disk that is full', () => {
     }
   )
 
-  it('where LevelDB cannot even be opened again loses nothing', { timeout: 60_000 }, async () => {
+  it('for the next file of LevelDB only loses nothing either', { timeout: 60_000 }, async () => {
     const directory = await temporaryDirectory()
     const run = start(directory)
     const early = Array.from({ length: 5 }, (_, index) => accept(run, index + 1))
@@ -174,8 +174,10 @@ describe('a disk that is full', () => {
     const late = Array.from({ length: 60 }, (_, index) => accept(run, 100 + index))
     await until(() => late.every(({ stored }) => stored > SIZE) || run.problems.length > 1)
     late.push(accept(run, 200))
-    await until(() => run.problems.length >= 3)
+    // before it is opened again: LevelDB would read that device to its end, which it has none
+    await until(() => run.problems.length >= 2)
     expect(run.problems[1]).toBe('LEVEL_IO_ERROR')
+    await expectReadable(run, early)
 
     await empty()
     await until(() => run.problems.at(-1) === undefined && late.every(({ stored }) => stored > SIZE))

@@ -142,8 +142,9 @@ export class Controls {
   /** What waits at an endpoint in trouble becomes due, oldest first; it goes one at a time until one succeeds. */
   renew(line: Line): void {
     const { queues, wake } = this.#options
+    const wasDisabled = line.lane.health.disabled !== undefined
     if (line.lane.renew()) {
-      queues.hasten(line.lane.endpoint.id, performance.now())
+      queues.hasten(line.lane.endpoint.id, performance.now(), wasDisabled ? 'new' : 'same')
     }
     wake(line)
   }

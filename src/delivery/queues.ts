@@ -111,12 +111,18 @@ export class Queues {
     return lane !== undefined && lane.isFlowing(now) && origins.heldUntil(lane.origin) <= now
   }
 
-  /** The endpoint answers again, or has a new chance: all that waits there becomes due, and goes oldest first. */
-  hasten(endpoint: string, now: number): void {
+  /**
+   * The endpoint answers again, or has a new chance: all that waits there becomes due, and goes oldest first.
+   *
+   * @param budget - a new one where the endpoint was disabled: that time was none in which a delivery could be tried
+   */
+  hasten(endpoint: string, now: number, budget: 'same' | 'new' = 'same'): void {
     const { ledger } = this.#options
     for (const kept of ledger.at(endpoint)) {
-      if (kept.state.name === 'waiting' && kept.state.dueAt > now) {
-        ledger.enter(kept, { name: 'waiting', dueAt: now, stepMs: 0 })
+      if (kept.state.name === 'waiting') {
+        const { progress } = kept
+        const renewed = { ...progress, failures: 0, firstTriedAt: undefined }
+        ledger.enter(kept, { name: 'waiting', dueAt: now, stepMs: 0 }, budget === 'new' ? renewed : progress)
       }
     }
   }

@@ -1,20 +1,16 @@
 import { Webhook } from 'standardwebhooks'
 import { expect, it, onTestFinished, vi } from 'vitest'
 
-import type { Delivery, Endpoint } from '../../src/delivery/delivery.ts'
+import type { Delivery, Route } from '../../src/delivery/delivery.ts'
 import { Dispatcher } from '../../src/delivery/dispatcher.ts'
-import { parseSecrets } from '../../src/delivery/signature.ts'
-import { endpointOf, headerOf, ScriptedNetwork } from '../helpers/engine.ts'
+import { endpointOf, headerOf, routeTo, ScriptedNetwork } from '../helpers/engine.ts'
+import type { Sent } from '../helpers/engine.ts'
 import { accepted, refused } from '../helpers/outcomes.ts'
 
 const SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'
 
-function signing(secrets: string): Endpoint {
-  const sign = parseSecrets(secrets)
-  if (typeof sign !== 'function') {
-    expect.fail('no signer')
-  }
-  return { ...endpointOf('a'), sign }
+function signedWith(secrets: string): Route {
+  return routeTo('a', { endpoint: { ...endpointOf('a'), secrets } })
 }
 
 function deliveryOf(id: string): Delivery {
@@ -22,14 +18,14 @@ function deliveryOf(id: string): Delivery {
     id,
     owner: 'a',
     label: '',
-    payload: { contentType: 'application/json', body: Buffer.from('{"é":1}'), users: 0 },
+    payload: { contentType: 'application/json', body: Buffer.from('{"é":1}') },
     headers: ['X-XO-Event', 'vm.start'],
     order: { key: id, leads: false },
     acceptedAt: Date.now(),
   }
 }
 
-it('each attempt is signed for its own time, the test too; the id and the body stay', async () => {
+function start(): { network: ScriptedNetwork; dispatcher: Dispatcher } {
   vi.useFakeTimers()
   const network = new ScriptedNetwork()
   const dispatcher = new Dispatcher({ connect: network.connect, schedule: [60_000], random: () => 0.5 })
@@ -37,31 +33,54 @@ it('each attempt is signed for its own time, the test too; the id and the body s
     await dispatcher.close(0)
     vi.useRealTimers()
   })
-  const endpoint = signing(`new ${SECRET}`)
+  return { network, dispatcher }
+}
+
+/** What a receiver that knows the secret makes of a request, at its time. */
+function verified({ request }: Sent, secret: string): unknown {
+  const headers = Object.fromEntries(
+    ['webhook-id', 'webhook-timestamp', 'webhook-signature'].map(name => [name, headerOf(request, name)])
+  )
+  vi.setSystemTime(Number(headers['webhook-timestamp']) * 1000)
+  return new Webhook(secret).verify(request.body, headers)
+}
+
+it('each attempt is signed for its own time, the test too; the id and the body stay', async () => {
+  const { network, dispatcher } = start()
+  const route = signedWith(`new ${SECRET}`)
   network.script = ({ number }) => (number === 1 ? refused(503) : accepted())
-  dispatcher.reconfigure(new Map([['a', endpoint]]))
+  dispatcher.reconfigure(new Map([['a', route]]))
   dispatcher.submit(deliveryOf('msg_1'))
   await vi.advanceTimersByTimeAsync(120_000)
-  void dispatcher.test(deliveryOf('msg_2'), endpoint)
+  void dispatcher.controls.test(deliveryOf('msg_2'), route)
   await vi.advanceTimersByTimeAsync(10)
 
-  const requests = network.sent.map(({ request }) => request)
-  expect(requests).toHaveLength(3)
-  const [first, second] = requests.map(request => ({
-    'webhook-id': headerOf(request, 'webhook-id'),
-    'webhook-timestamp': headerOf(request, 'webhook-timestamp'),
-    'webhook-signature': headerOf(request, 'webhook-signature'),
+  expect(network.sent).toHaveLength(3)
+  const [first, second] = network.sent.map(({ request }) => ({
+    id: headerOf(request, 'webhook-id'),
+    timestamp: Number(headerOf(request, 'webhook-timestamp')),
+    signature: headerOf(request, 'webhook-signature'),
     legacy: headerOf(request, 'X-XO-Signature'),
   }))
-  expect(second!['webhook-id']).toBe(first!['webhook-id'])
+  expect(second!.id).toBe(first!.id)
   expect(second!.legacy).toBe(first!.legacy)
-  expect(Number(second!['webhook-timestamp'])).toBeGreaterThan(Number(first!['webhook-timestamp']) + 30)
-  expect(second!['webhook-signature']).not.toBe(first!['webhook-signature'])
-  for (const request of requests) {
-    const headers = Object.fromEntries(
-      ['webhook-id', 'webhook-timestamp', 'webhook-signature'].map(name => [name, headerOf(request, name)])
-    )
-    vi.setSystemTime(Number(headers['webhook-timestamp']) * 1000)
-    expect(new Webhook(SECRET).verify(request.body, headers)).toEqual({ é: 1 })
+  expect(second!.timestamp).toBeGreaterThan(first!.timestamp + 30)
+  expect(second!.signature).not.toBe(first!.signature)
+  for (const sent of network.sent) {
+    expect(verified(sent, SECRET)).toEqual({ é: 1 })
   }
+})
+
+it('an attempt is signed as the endpoint says when it is made, also of what came before', async () => {
+  const { network, dispatcher } = start()
+  network.script = ({ number }) => (number === 1 ? refused(503) : accepted())
+  dispatcher.reconfigure(new Map([['a', signedWith('whsec_b2xkIG9sZCBvbGQgb2xkIG9sZCBvbGQ=')]]))
+  dispatcher.submit(deliveryOf('msg_1'))
+  await vi.advanceTimersByTimeAsync(10)
+  // another secret makes another endpoint
+  dispatcher.reconfigure(new Map([['a', routeTo('b', { endpoint: { ...endpointOf('b'), secrets: SECRET } })]]))
+  await vi.advanceTimersByTimeAsync(120_000)
+  expect(network.sent).toHaveLength(2)
+  expect(() => verified(network.sent[0]!, SECRET)).toThrow()
+  expect(verified(network.sent[1]!, SECRET)).toEqual({ é: 1 })
 })

@@ -1,38 +1,139 @@
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 
 import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
-import { afterAttempt, HEALTHY } from '../../src/delivery/health.ts'
-import type { Health, HealthChange } from '../../src/delivery/health.ts'
-import { Journal } from '../../src/delivery/journal.ts'
-import { DurableRun, failing, fakeClocks, gone, notAllowed, ok, triggersOf, underWay } from '../helpers/durable-run.ts'
-import type { DurableOptions } from '../helpers/durable-run.ts'
-import { temporaryDirectory } from '../helpers/journal-files.ts'
+import { afterAttempt, circuitAt, CLOSED, HEALTHY, isInTrouble, PAUSES, renewed } from '../../src/delivery/health.ts'
+import type { Circuit, Health, HealthChange } from '../../src/delivery/health.ts'
+import { accepted, refused, timedOut, unreachable } from '../helpers/outcomes.ts'
 
 const SECOND = 1_000
-const MINUTE = 60 * SECOND
-const HOUR = 60 * MINUTE
+const HOUR = 60 * 60 * SECOND
 const DAY = 24 * HOUR
 
-/** Health after these, and what was told; an hour apart. */
+interface Story {
+  readonly health?: Health
+  readonly disableAfter?: number
+  /** When each attempt ends; @default an hour after the one before */
+  readonly at?: (index: number) => number
+  /** The wall clock then; @default the same */
+  readonly wallAt?: (index: number) => number
+  /** Each is another delivery's. @default true */
+  readonly areFirst?: boolean
+}
+
+/** Health after these attempts, and what was told at each. */
 function after(
   outcomes: readonly AttemptOutcome[],
-  { health = HEALTHY, disableAfter }: { health?: Health; disableAfter?: number } = {}
+  { health = HEALTHY, disableAfter, at = index => index * HOUR, wallAt = at, areFirst = true }: Story = {}
 ): { health: Health; told: (HealthChange | undefined)[] } {
   const told: (HealthChange | undefined)[] = []
   for (const [index, outcome] of outcomes.entries()) {
-    const step = afterAttempt(health, outcome, index * HOUR, index * HOUR, disableAfter)
+    const seen = { outcome, isFirstFailure: areFirst, now: at(index), epochMs: wallAt(index), disableAfter }
+    const step = afterAttempt(health, seen)
     health = step.health
     told.push(step.change)
   }
   return { health, told }
 }
 
+const ok = accepted()
+const failing = refused(503)
+const gone = refused(410)
+
 const times = (count: number, outcome: AttemptOutcome): AttemptOutcome[] => Array.from({ length: count }, () => outcome)
+
+/** Only changes, and at which attempt (from 0). */
+function changes(told: readonly (HealthChange | undefined)[]): [number, HealthChange][] {
+  return told.flatMap((change, index): [number, HealthChange][] => (change === undefined ? [] : [[index, change]]))
+}
+
+/** The circuit after so many failures in a row, all of which end at `now`. */
+function failed(count: number, now = 0): Circuit {
+  return after(times(count, failing), { at: () => now }).health.circuit
+}
+
+/** The circuit after one more attempt. */
+function next(circuit: Circuit, outcome: AttemptOutcome, now: number): Circuit {
+  return after([outcome], { health: { ...HEALTHY, failuresInRow: 1, circuit }, at: () => now }).health.circuit
+}
+
+describe('a closed circuit', () => {
+  it('stays closed for 4 failures in a row', () => {
+    expect(failed(4)).toEqual({ name: 'closed', failures: 4 })
+  })
+
+  it('opens at the 5th, for 5 s', () => {
+    expect(failed(5, 1_000)).toEqual({ name: 'open', until: 6_000, pauseMs: 5_000 })
+  })
+
+  it('counts anew after a success', () => {
+    expect(next(failed(4), ok, 0)).toBe(CLOSED)
+    expect(next(next(failed(4), ok, 0), failing, 0)).toEqual({ name: 'closed', failures: 1 })
+  })
+
+  it('counts whatever is no 2xx', () => {
+    const { circuit } = after([timedOut(), unreachable(), refused(301), refused(404), refused(500)]).health
+    expect(circuit.name).toBe('open')
+  })
+
+  it('is not changed by time', () => {
+    const circuit = failed(3)
+    expect(circuitAt(circuit, Number.MAX_SAFE_INTEGER)).toBe(circuit)
+  })
+})
+
+describe('an open circuit', () => {
+  it('is half-open as soon as its pause is over, not before', () => {
+    const circuit = failed(5, 1_000)
+    expect(circuitAt(circuit, 5_999.9)).toBe(circuit)
+    expect(circuitAt(circuit, 6_000)).toEqual({ name: 'half-open', pauseMs: 5_000 })
+  })
+
+  it('does not stay open longer for requests that were under way', () => {
+    const circuit = failed(5, 1_000)
+    expect(next(circuit, failing, 3_000)).toEqual(circuit)
+    // late ones, too: the pause is over, but nothing has been probed yet
+    expect(next(circuit, failing, 60_000)).toEqual(circuit)
+    expect(failed(100, 1_000)).toEqual(circuit)
+  })
+
+  it('closes when one of those succeeds', () => {
+    expect(next(failed(5), ok, 0)).toBe(CLOSED)
+  })
+})
+
+describe('a half-open circuit', () => {
+  it('closes with a success', () => {
+    expect(next(circuitAt(failed(5), 5_000), ok, 5_000)).toBe(CLOSED)
+  })
+
+  it('opens with a failure, each time for twice as long, up to 5 min', () => {
+    const pauses: number[] = []
+    let circuit = failed(5)
+    let now = 0
+    while (circuit.name === 'open' && pauses.length < 10) {
+      pauses.push(circuit.pauseMs)
+      expect(circuit.until).toBe(now + circuit.pauseMs)
+      now = circuit.until
+      circuit = next(circuitAt(circuit, now), failing, now)
+    }
+    expect(pauses.map(pauseMs => pauseMs / SECOND)).toEqual([5, 10, 20, 40, 80, 160, 300, 300, 300, 300])
+  })
+
+  it('begins at 5 s again once it was closed', () => {
+    let circuit = circuitAt(next(circuitAt(failed(5), 5_000), failing, 5_000), 15_000)
+    expect(circuit).toEqual({ name: 'half-open', pauseMs: 2 * PAUSES.firstMs })
+    circuit = next(circuit, ok, 15_000)
+    for (let count = 0; count < 5; ++count) {
+      circuit = next(circuit, failing, 20_000)
+    }
+    expect(circuit).toEqual({ name: 'open', until: 25_000, pauseMs: 5_000 })
+  })
+})
 
 describe('the health of an endpoint', () => {
   it('is told at 5 failures in a row, once, and when it is back, once', () => {
     const { told, health } = after([...times(4, failing), ok, ...times(7, failing), ok, ok, ...times(5, failing)])
-    expect(told.map((change, index) => [index, change]).filter(([, change]) => change !== undefined)).toEqual([
+    expect(changes(told)).toEqual([
       [9, 'failing'],
       [12, 'recovered'],
       [18, 'failing'],
@@ -40,10 +141,10 @@ describe('the health of an endpoint', () => {
     expect(health).toMatchObject({ failuresInRow: 5, isTold: true, lastError: 'answered 503', failingSince: 14 * HOUR })
   })
 
-  it('is perfect again after a success', () => {
-    expect(after([...times(5, failing), ok]).health).toEqual(HEALTHY)
-    expect(after([failing, ok]).health).toEqual(HEALTHY)
-    expect(after([ok]).health).toBe(HEALTHY)
+  it('is perfect again after a success, and another streak has begun', () => {
+    expect(after([...times(5, failing), ok]).health).toEqual({ ...HEALTHY, streak: 1 })
+    expect(after([failing, ok, failing, ok]).health).toEqual({ ...HEALTHY, streak: 2 })
+    expect(after([ok, ok]).health).toBe(HEALTHY)
   })
 
   it('is bad enough to disable it with one 410', () => {
@@ -52,345 +153,107 @@ describe('the health of an endpoint', () => {
     expect(health.disabled).toEqual({ since: 0, reason: 'it answered 410 Gone' })
   })
 
-  it.each([1, 3, 7])('is bad enough to disable it after %i failures in a row where that is the limit', limit => {
-    const { told, health } = after([...times(limit - 1, failing), ok, ...times(limit, failing)], {
-      disableAfter: limit,
-    })
-    expect(told.at(-1)).toBe('disabled')
-    expect(told.filter(change => change === 'disabled')).toHaveLength(1)
-    expect(health.disabled?.reason).toBe(`${limit} failures in a row, the limit set for it`)
-  })
-
-  it('is bad enough to disable it after 5 days of nothing but failures, and not before', () => {
-    const { told } = after(times(121, failing))
-    expect(told.slice(0, 120)).not.toContain('disabled')
-    expect(told[120]).toBe('disabled')
-    expect(after([...times(120, failing), ok, ...times(120, failing)]).told).not.toContain('disabled')
-  })
-
   it('does not change any more once it is disabled, whatever was under way then', () => {
     const { health } = after([gone])
     const { told, health: later } = after([failing, gone, ok, ...times(9, failing), ok], { health })
-    expect(told.every(change => change === undefined)).toBe(true)
+    expect(changes(told)).toEqual([])
     expect(later.disabled).toEqual(health.disabled)
     // so that it is told once it is back
-    expect(after([ok], { health: later }).health.isTold).toBe(true)
+    expect(later.isTold).toBe(true)
+  })
+
+  it('keeps what an operator has set, whatever happens', () => {
+    const paused = { ...HEALTHY, isPaused: true }
+    expect(after([failing, ok], { health: paused }).health.isPaused).toBe(true)
+    expect(after([gone], { health: paused }).health.isPaused).toBe(true)
   })
 })
 
-async function started(options: Partial<DurableOptions> = {}): Promise<DurableRun & { directory: string }> {
-  fakeClocks()
-  const directory = options.directory ?? (await temporaryDirectory())
-  const run = new DurableRun({ schedule: [HOUR], ...options, directory })
-  await run.opened()
-  return Object.assign(run, { directory })
-}
-
-describe('an endpoint that is disabled', () => {
-  it('is sent nothing, keeps what waits, and takes what is new as dead letters', async () => {
-    const run = await started({ answering: () => failing, disableAfter: 2 })
-    const waiting = run.submitMany(2)
-    await run.until(() => run.changes.length === 1)
-    expect(run.changes).toEqual(['disabled'])
-    const late: string[] = []
-    for (let n = 0; n < 9; ++n) {
-      late.push(run.submit())
-      await run.pass(1)
-    }
-    await run.pass(2 * DAY, 3)
-    expect(run.sentIds).toEqual(waiting)
-    expect(run.total).toMatchObject({ accepted: 11, pending: 2, dead: 9 })
-
-    run.answering = () => ok
-    expect(run.dispatcher.enable('a')).toBe(true)
-    await run.until(() => run.total.delivered === 2)
-    await run.pass(DAY, 3)
-    expect(run.total).toMatchObject({ delivered: 2, dead: 9 })
-    expect(run.changes).toEqual(['disabled', 'recovered'])
-
-    expect(run.dispatcher.replaySince('a', 0)).toBe(9)
-    await run.until(() => run.total.delivered === 11)
-    expect(run.sentIds.slice(-9)).toEqual(late)
+describe('the limit of deliveries that fail in a row', () => {
+  it.each([
+    [1, 'a delivery has failed, the limit set for it'],
+    [3, '3 deliveries in a row have failed, the limit set for it'],
+    [7, '7 deliveries in a row have failed, the limit set for it'],
+  ])('of %i disables the endpoint when it is reached', (limit, reason) => {
+    const outcomes = [...times(limit - 1, failing), ok, ...times(limit, failing)]
+    const { told, health } = after(outcomes, { disableAfter: limit })
+    expect(told.filter(change => change === 'disabled')).toHaveLength(1)
+    expect(told.at(-1)).toBe('disabled')
+    expect(health.disabled?.reason).toBe(reason)
   })
 
-  it('answers whoever waits for a first attempt at once', async () => {
-    const run = await started({ answering: () => gone })
-    run.submit()
-    await run.until(() => run.changes.length === 1)
-    const answered = vi.fn<() => void>()
-    run.submit({ phase: 'pre' }, answered)
-    expect(answered).toHaveBeenCalledTimes(1)
-  })
-
-  it('stays so after a restart, even for what comes before the journal is open', async () => {
-    const first = await started({ answering: () => gone })
-    first.submit()
-    await first.until(() => first.changes.length === 1)
-    await first.stop()
-
-    const run = new DurableRun({ directory: first.directory, answering: () => failing })
-    run.submit()
-    await run.opened()
-    const late = run.submit()
-    await run.pass(DAY, 3)
-    expect(run.sentIds).toEqual([])
-    expect(run.total).toMatchObject({ accepted: 3, pending: 0, dead: 3 })
-    expect(run.dispatcher.stats().endpoints.get('a')?.health.disabled).toBeDefined()
-
-    run.answering = () => ok
-    run.dispatcher.enable('a')
-    run.dispatcher.replay(late)
-    await run.until(() => run.total.delivered === 1)
-    // it was told that it is disabled, and is told that it is back
-    expect(run.changes).toEqual(['recovered'])
-  })
-
-  it('stays so even if the journal can be opened only after something has been sent', async () => {
-    const first = await started({ answering: () => gone })
-    first.submit()
-    await first.until(() => first.changes.length === 1)
-    await first.stop()
-
-    let attempts = 0
-    const run = new DurableRun({
-      ...{ directory: first.directory, answering: () => failing, schedule: [HOUR] },
-      openJournal: progressOf =>
-        ++attempts === 1 ? Promise.reject(new Error('busy')) : Journal.open(first.directory, progressOf),
-    })
-    const early = run.submit()
-    await run.until(() => run.sentIds.includes(early))
-    await run.later(10 * SECOND, () => run.journalEvents.includes(undefined))
-    run.submit()
-    await run.pass(DAY, 3)
-    expect(run.sentIds).toEqual([early])
-    expect(run.total).toMatchObject({ accepted: 3, pending: 1, dead: 2 })
-  })
-
-  it('is known as such after a restart before anything is sent to it, and can be enabled', async () => {
-    const first = await started({ answering: () => gone })
-    first.submit()
-    await first.until(() => first.changes.length === 1)
-    await first.stop()
-    const run = await started({ directory: first.directory })
-    expect(run.dispatcher.stats().endpoints.get('a')?.health.disabled?.reason).toBe('it answered 410 Gone')
-    expect(run.dispatcher.enable('a')).toBe(true)
-    run.submit()
-    await run.until(() => run.total.delivered === 1)
-    await run.stop()
-    const third = await started({ directory: first.directory })
-    expect(third.dispatcher.stats().endpoints.get('a')?.health).toMatchObject({ failuresInRow: 0 })
-  })
-
-  it('is told that it fails once, over a restart', async () => {
-    const first = await started({ answering: () => failing, schedule: [SECOND, SECOND, SECOND, SECOND, SECOND] })
-    first.submitMany(5)
-    await first.until(() => first.changes.length === 1)
-    await first.stop()
-    const run = await started({ directory: first.directory, answering: () => failing, schedule: [SECOND, SECOND] })
-    run.submitMany(5)
-    await run.later(HOUR, () => run.total.pending === 0)
-    expect(run.changes).toEqual([])
-    run.answering = () => ok
-    run.submit()
-    await run.later(HOUR, () => run.changes.length > 0)
-    expect(run.changes).toEqual(['recovered'])
-  })
-
-  it('that nobody knows cannot be enabled', async () => {
-    const run = await started()
-    expect(run.dispatcher.enable('who?')).toBe(false)
+  it('counts each delivery once, however often it is tried', () => {
+    const first = after([failing], { disableAfter: 3 }).health
+    const { told, health } = after(times(12, failing), { health: first, disableAfter: 3, areFirst: false })
+    expect(health).toMatchObject({ deliveriesInRow: 1, failuresInRow: 13 })
+    expect(told).not.toContain('disabled')
   })
 })
 
-describe('a replay', () => {
-  it('of a dead letter is the same delivery, with the next number and a new budget', async () => {
-    const run = await started({ answering: () => failing, schedule: [SECOND] })
-    const id = run.submit()
-    await run.later(SECOND, () => run.total.dead === 1)
-    await run.pass(MINUTE, 3)
-    expect(run.dispatcher.replay(id)).toBe(true)
-    await run.later(SECOND, () => run.total.dead === 1 && run.sent.length === 4)
-    expect(run.sent.map(({ id, number }) => [id, number])).toEqual([1, 2, 3, 4].map(number => [id, number]))
-    expect(run.sent.every(({ body }) => body.equals(run.sent[0]!.body))).toBe(true)
-    expect(triggersOf(await run.log(), id)).toEqual(['event', 'retry', 'replay', 'retry'])
-    expect(run.total).toMatchObject({ accepted: 1, dead: 1 })
-  })
-
-  it('of what waits sends it at once, and once', async () => {
-    const run = await started({ answering: () => failing })
-    const id = run.submit()
-    await run.until(() => run.sent.length === 1)
-    run.answering = () => ok
-    await run.pass(HOUR - MINUTE)
-    expect(run.dispatcher.replay(id)).toBe(true)
-    expect(run.dispatcher.replay(id)).toBe(true)
-    await run.until(() => run.total.delivered === 1)
-    await run.pass(2 * HOUR, 4)
-    expect(run.sent).toHaveLength(2)
-    expect(triggersOf(await run.log(), id)).toEqual(['event', 'replay'])
-  })
-
-  it('that races the scheduled retry sends it once', async () => {
-    const run = await started({ answering: () => failing, schedule: [SECOND] })
-    const id = run.submit()
-    await run.until(() => run.sent.length === 1)
-    const answers: ((outcome: AttemptOutcome) => void)[] = []
-    run.answering = () => new Promise(resolve => answers.push(resolve))
-    // the tick on which the retry is due
-    vi.advanceTimersByTime(SECOND)
-    expect(run.dispatcher.replay(id)).toBe(true)
-    await run.until(() => run.sent.length === 2)
-    expect(run.dispatcher.replay(id)).toBe(true)
-    await run.pass(MINUTE, 3)
-    answers[0]?.(ok)
-    await run.until(() => run.total.delivered === 1)
-    await run.pass(HOUR, 3)
-    expect(run.sent).toHaveLength(2)
-  })
-
-  it('of one that is queued, held or under way leaves it alone, and of one that is gone finds nothing', async () => {
-    const run = await started({ answering: () => underWay })
-    const pre = run.submit({ phase: 'pre', key: 'call' })
-    const post = run.submit({ key: 'call' })
-    await run.until(() => run.sent.length === 1)
-    expect([run.dispatcher.replay(pre), run.dispatcher.replay(post), run.dispatcher.replay('gone')]).toEqual([
-      true,
-      true,
-      false,
+describe('nothing but failures', () => {
+  it('for 5 days in which attempts were made disable an endpoint, and not a moment before', () => {
+    const { told } = after(times(121, failing))
+    expect(changes(told)).toEqual([
+      [4, 'failing'],
+      [120, 'disabled'],
     ])
-    await run.pass(MINUTE, 3)
-    expect(run.sentIds).toEqual([pre])
-    expect(run.total).toMatchObject({ accepted: 2, pending: 2 })
+    expect(after([...times(120, failing), ok, ...times(120, failing)]).told).not.toContain('disabled')
   })
 
-  it('of all since a time takes those of that endpoint, accepted then or later', async () => {
-    const run = await started({ answering: () => notAllowed, schedule: [], routes: { a: 'a', b: 'b' } })
-    run.submit()
-    await run.pass(MINUTE)
-    const since = Date.now()
-    const ids = [run.submit(), run.submit()]
-    run.submit({ owner: 'b' })
-    await run.until(() => run.total.dead === 4)
-    run.answering = () => ok
-    expect(run.dispatcher.replaySince('a', since)).toBe(2)
-    expect(run.dispatcher.replaySince('who?', since)).toBe(0)
-    await run.until(() => run.total.delivered === 2)
-    await run.pass(MINUTE, 3)
-    expect(run.sentIds.slice(4)).toEqual(ids)
-    expect(run.total).toMatchObject({ accepted: 4, delivered: 2, dead: 2 })
+  it('do so at the pace of the longest waits, too', () => {
+    expect(changes(after(times(6, failing), { at: index => index * DAY }).told)).toEqual([
+      [4, 'failing'],
+      [5, 'disabled'],
+    ])
   })
 
-  it('does not hold up what is new, even of those that were never tried', async () => {
-    const run = await started({ answering: () => gone })
-    run.submit()
-    await run.until(() => run.changes.length === 1)
-    run.submitMany(100)
-    run.answering = () => ok
-    run.dispatcher.enable('a')
-    run.submit({ id: 'first' })
-    await run.until(() => run.total.delivered === 1)
-    run.dispatcher.replaySince('a', 0)
-    const fresh = run.submit({ id: 'fresh' })
-    await run.until(() => run.total.delivered === 103)
-    expect(run.sentIds.indexOf(fresh)).toBeLessThan(15)
+  it.each([
+    ['once a week', 7 * DAY],
+    ['once in 26 hours', 26 * HOUR],
+  ])('%s do not, as the time in between is silence', (_, every) => {
+    const { told, health } = after(times(52, failing), { at: index => index * every })
+    expect(told).not.toContain('disabled')
+    expect(health.failingMs).toBe(0)
   })
 
-  it('of a pre has its post wait for it again', async () => {
-    const run = await started({ answering: () => notAllowed, schedule: [] })
-    const pre = run.submit({ phase: 'pre', key: 'call', lifetimeMs: MINUTE })
-    const post = run.submit({ key: 'call' })
-    await run.until(() => run.total.dead === 2)
-    await run.pass(HOUR)
-    run.answering = ({ id }) => (id === pre ? underWay : ok)
-    run.dispatcher.replaySince('a', 0)
-    await run.pass(MINUTE, 3)
-    expect(run.sentIds).toEqual([pre, post, pre])
-    // it may be late now: someone asked for it
-    expect(run.discarded).toEqual([])
+  it('do not where only the wall clock says that it has been long', () => {
+    const { told, health } = after(times(8, failing), {
+      at: index => index * SECOND,
+      wallAt: index => index * 6 * DAY,
+    })
+    expect(told).not.toContain('disabled')
+    expect(health.failingMs).toBe(7 * SECOND)
+    expect(health.failingSince).toBe(0)
   })
 
-  it('goes where the hook leads now, also of one that died on its way elsewhere', async () => {
-    const answers: ((outcome: AttemptOutcome) => void)[] = []
-    const run = await started({ answering: () => new Promise(resolve => answers.push(resolve)), schedule: [] })
-    const id = run.submit()
-    await run.until(() => run.sent.length === 1)
-    run.route({ a: 'elsewhere' })
-    answers[0]?.(failing)
-    await run.until(() => run.total.dead === 1)
-    run.answering = () => ok
-    run.dispatcher.replay(id)
-    await run.until(() => run.total.delivered === 1)
-    expect(run.sent.map(({ to }) => to)).toEqual(['a', 'elsewhere'])
-    expect([...run.dispatcher.stats().endpoints.keys()]).toEqual(['elsewhere'])
+  it('do so though the wall clock stands still, or goes back', () => {
+    expect(after(times(121, failing), { wallAt: index => -index * HOUR }).told.at(-1)).toBe('disabled')
   })
 })
 
-describe('a delivery that is cancelled', () => {
-  it('while it waits, is held or is dead, is discarded at once', async () => {
-    const run = await started({ answering: ({ id }) => (id === 'pre' ? underWay : failing), schedule: [HOUR] })
-    run.submit({ id: 'waits' })
-    await run.until(() => run.sent.length === 1)
-    run.submit({ id: 'pre', phase: 'pre', key: 'call' })
-    run.submit({ id: 'held', key: 'call' })
-    await run.until(() => run.sent.length === 2)
-    expect(run.dispatcher.cancel('waits')).toBe(true)
-    expect(run.dispatcher.cancel('held')).toBe(true)
-    expect(run.dispatcher.cancel('held')).toBe(false)
-    expect(run.discarded).toEqual(['waits: cancelled', 'held: cancelled'])
-    await run.pass(3 * HOUR, 3)
-    expect(run.sentIds).toEqual(['waits', 'pre'])
-    expect(run.total).toMatchObject({ accepted: 3, pending: 1, discarded: { cancelled: 2 } })
+describe('a new chance', () => {
+  it('forgets all but what was told, what an operator has set, and the streak', () => {
+    const { health } = after(times(6, failing), { health: { ...HEALTHY, isPaused: true, streak: 3 } })
+    expect(renewed(health)).toEqual({ ...HEALTHY, isTold: true, isPaused: true, streak: 4 })
+    expect(renewed(after([gone]).health)).toEqual({ ...HEALTHY, isTold: true, streak: 1 })
   })
 
-  it('while it is under way, is discarded if that fails, and delivered if it does not', async () => {
-    const answers: ((outcome: AttemptOutcome) => void)[] = []
-    const run = await started({ answering: () => new Promise(resolve => answers.push(resolve)) })
-    const [fails, succeeds] = [run.submit(), run.submit()]
-    await run.until(() => run.sent.length === 2)
-    expect([run.dispatcher.cancel(fails), run.dispatcher.cancel(succeeds)]).toEqual([true, true])
-    answers[0]?.(failing)
-    answers[1]?.(ok)
-    await run.until(() => run.total.pending === 0)
-    expect(run.discarded).toEqual([`${fails}: cancelled`])
-    expect(run.total).toMatchObject({ accepted: 2, delivered: 1, discarded: { cancelled: 1 } })
-  })
-
-  it('lets those go that waited behind it', async () => {
-    const run = await started({ answering: ({ id }) => (id === 'pre' ? failing : ok), schedule: [HOUR] })
-    run.submit({ id: 'pre', phase: 'pre', key: 'call' })
-    run.submit({ id: 'held', key: 'call' })
-    await run.until(() => run.sent.length === 1)
-    run.dispatcher.cancel('pre')
-    await run.until(() => run.total.delivered === 1)
-    expect(run.sentIds).toEqual(['pre', 'held'])
-  })
-
-  it('is not there after a restart', async () => {
-    const first = await started({ answering: () => failing })
-    const id = first.submit()
-    await first.until(() => first.sent.length === 1)
-    await first.pass(100, 5)
-    first.dispatcher.cancel(id)
-    await first.stop()
-    const run = await started({ directory: first.directory })
-    expect(run.total).toMatchObject({ accepted: 0, pending: 0, life: { accepted: 1, discarded: { cancelled: 1 } } })
+  it('is told of, once it succeeds, and its failure is not told twice', () => {
+    const health = renewed(after(times(6, failing)).health)
+    expect(changes(after([...times(9, failing), ok], { health }).told)).toEqual([[9, 'recovered']])
   })
 })
 
-describe('a dead letter', () => {
-  it('is kept as long as the log, and then discarded', async () => {
-    const run = await started({ answering: () => failing, schedule: [], maxLoggedMs: 3 * DAY })
-    const id = run.submit()
-    await run.until(() => run.total.dead === 1)
-    await run.pass(2.9 * DAY)
-    const late = run.submit()
-    await run.until(() => run.total.dead === 2)
-    expect(run.discarded).toEqual([])
-    await run.pass(0.2 * DAY)
-    run.submit()
-    await run.until(() => run.discarded.length > 0)
-    expect(run.discarded).toEqual([`${id}: expired`])
-    expect(run.dispatcher.replay(id)).toBe(false)
-    expect(run.dispatcher.replay(late)).toBe(true)
+describe('an endpoint is in trouble', () => {
+  it('from its first failure until it succeeds', () => {
+    expect(isInTrouble(HEALTHY)).toBe(false)
+    expect(isInTrouble(after([ok]).health)).toBe(false)
+    expect(isInTrouble(after([failing]).health)).toBe(true)
+    expect(isInTrouble(after([failing, ok]).health)).toBe(false)
+  })
+
+  it('while it is disabled, or its circuit is not closed', () => {
+    expect(isInTrouble(after([gone, ok]).health)).toBe(true)
+    expect(isInTrouble({ ...HEALTHY, circuit: { name: 'half-open', pauseMs: 5 } })).toBe(true)
   })
 })

@@ -36,16 +36,25 @@ function readable({ namespace, message, data }: LogEntry): string {
   return `${namespace} ${message}${data === undefined ? '' : ` ${inspect(data, { depth: 10, breakLength: Infinity })}`}`
 }
 
+export interface StartOptions {
+  readonly saved?: unknown
+  readonly autoload?: boolean
+  readonly config?: Params
+  /** Whether the delivery side has a thread of its own, as it has by default. Starting one takes a while. @default false */
+  readonly thread?: boolean
+  /** What requests under way get at an end, in seconds. @default the plugin's own */
+  readonly grace?: number
+}
+
 /**
  * Starts a host with the built plugin. What the test opens after this is closed before it, so that nothing is in flight
  * when the host stops.
  */
-export async function startPlugin(options: { saved?: unknown; autoload?: boolean; config?: Params } = {}) {
+export async function startPlugin({ saved, autoload = true, config, thread = false, grace }: StartOptions = {}) {
   entries.length = 0
-  const { saved, autoload = true, config } = options
   const sandbox = await startSandbox({
     plugin: fileURLToPath(new URL('../..', import.meta.url)),
-    ...(config && { config }),
+    config: { ...config, plugins: { [PLUGIN_ID]: { thread, ...(grace !== undefined && { grace }) } } },
     ...((saved !== undefined || !autoload) && { saved: { autoload, configuration: saved } }),
   })
   onTestFinished(() => sandbox.close())

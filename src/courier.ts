@@ -94,6 +94,8 @@ export class Courier {
   readonly #dispatcher: Dispatcher
   readonly #onSafe: (id: string) => void
   readonly #listeners = new Set<(event: CourierEvent) => void>()
+  readonly #configured: Promise<void>
+  #setConfigured: () => void = () => {}
   #subscriptions: ReadonlyMap<string, Subscription> = new Map()
   #proxy: ProxySettings = {}
   /** By hook, since the start. */
@@ -105,12 +107,21 @@ export class Courier {
 
   constructor({ addresses = {}, openDirectory, ended, onSafe = () => {}, connect }: CourierOptions = {}) {
     this.#onSafe = onSafe
+    this.#configured = new Promise(resolve => {
+      this.#setConfigured = resolve
+    })
     const { rules } = parseAddressRules(addresses.allowed, addresses.denied)
     this.#dispatcher = new Dispatcher({
       connect: connect ?? (endpoint => connectTo(endpoint, this.#proxy, rules)),
       onEvent: event => this.#report(event),
       ...(ended && { ended }),
-      ...(openDirectory && { openJournal: async () => Journal.open(await openDirectory()) }),
+      ...(openDirectory && {
+        openJournal: async () => {
+          const directory = await openDirectory()
+          await this.#configured // what belongs to a hook that is not known yet would be discarded
+          return Journal.open(directory)
+        },
+      }),
     })
   }
 
@@ -131,6 +142,7 @@ export class Courier {
       this.#dispatcher.reconnect()
     }
     this.#dispatcher.reconfigure(new Map(hooks.map(({ id, route }) => [id, route])))
+    this.#setConfigured()
   }
 
   hand(handing: Handing): void {

@@ -25,9 +25,15 @@ const WRITE_WITHIN_MS = 5_000
 /** Rows of the log that are read in one turn. */
 const ROWS_A_TURN = 200
 
+/** What the recorder needs of a journal. */
+export type Store = Pick<
+  Journal,
+  'bytes' | 'numbers' | 'sizeOf' | 'write' | 'read' | 'readLog' | 'trimLog' | 'probeRoom' | 'close'
+>
+
 export interface RecorderOptions {
   /** `isAlive` is called while much is read: that is no disk that hangs. */
-  readonly open: (isAlive: () => void) => Promise<{ journal: Journal; recovered: Recovered }>
+  readonly open: (isAlive: () => void) => Promise<{ journal: Store; recovered: Recovered }>
   /**
    * The journal is open; called before anything is written, and the disk's clock is the right one by then. `isFirst`:
    * `recovered` is from an earlier run, to be taken over. Else it is from this one, and the recorder has seen to it:
@@ -63,12 +69,12 @@ export interface RecorderOptions {
  */
 export class Recorder {
   readonly #options: RecorderOptions
-  #journal: Journal | undefined
+  #journal: Store | undefined
   #isBroken = false
   /** Has been open once. */
   #wasOpen = false
   /** The last one: knows what was on disk, open or not. */
-  #last: Journal | undefined
+  #last: Store | undefined
   readonly #turns = new Turns(
     () => this.#hang(),
     () => this.#openAfter(0)
@@ -228,7 +234,7 @@ export class Recorder {
     }
   }
 
-  #read<T>(run: (journal: Journal) => Promise<T>): Promise<T> {
+  #read<T>(run: (journal: Store) => Promise<T>): Promise<T> {
     return this.#turns.read(async () => {
       if (this.#journal === undefined) {
         throw new Error('the journal is not open')
@@ -266,7 +272,7 @@ export class Recorder {
   }
 
   /** @throws what `onOpen` throws */
-  async #takeOver(journal: Journal, recovered: Recovered): Promise<void> {
+  async #takeOver(journal: Store, recovered: Recovered): Promise<void> {
     const { onOpen, onProblem, clock } = this.#options
     if (this.#isOver && !this.#wasOpen) {
       await journal.close()
@@ -326,7 +332,7 @@ export class Recorder {
   }
 
   /** Never rejects. */
-  async #writeBatch(journal: Journal, writing: Writing): Promise<void> {
+  async #writeBatch(journal: Store, writing: Writing): Promise<void> {
     const { clock, state, maxLogged, maxLoggedMs } = this.#options
     const now = Date.now()
     if (Math.abs(now - this.#trimmedAt) > TRIM_LOG_EVERY_MS) {

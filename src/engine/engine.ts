@@ -26,7 +26,8 @@ export interface Engine {
   readonly ready: Promise<void>
   /**
    * From now on these are the hooks. What waits for one goes to its endpoint here; what waits for a hook that is not among
-   * them is discarded as `hook removed`. Endpoints that are disabled, failing or paused get a new chance.
+   * them is discarded as `hook removed`. Endpoints that are disabled, failing or held back by `Retry-After` get a new chance.
+   * Called before anything is handed over; until then the journal is not read.
    */
   configure(settings: PlainSettings): void
   /** One event for its hooks. Never throws; costs a hand-over. */

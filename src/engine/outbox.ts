@@ -18,6 +18,12 @@ interface Posted {
 /** So much may be on the way to a delivery side that does not take it: what is posted cannot be taken back. */
 const WINDOW_BYTES = 16 * 1024 * 1024
 
+/**
+ * A message is read in one go. A thread that runs out of memory ends alone only as long as it takes no more than some 16 MiB
+ * at once: else the process ends with it (`NearHeapLimit` in Node's src/node_worker.cc).
+ */
+const BATCH_BYTES = 1024 * 1024
+
 /** What is to be said to the delivery side, in the order in which it came. Becomes batches. */
 export class Outbox {
   readonly #held: Held
@@ -49,7 +55,11 @@ export class Outbox {
     }
   }
 
-  /** @param isLast - nobody waits for what has been posted to be worked off */
+  /**
+   * The next batch; `undefined`: there is nothing to be said, or too much is on the way already.
+   *
+   * @param isLast - in the end, nobody waits for what is on the way
+   */
   next(isLast: boolean): Batch | undefined {
     const orders: Order[] = []
     const losses = this.#held.takeLosses()
@@ -57,7 +67,7 @@ export class Outbox {
     let bytes = 0
     let count = 0
     for (const item of this.#items) {
-      if (!isLast && this.#windowBytes + bytes >= WINDOW_BYTES) {
+      if (bytes >= BATCH_BYTES || (!isLast && this.#windowBytes + bytes >= WINDOW_BYTES)) {
         break
       }
       ++count

@@ -81,7 +81,7 @@ export class ThreadEngine implements Engine {
   readonly #questions = new Questions()
   readonly #listeners = new Set<(event: EngineEvent) => void>()
   #state: State = { name: 'starting', worker: undefined }
-  #settings: PlainSettings = { hooks: [], proxy: {} }
+  #settings: PlainSettings | undefined
   /** Empty unless `up`. */
   readonly #outbox: Outbox
   #flushing: NodeJS.Immediate | undefined
@@ -243,7 +243,8 @@ export class ThreadEngine implements Engine {
 
   #longestTimeout({ hooks }: Handing): number {
     const ids = new Set(hooks)
-    return Math.max(0, ...this.#settings.hooks.filter(({ id }) => ids.has(id)).map(({ route }) => route.timeoutMs))
+    const known = this.#settings?.hooks.filter(({ id }) => ids.has(id)) ?? []
+    return Math.max(0, ...known.map(({ route }) => route.timeoutMs))
   }
 
   #question<Q extends Question>(question: Q): Promise<Answers[Q['name']]> {
@@ -271,17 +272,20 @@ export class ThreadEngine implements Engine {
   #flush(): void {
     clearImmediate(this.#flushing)
     this.#flushing = undefined
-    if (this.#state.name === 'up') {
+    while (this.#state.name === 'up') {
       const batch = this.#outbox.next(this.#closing !== undefined)
-      if (batch !== undefined) {
-        this.#state.worker.post(batch)
+      if (batch === undefined) {
+        return
       }
+      this.#state.worker.post(batch)
     }
   }
 
   /** A new delivery side knows nothing. */
   #sayAgain(): void {
-    this.#say({ order: { type: 'configure', settings: this.#settings } })
+    if (this.#settings !== undefined) {
+      this.#say({ order: { type: 'configure', settings: this.#settings } })
+    }
     for (const entry of this.#held.recall()) {
       this.#say({ entry, ask: this.#asks.get(entry.number) })
     }

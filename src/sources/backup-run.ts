@@ -88,7 +88,7 @@ export class Run {
 
   /** Of VM backups. */
   ended({ params, error }: Signal): void {
-    // the job's own settings and VMs, which may have changed
+    // the host refers to the job's own settings and VMs here, which may have changed since the run has begun
     this.#params = copyOf(params)
     this.#error = error
   }

@@ -9,7 +9,7 @@ import type { Accept } from './source.ts'
 import type { Change, Fields, State } from './state.ts'
 import { changesOfGone, changesOfNew, stateEvents, stateOf, stepOf } from './state-rules.ts'
 
-/** What is wanted at the moment. Nothing is watched for anybody. */
+/** Which events some hook wants at the moment. For others nothing is watched. */
 export interface Demand {
   wants(method: string): boolean
   /** Calls back when that may have changed; returns its undo. */
@@ -27,12 +27,12 @@ const FULL_RATIO = 0.9
 const MAX_STATES = 200_000
 
 /**
- * Objects that XO could not read at its first attempt come later than their pool, and were there all the same (host:
- * xen-servers.mjs, `toRetry`).
+ * For how long after a pool has come into sight what appears in it counts as having been there before: objects that XO
+ * could not read at its first attempt come later than their pool (host: xen-servers.mjs, `toRetry`).
  */
 const SETTLE_MS = 10_000
 
-/** Whose last known state goes into the snapshot of what is gone. */
+/** Types whose objects are remembered when they go, as they were last: the snapshot of a VM that is gone has its VIFs. */
 const TOLD_WHEN_GONE = ['VM', 'VM-snapshot', 'VIF', 'host', 'pool', 'SR', 'message']
 
 /** How long events may be told in one go. */
@@ -59,7 +59,7 @@ export function listenToStateChanges(
 ): () => void {
   const { objects } = xo
   const states = new Map<string, State>()
-  /** Pools that are in sight, with when what is new in them is new, epoch ms. */
+  /** The pools in sight, and from when on what appears in them counts as new, epoch ms. */
   const pools = new Map<string, number>()
   /** What this flush has removed, by id: the last that was known. A VM may be gone together with its pool and its VIFs. */
   let gone = new Map<string, unknown>()

@@ -13,7 +13,7 @@ import { stepOfVm } from './vm-steps.ts'
 
 /** What is watched of the XO objects of one type: everything that depends on the type stands here. */
 interface Rule<S extends State> {
-  /** With the type of the objects that it comes of, if that is another one. */
+  /** What may be told, each in a sentence. `of`: it comes of another type, as `vm.crashed` of a `message` of the pool. */
   readonly events: readonly (readonly [name: string, sentence: string, of?: State['type']])[]
   /** Another type that has to be watched for these events: a new VM is a template first. */
   readonly besides?: State['type']
@@ -61,7 +61,7 @@ const RULES: { readonly [Type in State['type']]: Rule<Extract<State, StateOf<Typ
     besides: 'VM-template',
     read: (vm, pool) => ({
       power: textOf(vm['power_state']) ?? '',
-      // of a VM that is nowhere, it is the pool
+      // the container of a VM that is on no host is its pool
       host: vm['$container'] === pool ? undefined : textOf(vm['$container']),
       startTime: numberOf(vm['startTime']),
       operations: operationsOf(vm['current_operations']),
@@ -245,7 +245,7 @@ export function stepOf(before: State, after: State): Step {
 }
 
 function stepOfHost(before: HostState, after: HostState): Step {
-  // until XO has the metrics of a host
+  // XO does not have the metrics of the host yet
   const power = after.power === 'Unknown' ? before.power : after.power
   const isUp = power === 'Running'
   const method = isUp ? 'host.connected' : 'host.disconnected'

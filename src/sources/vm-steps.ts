@@ -18,8 +18,8 @@ const POWER: ReadonlyMap<string, string> = new Map([
 ])
 
 /**
- * Where an operation leads. Until it is over, power states on its way are none: a VM is paused for a moment while it
- * starts, and suspended for a checkpoint. `undefined`: back to where it was.
+ * The power state that an operation leads to; `undefined`: the one that it began with. The states on its way there are not
+ * told: a VM that starts is paused for a moment, and one of which a checkpoint is made is suspended for a moment.
  */
 const AIMS: ReadonlyMap<string, string | undefined> = new Map([
   ['start', 'Running'],
@@ -39,7 +39,7 @@ const REBOOTS = ['clean_reboot', 'hard_reboot']
 export function stepOfVm(before: VmState, after: VmState): Step {
   const isOnItsWay = after.operations.some(operation => AIMS.has(operation) && AIMS.get(operation) !== after.power)
   const power = isOnItsWay ? before.power : after.power
-  // what runs is somewhere
+  // a VM that is not halted is on some host, also while XO does not know on which
   const host = isOnItsWay || (power !== 'Halted' && after.host === undefined) ? before.host : after.host
   const changes: Change[] = []
 

@@ -765,7 +765,7 @@ describe('a file that is damaged', () => {
   const COUNT = 40
   const ENDED = [3, 20, 38]
   const LIVE = Array.from({ length: COUNT }, (_, index) => index + 1).filter(number => !ENDED.includes(number))
-  const SIZE = 200_000
+  const SIZE = 100_000
 
   /** Most deliveries are in tables, the last three in the log of LevelDB, and so is the end of some. */
   async function largeStore(): Promise<string> {
@@ -843,18 +843,18 @@ describe('a file that is damaged', () => {
 
   it('that is met only as a body is read costs that body, and is repaired afterwards', async () => {
     const directory = await largeStore()
-    const { journal, recovered } = await open(directory)
-    const [first] = await storeFiles(directory, /\.ldb$/)
-    await damageFiles(directory, new RegExp(`^${first!.path.split('/').at(-1)}$`), half)
-    const read = await Promise.all(numbersIn(recovered).map(number => journal.read(number)))
-    const survivors = read.filter(each => each !== undefined).length
+    const { journal } = await open(directory)
+    const get = vi
+      .spyOn(ClassicLevel.prototype, 'get')
+      .mockRejectedValueOnce(Object.assign(new Error('block checksum mismatch'), { code: 'LEVEL_CORRUPTION' }))
+    const repair = vi.spyOn(ClassicLevel, 'repair')
+    onTestFinished(() => void [get, repair].map(spy => spy.mockRestore()))
+    expect(await journal.read(1)).toBeUndefined()
+    expect((await journal.read(2))?.body.length).toBe(SIZE)
     await journal.close()
-    if (survivors < LIVE.length) {
-      // LevelDB would meet it again and again, and stop writing
-      expect(await readdir(join(directory, 'journal', 'lost'))).toContain(first!.path.split('/').at(-1))
-    }
-    const { survivors: left, lost } = await surveyOf(directory, 'afterwards')
-    expect(lost).toBe(LIVE.length - left.length)
+    // opening looks at little of what is there: LevelDB would meet it again and again, and stop writing
+    expect(repair).toHaveBeenCalledOnce()
+    expect(await surveyOf(directory, 'afterwards')).toEqual({ survivors: LIVE, lost: 0 })
   })
 
   it(
@@ -884,7 +884,7 @@ describe('a file that is damaged', () => {
         zero: bytes => Buffer.from(bytes).fill(0, random(bytes.length)),
         blot: bytes => {
           const at = random(bytes.length)
-          return Buffer.from(bytes).fill(7, at, at + 100)
+          return Buffer.from(bytes).fill(7, at, Math.min(at + 100, bytes.length))
         },
         append: bytes => Buffer.concat([bytes, Buffer.alloc(1 + random(5_000), 'what?')]),
         swap: (bytes, other) => other ?? bytes,

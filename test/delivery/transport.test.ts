@@ -698,15 +698,27 @@ describe('the end', () => {
     await until(() => receiver.sockets.size === 0)
   })
 
-  it('by destroy fails them at once', async () => {
+  const ways: [string, () => Promise<ProxySettings>][] = [
+    ['directly', async () => ({})],
+    ['past a proxy', async () => ({ httpProxy: `http://127.0.0.1:${await unusedPort()}`, noProxy: '*' })],
+    ['through a proxy', async () => ({ httpProxy: (await openConnectProxy()).url })],
+  ]
+  it.each(ways)('by destroy fails them at once, closed before or not: %s', async (_way, proxy) => {
     stopTime() // no time has to pass for that
-    const receiver = await startRawReceiver({})
-    const connection = connectionTo(receiver.origin)
-    const outcome = send(connection)
-    await until(() => receiver.requests.length === 1)
-    connection.destroy()
-    expect(await outcome).toMatchObject({ kind: 'unreachable', reason: 'stopped' })
-    await until(() => receiver.sockets.size === 0)
+    for (const isClosed of [false, true]) {
+      const receiver = await startRawReceiver({})
+      const connection = connectionTo(receiver.origin, await proxy())
+      const outcomes = [send(connection), send(connection)]
+      await until(() => receiver.requests.length === 2)
+      if (isClosed) {
+        connection.close()
+      }
+      connection.destroy()
+      for (const outcome of outcomes) {
+        expect(await outcome).toMatchObject({ kind: 'unreachable', reason: 'stopped' })
+      }
+      await until(() => receiver.sockets.size === 0)
+    }
   })
 
   it('may come twice, in any order, and what is sent after it fails', async () => {

@@ -19,6 +19,9 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
+/** However busy the machine is. */
+const PATIENCE = { timeout: 4_000 }
+
 const NOBODY = '(unknown user)'
 const METHODS = ['backupNg.runJob', 'metadataBackup.runJob', 'mirrorBackup.runJob']
 
@@ -58,7 +61,7 @@ function listening({ waits = false, ...more }: { waits?: boolean; getJob?: Xo['g
     },
     /** What was told, once it is this much; the names are looked up, and what comes too much has had its time. */
     async outline(count: number) {
-      await vi.waitFor(() => expect(told.length).toBeGreaterThanOrEqual(count))
+      await vi.waitFor(() => expect(told.length).toBeGreaterThanOrEqual(count), PATIENCE)
       await vi.advanceTimersByTimeAsync(10_000)
       await new Promise(setImmediate)
       return told.map(({ source, phase, userName }) => `${source} ${phase} ${userName}`)
@@ -211,7 +214,7 @@ describe('the task of a run', () => {
     await turns()
     expect(told.map(({ phase }) => phase)).toEqual(['pre'])
     await vi.advanceTimersByTimeAsync(1_000)
-    await vi.waitFor(() => expect(told.map(({ phase }) => phase)).toEqual(['pre', 'post']))
+    await vi.waitFor(() => expect(told.map(({ phase }) => phase)).toEqual(['pre', 'post']), PATIENCE)
   })
 
   it('that is updated after the end does not begin it anew', async () => {

@@ -29,6 +29,9 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
+/** However busy the machine is. */
+const PATIENCE = { timeout: 4_000 }
+
 function fail(): never {
   throw new Error('a bug')
 }
@@ -100,7 +103,7 @@ async function tasksGoOn({ host, user, settled }: ReturnType<typeof start>) {
   const updates = vi.fn()
   host.tasks.on('update', updates)
   await settled(host.runRestAction(user, 'some other action', {}, () => {}))
-  await vi.waitFor(() => expect(updates).toHaveBeenCalled())
+  await vi.waitFor(() => expect(updates).toHaveBeenCalled(), PATIENCE)
 }
 
 describe.each(BUGS)('where signals go to something that %s', (kind, bug) => {
@@ -142,7 +145,7 @@ describe.each(BUGS)('where signals go to something that %s', (kind, bug) => {
       const ends = vi.fn()
       started.host.on('job:terminated', ends)
       await run(started)
-      await vi.waitFor(() => expect(started.heard.join()).toMatch(/(?:post .*runJob)/))
+      await vi.waitFor(() => expect(started.heard.join()).toMatch(/(?:post .*runJob)/), PATIENCE)
       expect(ends).toHaveBeenCalledTimes(1)
       expect(listenerFailures()).toEqual([])
       expect(bugs().length).toBeGreaterThanOrEqual(isSeen ? 1 : 0)
@@ -154,7 +157,7 @@ describe.each(BUGS)('where signals go to something that %s', (kind, bug) => {
     const started = start(bug)
     const { host, user, settled, heard } = started
     await settled(host.runRestAction(user, 'start VM', { objectId: ids.haltedVm }, () => {}))
-    await vi.waitFor(() => expect(heard).toEqual(['rest pre vm.start', 'rest post vm.start']))
+    await vi.waitFor(() => expect(heard).toEqual(['rest pre vm.start', 'rest post vm.start']), PATIENCE)
     expect(bugs()).toHaveLength(isSeen ? 1 : 0)
     await tasksGoOn(started)
   })
@@ -168,7 +171,7 @@ describe.each(BUGS)('where signals go to something that %s', (kind, bug) => {
     const running = { power_state: 'Running', $container: ids.host }
     host.changeObject(ids.haltedVm, { ...running, name_label: 'new name' })
     host.changeObject(ids.otherHost, { enabled: false })
-    await vi.waitFor(() => expect(heard).toHaveLength(3))
+    await vi.waitFor(() => expect(heard).toHaveLength(3), PATIENCE)
     expect(heard.sort()).toEqual(['state post host.disabled', 'state post vm.renamed', 'state post vm.started'])
     expect(finished).toHaveBeenCalledTimes(1)
     expect(bugs()).toHaveLength(isSeen ? 1 : 0)
@@ -227,7 +230,7 @@ describe('a hostile signal', () => {
       }
     }
     host.changeObject(ids.otherHost, { enabled: false })
-    await vi.waitFor(() => expect(heard).toContain('state post host.disabled'))
+    await vi.waitFor(() => expect(heard).toContain('state post host.disabled'), PATIENCE)
     await tasksGoOn(started)
   })
 })
@@ -244,7 +247,7 @@ describe('waiting for an object to be known', () => {
     whenKnown('vm-2', 1_000, other)
     host.objects.on('finish', finished)
     host.setObjects(later)
-    await vi.waitFor(() => expect(finished).toHaveBeenCalledTimes(1))
+    await vi.waitFor(() => expect(finished).toHaveBeenCalledTimes(1), PATIENCE)
     expect(other).toHaveBeenCalledTimes(1)
     expect(bugs()).toHaveLength(1)
     expect(vi.getTimerCount()).toBe(0)
@@ -275,7 +278,7 @@ describe('waiting for an object to be known', () => {
     }
     host.objects.set('odd', odd)
     host.setObjects(later)
-    await vi.waitFor(() => expect(other).toHaveBeenCalledTimes(1))
+    await vi.waitFor(() => expect(other).toHaveBeenCalledTimes(1), PATIENCE)
     expect(unreadable).not.toHaveBeenCalled()
     vi.advanceTimersByTime(1_000)
     expect(unreadable).toHaveBeenCalledTimes(1)

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { ids } from './sandbox/made-up-pool.ts'
 import type { Received } from './sandbox/receiver.ts'
 import { expectNothingMoreThan, leftovers, leftoversAtRest } from './helpers/leftovers.ts'
@@ -157,7 +157,8 @@ describe('nothing is left behind', () => {
     await failing.next()
     await sandbox.configure({ hooks: [] })
 
-    await expectNothingMoreThan(before, sandbox)
+    // but for timers, of which the plugin has some while it is loaded
+    await vi.waitFor(() => expect({ ...leftovers(sandbox), timers: [] }).toEqual(before), { timeout: 10_000 })
     expect(pluginLog('warn').join()).toContain('a delivery was discarded: hook removed')
   })
 

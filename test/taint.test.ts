@@ -77,6 +77,8 @@ async function makeDirectory(): Promise<string> {
 async function readJournal(directory: string): Promise<{ records: string; files: string }> {
   const location = join(directory, PLUGIN_ID, 'journal')
   const raw = await Promise.all((await readdir(location)).map(name => readFile(join(location, name), 'latin1')))
+  // and which hook is which
+  raw.push(await readFile(join(directory, PLUGIN_ID, 'known-hooks.json'), 'latin1'))
   const db = new ClassicLevel<string, Buffer>(location, { valueEncoding: 'buffer' })
   const records: string[] = []
   for await (const [key, value] of db.iterator()) {
@@ -193,11 +195,13 @@ it('what is secret in the configuration is told to its receivers, and to nobody 
     { hooks: [{ ...second, authentication: { authorization: 'basic', user: `${taint.plant('bad: user')}:` } }] },
     { hooks: [{ ...second, tls: { certificate, encryptionKey: taint.plant('bad: key') } }] },
     { hooks: [{ ...second, tls: { ca: taint.plant('bad: ca') } }] },
-    // the first is removed: its neighbours arrive with the secrets of others
+    // secrets that would go to another origin than the one that they were saved for
     {
-      hooks: hooks
-        .slice(3)
-        .map(hook => ({ ...hook, authentication: { authorization: 'bearer', token: OBFUSCATED_VALUE } })),
+      hooks: hooks.slice(3).map((hook, index) => ({
+        ...hook,
+        url: `https://${index}.example/${taint.plant(`bad: other origin ${index}`)}`,
+        authentication: { authorization: 'bearer', token: OBFUSCATED_VALUE },
+      })),
     },
   ]
   for (const configuration of refused) {
@@ -205,8 +209,13 @@ it('what is secret in the configuration is told to its receivers, and to nobody 
     expect(answer).toContain('expected')
     answers.push(answer)
   }
-  const shown = JSON.stringify(await client.call('plugin.get'))
+  const [plugin] = (await client.call('plugin.get')) as [{ configuration: { hooks: object[] } }]
+  const shown = JSON.stringify(plugin)
   expect(taint.in(shown).filter(place => /token|password|passphrase/.test(place))).toEqual(['user-info: URL password'])
+  // the first is removed: its neighbours arrive with the secrets of others, and get their own again
+  const configuration = { ...plugin.configuration, hooks: plugin.configuration.hooks.slice(1) }
+  await client.call('plugin.configure', { id: PLUGIN_ID, configuration })
+  expect(pluginLog('info').join('\n')).toContain('has its own secret again')
 
   await sandbox.plugins.unload(PLUGIN_ID)
   const bodies = told.map(({ body }) => body).join('\n')

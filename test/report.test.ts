@@ -7,7 +7,7 @@ import type { Alert } from '../src/report.ts'
 
 const MINUTE = 60_000
 
-type Line = [level: string, message: string, data?: object]
+type Line = [level: string, message: string, data?: object | undefined]
 
 function fakeTime(): void {
   vi.useFakeTimers()

@@ -34,7 +34,7 @@ class FakeDisk {
   mostBusy = 0
   readonly faults: Partial<Record<Operation, Error>> = {}
   /** By operation, how those that are held up are let go. */
-  readonly #gates = new Map<Operation, PromiseWithResolvers<void>>()
+  readonly #gates = new Map<Operation, Promise<void>>()
 
   /** From now on these do not answer; they do what they have to. @returns lets them go */
   holdUp(operation: Operation): () => void {
@@ -42,7 +42,7 @@ class FakeDisk {
     const promise = new Promise<void>(resolve => {
       release = resolve
     })
-    this.#gates.set(operation, { promise, resolve: release, reject: () => {} })
+    this.#gates.set(operation, promise)
     return () => {
       this.#gates.delete(operation)
       release()
@@ -60,7 +60,7 @@ class FakeDisk {
     try {
       const fault = this.faults[operation]
       const result = fault === undefined ? effect() : undefined
-      await this.#gates.get(operation)?.promise
+      await this.#gates.get(operation)
       await Promise.resolve()
       if (fault !== undefined) {
         throw fault

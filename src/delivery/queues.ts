@@ -1,6 +1,6 @@
 import { Calls } from './calls.ts'
 import type { Attempt } from './delivery.ts'
-import type { Kept } from './kept.ts'
+import type { Kept, Progress } from './kept.ts'
 import type { Ledger } from './ledger.ts'
 import type { Line, Lines } from './lines.ts'
 import type { Origins } from './origins.ts'
@@ -20,6 +20,8 @@ export interface QueuesOptions {
   /** A line has something new to look at. */
   readonly wake: (line: Line) => void
 }
+
+const HASTEN_EVERY_MS = 10 * 60_000
 
 /** Sees to it that each delivery that may go stands in the queue of its lane, and that those that may not do not go. */
 export class Queues {
@@ -116,16 +118,31 @@ export class Queues {
     return lane !== undefined && lane.isFlowing(now) && origins.heldUntil(lane.origin) <= now
   }
 
-  /** The endpoint answers again, or has a new chance: all that waits there becomes due, and goes oldest first. */
-  hasten(endpoint: string, now: number, budget?: Budget): void {
-    this.#options.ledger.at(endpoint).forEach(kept => this.#hasten(kept, now, budget))
+  /**
+   * The endpoint answers again: all that waits there becomes due, and goes oldest first. Each not more often than every ten
+   * minutes, and without a charge if it fails: what an endpoint will never take has the attempts of the schedule, however
+   * often others fail and succeed around it.
+   */
+  answersAgain(endpoint: string, now: number): void {
+    for (const kept of this.#options.ledger.at(endpoint)) {
+      const { state, progress } = kept
+      if (state.name === 'waiting' && state.dueAt <= now) {
+        this.#hasten(kept, now)
+      } else if (now - (progress.hastenedAt ?? Number.NEGATIVE_INFINITY) >= HASTEN_EVERY_MS) {
+        this.#hasten(kept, now, { ...progress, hastenedAt: now, isAhead: true })
+      }
+    }
   }
 
-  #hasten(kept: Kept, now: number, budget: Budget = 'same'): void {
-    const { state, progress } = kept
-    if (state.name === 'waiting' && (state.dueAt > now || budget === 'new')) {
-      const renewed = budget === 'new' ? { ...progress, failures: 0, firstTriedAt: undefined } : progress
-      this.#options.ledger.enter(kept, { name: 'waiting', dueAt: now, stepMs: 0 }, renewed)
+  /** Someone has looked at the endpoint: all that waits there becomes due. */
+  hasten(endpoint: string, now: number, budget?: Budget): void {
+    this.#options.ledger.at(endpoint).forEach(kept => this.#hasten(kept, now, within(budget, kept.progress)))
+  }
+
+  /** If it is waiting, it becomes due. What is due becomes so with it: among those of one instant the oldest goes first. */
+  #hasten(kept: Kept, now: number, progress = kept.progress): void {
+    if (kept.state.name === 'waiting') {
+      this.#options.ledger.enter(kept, { name: 'waiting', dueAt: now, stepMs: 0 }, progress)
     }
   }
 
@@ -147,10 +164,14 @@ export class Queues {
         ledger.move(kept, route.endpoint.id)
         this.#hasten(kept, now) // it waits for an endpoint that it is not bound for any more
       } else if (renewed.has(kept.endpoint)) {
-        this.#hasten(kept, now, renewed.get(kept.endpoint))
+        this.#hasten(kept, now, within(renewed.get(kept.endpoint), kept.progress))
       }
     }
     // hooks may have been enabled, and calls gone apart
     this.#release([...ledger.all()])
   }
+}
+
+function within(budget: Budget = 'same', progress: Progress): Progress {
+  return budget === 'new' ? { ...progress, failures: 0, firstTriedAt: undefined } : progress
 }

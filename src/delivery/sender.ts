@@ -143,7 +143,7 @@ export class Sender {
       tell({ type: 'dead', kept, endpoint, attempt: done })
     }
     if (isBack) {
-      queues.hasten(endpoint.id, now)
+      queues.answersAgain(endpoint.id, now)
     }
     if (change !== undefined || pauseMs > 0) {
       recorder?.stateChanged()

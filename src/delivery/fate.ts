@@ -13,6 +13,8 @@ export interface Facts {
   /** A hook still wants it. */
   readonly isRouted: boolean
   readonly isCancelled: boolean
+  /** It is bound for another endpoint by now: how long this one would have it wait does not matter there. */
+  readonly hasMoved: boolean
   /** A dead letter is kept for this long. */
   readonly maxDeadMs: number
   readonly random: () => number
@@ -27,7 +29,7 @@ export interface Facts {
  * @param before - the progress as the attempt began
  */
 export function fateOf(before: Progress, outcome: AttemptOutcome, facts: Facts): Fate {
-  const { now, isRouted, isCancelled, maxDeadMs, random, schedule } = facts
+  const { now, isRouted, isCancelled, hasMoved, maxDeadMs, random, schedule } = facts
   const tried: Progress = {
     ...before,
     attempts: before.attempts + 1,
@@ -49,10 +51,11 @@ export function fateOf(before: Progress, outcome: AttemptOutcome, facts: Facts):
     }
   }
   const progress = decision.asked ? tried : { ...tried, failures: before.failures + 1 }
-  const dueAt = now + decision.delayMs
+  const stepMs = hasMoved ? 0 : decision.delayMs
+  const dueAt = now + stepMs
   return dueAt >= progress.expiresAt
     ? ended('expired', progress)
-    : { state: { name: 'waiting', dueAt, stepMs: decision.delayMs }, progress }
+    : { state: { name: 'waiting', dueAt, stepMs }, progress }
 }
 
 function ended(how: 'delivered' | DiscardReason, progress: Progress): Fate {

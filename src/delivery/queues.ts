@@ -9,6 +9,9 @@ import type { Routes } from './routes.ts'
 /** Is called once the first attempt of a delivery is over; without an attempt, if none was made. */
 export type Asker = (attempt: Attempt | undefined) => void
 
+/** Of attempts: what is left of it, or all of the schedule anew. */
+export type Budget = 'same' | 'new'
+
 export interface QueuesOptions {
   readonly ledger: Ledger
   readonly lines: Lines
@@ -27,7 +30,10 @@ export class Queues {
 
   constructor(options: QueuesOptions) {
     this.#options = options
-    this.#calls = new Calls(endpoint => options.lines.get(endpoint)?.lane.endpoint.url)
+    this.#calls = new Calls({
+      urlOf: endpoint => options.lines.get(endpoint)?.lane.endpoint.url,
+      isPaused: owner => this.#isPaused(owner),
+    })
   }
 
   /** The delivery of this id, which is about to be accepted, is urgent. */
@@ -64,11 +70,6 @@ export class Queues {
     }
   }
 
-  /** After the routes have changed: hooks may have been enabled, and calls gone apart. */
-  releaseAll(): void {
-    this.#release([...this.#options.ledger.all()])
-  }
-
   #release(kept: readonly Kept[]): void {
     for (const each of kept) {
       if (each.state.name === 'held' && !this.#isHeldBack(each)) {
@@ -80,7 +81,11 @@ export class Queues {
   }
 
   #isHeldBack(kept: Kept): boolean {
-    return this.#options.routes.of(kept.owner)?.isPaused === true || this.#calls.isHeldBack(kept)
+    return this.#isPaused(kept.owner) || this.#calls.isHeldBack(kept)
+  }
+
+  #isPaused(owner: string): boolean {
+    return this.#options.routes.of(owner)?.isPaused === true
   }
 
   /** The next delivery of a line that may go; those that something holds back step aside, until they are released. */
@@ -111,19 +116,41 @@ export class Queues {
     return lane !== undefined && lane.isFlowing(now) && origins.heldUntil(lane.origin) <= now
   }
 
+  /** The endpoint answers again, or has a new chance: all that waits there becomes due, and goes oldest first. */
+  hasten(endpoint: string, now: number, budget?: Budget): void {
+    this.#options.ledger.at(endpoint).forEach(kept => this.#hasten(kept, now, budget))
+  }
+
+  #hasten(kept: Kept, now: number, budget: Budget = 'same'): void {
+    const { state, progress } = kept
+    if (state.name === 'waiting' && (state.dueAt > now || budget === 'new')) {
+      const renewed = budget === 'new' ? { ...progress, failures: 0, firstTriedAt: undefined } : progress
+      this.#options.ledger.enter(kept, { name: 'waiting', dueAt: now, stepMs: 0 }, renewed)
+    }
+  }
+
   /**
-   * The endpoint answers again, or has a new chance: all that waits there becomes due, and goes oldest first.
+   * The routes are new: what is kept follows its owner, and what has none any more is discarded, but what is being sent:
+   * the end of its attempt looks at the routes.
    *
-   * @param budget - a new one where the endpoint was disabled: that time was none in which a delivery could be tried
+   * @param renewed - endpoints at which what waits is due now
    */
-  hasten(endpoint: string, now: number, budget: 'same' | 'new' = 'same'): void {
-    const { ledger } = this.#options
-    for (const kept of ledger.at(endpoint)) {
-      if (kept.state.name === 'waiting') {
-        const { progress } = kept
-        const renewed = { ...progress, failures: 0, firstTriedAt: undefined }
-        ledger.enter(kept, { name: 'waiting', dueAt: now, stepMs: 0 }, budget === 'new' ? renewed : progress)
+  reroute(now: number, renewed: ReadonlyMap<string, Budget>): void {
+    const { ledger, routes } = this.#options
+    for (const kept of [...ledger.all()]) {
+      const route = routes.of(kept.owner)
+      if (route === undefined) {
+        if (kept.state.name !== 'sending') {
+          ledger.enter(kept, { name: 'ended', how: 'hook removed' })
+        }
+      } else if (route.endpoint.id !== kept.endpoint) {
+        ledger.move(kept, route.endpoint.id)
+        this.#hasten(kept, now) // it waits for an endpoint that it is not bound for any more
+      } else if (renewed.has(kept.endpoint)) {
+        this.#hasten(kept, now, renewed.get(kept.endpoint))
       }
     }
+    // hooks may have been enabled, and calls gone apart
+    this.#release([...ledger.all()])
   }
 }

@@ -125,9 +125,12 @@ export class Sender {
     if (pauseMs > 0) {
       origins.hold(origin, now, pauseMs)
     }
-    const { state, progress } = fateOf({ ...kept.progress, failedIn: health.streak }, outcome, {
+    const hasMoved = kept.endpoint !== endpoint.id
+    const before = hasMoved ? kept.progress : { ...kept.progress, failedIn: health.streak }
+    const { state, progress } = fateOf(before, outcome, {
       now,
       isRouted: route !== undefined,
+      hasMoved,
       isCancelled: kept.state.name === 'sending' && kept.state.isCancelled,
       maxDeadMs,
       random,

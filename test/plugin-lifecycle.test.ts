@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { ids } from './sandbox/made-up-pool.ts'
 import type { Received } from './sandbox/receiver.ts'
 import { expectNothingMoreThan, leftovers, leftoversAtRest } from './helpers/leftovers.ts'
@@ -16,6 +16,7 @@ import {
   PLUGIN_ID,
   pluginLog,
   startPlugin,
+  eventually,
 } from './helpers/running-plugin.ts'
 
 const plugin = { id: PLUGIN_ID }
@@ -158,7 +159,7 @@ describe('nothing is left behind', () => {
     await sandbox.configure({ hooks: [] })
 
     // but for timers, of which the plugin has some while it is loaded
-    await vi.waitFor(() => expect({ ...leftovers(sandbox), timers: [] }).toEqual(before), { timeout: 10_000 })
+    await eventually(() => expect({ ...leftovers(sandbox), timers: [] }).toEqual(before))
     expect(pluginLog('warn').join()).toContain('a delivery was discarded: hook removed')
   })
 

@@ -1,6 +1,15 @@
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 
-import { call, clientOf, gate, openReceiver, PLUGIN_ID, pluginLog, startPlugin } from './helpers/running-plugin.ts'
+import {
+  call,
+  clientOf,
+  gate,
+  openReceiver,
+  PLUGIN_ID,
+  pluginLog,
+  startPlugin,
+  eventually,
+} from './helpers/running-plugin.ts'
 import { ids } from './sandbox/made-up-pool.ts'
 import { OBFUSCATED_VALUE } from './sandbox/plugins.ts'
 import type { Client, Sandbox } from './sandbox/sandbox.ts'
@@ -47,7 +56,7 @@ describe('the secrets of hooks', () => {
       ['/b', 'Bearer token-of-b'],
       ['/c', 'Bearer token-of-c'],
     ])
-    await vi.waitFor(() => expect(savedTokens(sandbox)).toEqual(['token-of-b', 'token-of-c']))
+    await eventually(() => expect(savedTokens(sandbox)).toEqual(['token-of-b', 'token-of-c']))
     // with their ids, so that nobody has to guess again
     const now = await shown(client)
     expect(now.map(hook => typeof hook['id'])).toEqual(['string', 'string'])
@@ -64,7 +73,7 @@ describe('the secrets of hooks', () => {
     for (let left = 4; left > 0; --left) {
       await save(client, (await shown(client)).slice(1))
     }
-    await vi.waitFor(() => expect(savedTokens(sandbox)).toEqual(['token-of-e']))
+    await eventually(() => expect(savedTokens(sandbox)).toEqual(['token-of-e']))
     await sandbox.plugins.unload(PLUGIN_ID)
     expect(savedTokens(sandbox)).toEqual(['token-of-e'])
   })

@@ -14,6 +14,7 @@ import {
   PLUGIN_ID,
   pluginLog,
   startPlugin,
+  eventually,
 } from './helpers/running-plugin.ts'
 import { ids } from './sandbox/made-up-pool.ts'
 import type { Sandbox } from './sandbox/sandbox.ts'
@@ -77,11 +78,9 @@ describe('with a thread of its own, the plugin', () => {
     const sandbox = await startPlugin({ thread: true, grace: 1 })
     const gone = await openReceiver(() => ({ status: 410 }))
     await sandbox.configure({ hooks: [hookTo(`${gone.url}/s3cret`, { name: 'Inventory' })] })
-    await vi.waitFor(() => expect(pluginLog('info').join('\n')).toContain('the journal is in use'), { timeout: 30_000 })
+    await eventually(() => expect(pluginLog('info').join('\n')).toContain('the journal is in use'))
     await startVm(sandbox)
-    await vi.waitFor(() => expect(pluginLog('warn').join('\n')).toContain('an endpoint is disabled'), {
-      timeout: 30_000,
-    })
+    await eventually(() => expect(pluginLog('warn').join('\n')).toContain('an endpoint is disabled'))
     const [warning] = pluginLog('warn').filter(line => line.includes('is disabled'))
     expect(warning).toContain("hooks: [ 'Inventory' ]")
     expect(warning).toContain(`origin: '${gone.url}'`)

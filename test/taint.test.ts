@@ -9,7 +9,16 @@ import { ClassicLevel } from 'classic-level'
 import { expect, it, onTestFinished, vi } from 'vitest'
 
 import { makeCertificate } from './helpers/certificate.ts'
-import { call, clientOf, openReceiver, PLUGIN_ID, pluginLog, startPlugin, wholeLog } from './helpers/running-plugin.ts'
+import {
+  call,
+  clientOf,
+  openReceiver,
+  PLUGIN_ID,
+  pluginLog,
+  startPlugin,
+  wholeLog,
+  eventually,
+} from './helpers/running-plugin.ts'
 import type { Params } from './sandbox/config.ts'
 import { OBFUSCATED_VALUE } from './sandbox/plugins.ts'
 import type { Received } from './sandbox/receiver.ts'
@@ -159,8 +168,8 @@ it('what is secret in the configuration is told to its receivers, and to nobody 
   const client = await clientOf(sandbox)
 
   await call(sandbox, 'vm.start', { id: 'no such VM' }).catch(() => {})
-  await vi.waitFor(() => expect(mails).toHaveLength(6), { timeout: 10_000 })
-  await vi.waitFor(() => expect(good.requests).toHaveLength(4))
+  await eventually(() => expect(mails).toHaveLength(6))
+  await eventually(() => expect(good.requests).toHaveLength(4))
   const told = [...good.requests, ...bad.requests, ...gone.requests, ...cut.requests]
   const sent = told.map(({ url, headers }) => `${url} ${JSON.stringify(headers)}`).join('\n')
 
@@ -297,7 +306,7 @@ it('what is secret in calls is in no body, log or journal', async () => {
     await call(sandbox, method, params[method] ?? {}).catch(() => {})
   }
   const count = 4 * Object.keys({ ...results, ...params }).length
-  await vi.waitFor(() => expect(receiver.requests).toHaveLength(count), { timeout: 5_000 })
+  await eventually(() => expect(receiver.requests).toHaveLength(count))
   await sandbox.plugins.unload(PLUGIN_ID)
 
   const { records, files } = await readJournal(datadir)
@@ -332,7 +341,7 @@ it('the credentials of a proxy are told to it, and to nobody else', async () => 
   const answer = await errorOf(client.call('plugin.test', { id: PLUGIN_ID }))
   expect(answer).toContain('failed')
   await call(sandbox, 'vm.start', { id: 'x' }).catch(() => {})
-  await vi.waitFor(() => expect(mails).toHaveLength(1), { timeout: 5_000 })
+  await eventually(() => expect(mails).toHaveLength(1))
   sandbox.host.config.change({ httpProxy: `http//${taint.plant('no URL')}` })
   await sandbox.plugins.unload(PLUGIN_ID)
 

@@ -1,4 +1,4 @@
-import { configPresets as configurationPresets, configSchema } from './config/parse.ts'
+import { configPresets as configurationPresets, configSchema } from './config/form.ts'
 import { WebHooksPlugin } from './plugin.ts'
 import type { PluginContext } from './xo.ts'
 

@@ -1,4 +1,5 @@
 import type { Outcome, Phase } from './event/event.ts'
+import { standInOrder } from './glob.ts'
 
 /** Which methods a hook wants. */
 export interface MethodPatterns {
@@ -32,22 +33,14 @@ export function isMatch(pattern: string, method: string): boolean {
   if (!pattern.includes('*')) {
     return pattern === method
   }
-  // piece by piece instead of a regular expression, which some patterns would send backtracking for ever
   const [head = '', ...rest] = pattern.split('*')
   const tail = rest.pop() ?? ''
-  if (!method.startsWith(head) || !method.endsWith(tail) || method.length < head.length + tail.length) {
-    return false
-  }
-  const end = method.length - tail.length
-  let at = head.length
-  for (const piece of rest) {
-    const found = method.indexOf(piece, at)
-    if (found === -1 || found + piece.length > end) {
-      return false
-    }
-    at = found + piece.length
-  }
-  return true
+  return (
+    method.length >= head.length + tail.length &&
+    method.startsWith(head) &&
+    method.endsWith(tail) &&
+    standInOrder(rest, method, head.length, method.length - tail.length)
+  )
 }
 
 /** Whether one of the names of a method is wanted, and none is left out again. */
@@ -58,6 +51,9 @@ export function isWanted({ include, exclude }: MethodPatterns, names: readonly s
 
 /** Methods are few; more names than this are a caller making them up. */
 const MAX_REMEMBERED = 10_000
+
+/** No method has so long a name: of one that someone makes up, only the beginning is looked at, and not remembered. */
+const MAX_NAME_LENGTH = 256
 
 /**
  * Which hooks want an event. The answer for a method is remembered: a call costs one look-up, however many hooks there
@@ -76,22 +72,27 @@ export class Matcher<H extends Matchable> {
   }
 
   match(method: string): Matches<H> | undefined {
+    if (method.length > MAX_NAME_LENGTH) {
+      return this.#find(method.slice(0, MAX_NAME_LENGTH)) ?? undefined
+    }
     const matches = this.#matches.get(method)
-    return (matches === undefined ? this.#find(method) : matches) ?? undefined
+    return (matches === undefined ? this.#remember(method, this.#find(method)) : matches) ?? undefined
   }
 
   #find(method: string): Matches<H> | null {
     const names = this.#namesOf(method)
     const hooks = this.#hooks.filter(({ methods }) => isWanted(methods, names))
     const post = hooks.filter(hook => hook.phases.includes('post'))
-    const matches =
-      hooks.length === 0
-        ? null
-        : {
-            started: hooks.filter(hook => hook.phases.includes('pre')),
-            success: post.filter(hook => hook.status !== 'failure'),
-            failure: post.filter(hook => hook.status !== 'success'),
-          }
+    return hooks.length === 0
+      ? null
+      : {
+          started: hooks.filter(hook => hook.phases.includes('pre')),
+          success: post.filter(hook => hook.status !== 'failure'),
+          failure: post.filter(hook => hook.status !== 'success'),
+        }
+  }
+
+  #remember(method: string, matches: Matches<H> | null): Matches<H> | null {
     if (this.#matches.size >= MAX_REMEMBERED) {
       this.#matches.clear()
     }

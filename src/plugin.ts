@@ -3,169 +3,219 @@ import { isDeepStrictEqual } from 'node:util'
 import { createLogger } from '@xen-orchestra/log'
 import { invalidParameters } from 'xo-common/api-errors.js'
 
-import { parseConfig, unknownPattern } from './config/parse.ts'
-import type { Hook, ParsedConfig, Settings } from './config/parse.ts'
+import { Configuration } from './configuration.ts'
+import { unknownPattern } from './config/parse.ts'
 import { parseAddressRules } from './delivery/address-guard.ts'
-import type { AddressRules } from './delivery/address-guard.ts'
-import { connectTo } from './delivery/transport.ts'
-import type { ProxySettings } from './delivery/transport.ts'
-import { describeProblem, messageOf } from './problem.ts'
-import type { Phase } from './event/event.ts'
-import { isWanted } from './matcher.ts'
-import { mailOf } from './mail.ts'
+import type { Addresses, Engine, ProxySettings } from './engine/engine.ts'
+import { Mailer } from './mail.ts'
 import { Relay } from './relay.ts'
-import type { Alert } from './relay.ts'
-import { findStraySecrets } from './config/stray-secrets.ts'
+import { asOfNow, Reporter, SparseLog } from './report.ts'
+import type { Alert } from './report.ts'
+import { sampleEvent, sampleObject } from './sample.ts'
 import { listenToApiCalls } from './sources/api-calls.ts'
+import { BackupRuns } from './sources/backup-runs.ts'
+import { settledSoon } from './sources/look-up.ts'
 import { objectsOf } from './sources/objects.ts'
+import { listenToRestActions } from './sources/rest-actions.ts'
+import type { Accept } from './sources/source.ts'
 import { listenToStateChanges } from './sources/state-changes.ts'
 import type { StateOptions } from './sources/state-changes.ts'
-import { BackupRuns } from './sources/backup-runs.ts'
-import type { Accept } from './sources/source.ts'
-import { listenToRestActions } from './sources/rest-actions.ts'
-import type { PluginContext, Signal, Xo, XoConfig } from './xo.ts'
+import type { PluginContext, Xo, XoConfig } from './xo.ts'
 
 const log = createLogger('xo:xo-server-web-hooks')
 
-/** `load` waits this long for the journal; xo-server's boot waits for it. */
+/** `load` waits this long for what is on disk; xo-server's boot waits for it. */
 const READY_WITHIN_MS = 3_000
+
+/** Of that, for what is known of the hooks. Until it is read, nothing is heard. */
+const KNOWN_WITHIN_MS = 1_500
 
 /** What requests in flight get when xo-server stops or the plugin is unloaded. */
 const GRACE_MS = 5_000
 
+/** How long the delivery side may think about how an endpoint is. */
+const LOOK_MS = 2_000
+
+export interface EngineOptions {
+  readonly addresses: Addresses
+  /** The journal's folder; may never settle. */
+  readonly openDirectory: () => Promise<string>
+}
+
+/** What tests have another way. */
+export interface PluginOptions {
+  /** @default a thread, or this one if `[plugins.web-hooks]` says `thread = false` */
+  readonly newEngine?: (options: EngineOptions) => Engine | Promise<Engine>
+}
+
+/** What is there while the plugin is loaded. */
+interface Loaded {
+  readonly relay: Relay
+  /** Ends the hearing of the delivery side. */
+  readonly unlisten: () => void
+}
+
 /**
  * The plugin as xo-server drives it: `configure` once before the first `load`, and again on every save, loaded or not.
  *
- * What `load` does it registers in `#undo`; `unload` and a `load` that fails run that list backwards.
+ * What `load` registers at the host is in `#undo`; `unload` and a `load` that fails run that list backwards.
  */
 export class WebHooksPlugin {
   readonly #xo: Xo
-  readonly #getDataDir: () => Promise<string>
-  readonly #addressRules: AddressRules
-  readonly #stateOptions: StateOptions
-  #parsed: ParsedConfig | undefined
-  /** What `#parsed` was made of. */
-  #configuration: unknown
-  #relay: Relay | undefined
+  readonly #static: StaticOptions
+  readonly #newEngine: (options: EngineOptions) => Engine | Promise<Engine>
+  readonly #configuration: Configuration
+  readonly #log = new SparseLog(log)
+  readonly #mailer: Mailer
+  #loaded: Loaded | undefined
+  /** Which `load` or `unload` is the latest: a `load` that was overtaken while it waited does nothing more. */
+  #turn = 0
+  #ending: Promise<void> | undefined
   #proxy: ProxySettings = {}
   #undo: (() => void)[] = []
 
-  constructor({ xo, staticConfig, getDataDir }: PluginContext) {
+  constructor({ xo, staticConfig, getDataDir }: PluginContext, { newEngine }: PluginOptions = {}) {
     this.#xo = xo
-    this.#getDataDir = getDataDir
-    const { rules, warnings } = parseAddressRules(staticConfig['allowedAddresses'], staticConfig['deniedAddresses'])
-    this.#addressRules = rules
-    for (const text of warnings) {
-      log.warn(text)
-    }
-    this.#stateOptions = stateOptionsOf(staticConfig)
+    this.#static = staticOptionsOf(staticConfig)
+    this.#newEngine = newEngine ?? (this.#static.hasThread ? engineInThread : engineHere)
+    this.#configuration = new Configuration({
+      ...{ xo, getDataDir, log },
+      onChange: settings => this.#loaded?.relay.reconfigure(settings),
+    })
+    this.#mailer = new Mailer({
+      recipients: () => this.#configuration.settings.notify,
+      transport: () => this.#xo.sendEmail?.bind(this.#xo),
+      look: alert => this.#look(alert),
+      log: this.#log,
+    })
   }
 
-  /**
-   * The first configuration of an instance is the saved one, or `{}`: what is wrong with it disables single hooks. Any
-   * later one comes from a person or a program, and is refused as a whole.
-   *
-   * @throws `invalidParameters` of xo-common, with every problem; nothing has changed then
-   */
-  configure(configuration: unknown): void {
-    const isFirst = this.#parsed === undefined
-    const parsed = parseConfig(configuration, isFirst ? undefined : this.#knownMethods())
-    const stray = isFirst ? [] : findStraySecrets(configuration, this.#configuration)
-    const found = [...parsed.problems.filter(({ path }) => !stray.some(other => other.path === path)), ...stray]
-    const problems = found.map(describeProblem)
-    if (!isFirst && problems.length > 0) {
-      invalidParameters(problems.join('; '), found)
-    }
-    for (const text of problems) {
-      log.warn(`hook disabled: ${text}`)
-    }
-    for (const text of parsed.warnings) {
-      log.warn(text)
-    }
-    this.#parsed = parsed
-    this.#configuration = configuration
-    this.#relay?.reconfigure(parsed.settings)
+  /** See {@link Configuration.configure}. */
+  configure(configuration: unknown): Promise<void> | undefined {
+    return this.#configuration.configure(configuration)
   }
 
   async load(): Promise<void> {
     await this.unload()
-    const settings = this.#parsed?.settings ?? NO_SETTINGS
-    const relay = new Relay(settings, {
-      connect: endpoint => connectTo(endpoint, this.#proxy, this.#addressRules),
-      namesOf: method => namesOf(this.#xo, method),
-      objects: objectsOf(this.#xo),
-      log,
-      notify: alert => this.#sendMail(alert),
-      openDirectory: this.#getDataDir,
+    const turn = ++this.#turn
+    const deadline = performance.now() + READY_WITHIN_MS
+    await within(KNOWN_WITHIN_MS, this.#configuration.restore())
+    const engine = await this.#newEngine({
+      addresses: this.#static.addresses,
+      openDirectory: () => this.#configuration.restore(),
     })
+    if (turn !== this.#turn) {
+      await engine.close(0)
+      return
+    }
+    let relay: Relay
     try {
-      // one by one: what is registered when the next one throws is undone
-      this.#undo.push(this.#watchProxy(relay))
-      const accept = guarded(relay)
-      const runs = new BackupRuns(this.#xo, accept)
-      this.#undo.push(runs.listen())
-      this.#undo.push(listenToApiCalls(this.#xo, accept, runs.takerOf))
-      this.#undo.push(listenToRestActions(this.#xo, accept))
-      this.#undo.push(listenToStateChanges(this.#xo, accept, relay, this.#stateOptions))
-      this.#undo.push(this.#onceRegistered(() => this.#warnOfUnknownMethods()))
-      this.#undo.push(this.#onStop(() => this.unload()))
+      relay = this.#start(engine)
     } catch (error) {
-      this.#runUndo()
-      await relay.close(0)
+      await engine.close(0)
       throw error
     }
-    this.#relay = relay
-    await within(READY_WITHIN_MS, relay.ready)
-    if (settings.hooks.length === 0) {
+    this.#configuration.resume()
+    this.#mailer.start()
+    await within(deadline - performance.now(), relay.ready)
+    if (this.#configuration.settings.hooks.length === 0) {
       log.info('no hooks are configured yet')
     }
   }
 
-  /** Also when xo-server stops, which does not call it by itself. Takes `GRACE_MS` at most. */
-  async unload(): Promise<void> {
+  /** Also when xo-server stops, which does not call it by itself. Takes little longer than the grace. */
+  unload(): Promise<void> {
+    ++this.#turn
     this.#runUndo()
-    const relay = this.#relay
-    this.#relay = undefined
-    if (relay !== undefined) {
-      await relay.close(GRACE_MS)
-      const { discarded, pending } = relay.stats()
-      if (discarded.stopped !== undefined || pending > 0) {
-        log.warn('stopped with deliveries that were still waiting', {
-          kept: pending,
-          discarded: discarded.stopped ?? 0,
-        })
-      }
+    if (this.#loaded !== undefined) {
+      const loaded = this.#loaded
+      this.#loaded = undefined
+      this.#ending = this.#end(loaded)
     }
+    return this.#ending ?? Promise.resolve()
   }
 
   /** @throws `invalidParameters` if any request fails: XO's page shows its data, and only that of a test that throws. */
   async test(): Promise<void> {
     const methods = this.#knownMethods()
-    const reports = (await this.#relay?.test((hook, phase) => sampleEvent(hook, phase, methods))) ?? []
-    const failed = reports.filter(({ ok }) => !ok)
-    if (failed.length > 0) {
+    const reports = await this.#loaded?.relay.test((hook, phase) => ({
+      signal: sampleEvent(hook, phase, methods),
+      object: sampleObject,
+    }))
+    const failed = reports?.filter(({ ok }) => !ok) ?? []
+    if (reports !== undefined && failed.length > 0) {
       invalidParameters(`${failed.length} of ${reports.length} test requests failed`, reports)
     }
   }
 
-  #sendMail(alert: Alert): void {
-    const to = this.#parsed?.settings.notify ?? []
-    // looked up each time: transport-email may be loaded and unloaded
-    const { sendEmail } = this.#xo
-    if (to.length === 0 || sendEmail === undefined) {
-      return
+  /** From here on events are heard and delivered. One that throws leaves nothing behind. */
+  #start(engine: Engine): Relay {
+    const reporter = new Reporter({
+      log: this.#log,
+      nameOf: id => this.#nameOf(id),
+      notify: alert => this.#mailer.tell(alert),
+    })
+    const unlisten = engine.listen(event => reporter.report(event))
+    try {
+      // one by one: what is registered when the next one throws is undone
+      this.#undo.push(this.#watchProxy())
+      const relay = new Relay(this.#configuration.settings, this.#proxy, {
+        engine,
+        namesOf: method => namesOf(this.#xo, method),
+        objects: objectsOf(this.#xo),
+      })
+      const accept = acceptOf(relay)
+      const runs = new BackupRuns(this.#xo, accept)
+      this.#undo.push(runs.listen())
+      this.#undo.push(listenToApiCalls(this.#xo, accept, runs.takerOf))
+      this.#undo.push(listenToRestActions(this.#xo, accept))
+      this.#undo.push(listenToStateChanges(this.#xo, accept, relay, this.#static.state))
+      this.#undo.push(this.#onceRegistered(() => this.#warnOfUnknownMethods()))
+      this.#undo.push(this.#onStop(() => this.unload()))
+      this.#loaded = { relay, unlisten }
+      return relay
+    } catch (error) {
+      this.#runUndo()
+      unlisten()
+      throw error
     }
-    void Promise.resolve()
-      .then(() => sendEmail({ to, ...mailOf(alert) }))
-      .catch((error: unknown) =>
-        log.warn('the e-mail about an endpoint could not be sent', { error: messageOf(error) })
-      )
+  }
+
+  async #end({ relay, unlisten }: Loaded): Promise<void> {
+    const [health] = await Promise.all([relay.close(this.#static.graceMs), this.#configuration.flush()])
+    unlisten()
+    this.#mailer.stop()
+    this.#log.flush()
+    this.#ending = undefined
+    if (health === undefined) {
+      log.warn('stopped without an answer from the delivery side: what was waiting is known to the journal alone')
+    } else if (health.pending > 0 || health.discarded.stopped !== undefined) {
+      const { pending: kept, discarded } = health
+      log.warn('stopped with deliveries that were still waiting', { kept, discarded: discarded.stopped ?? 0 })
+    }
+  }
+
+  /** What an alert says by now that was put off. */
+  async #look(alert: Alert): Promise<Alert | 'later' | undefined> {
+    const asked = this.#loaded?.relay.questions.health()
+    const health = asked && (await settledSoon(asked, undefined, LOOK_MS))
+    if (health === undefined) {
+      return alert
+    }
+    const { hooks } = this.#configuration.settings
+    const names = hooks.filter(({ route }) => route.endpoint.id === alert.endpoint).map(({ name }) => name)
+    return asOfNow(alert, health.endpoints.get(alert.endpoint), names)
+  }
+
+  #nameOf(id: string): string | undefined {
+    const { hooks, others } = this.#configuration.settings
+    return [...hooks, ...others].find(hook => hook.id === id)?.name
   }
 
   /** Methods of plugins are known once all are registered; a hook whose pattern matches nothing may be misspelt. */
   #warnOfUnknownMethods(): void {
     const methods = this.#knownMethods()
-    for (const { name, methods: patterns } of this.#parsed?.settings.hooks ?? []) {
+    for (const { name, methods: patterns } of this.#configuration.settings.hooks) {
       const unknown = unknownPattern(patterns, methods)
       if (unknown !== undefined) {
         log.warn(`hook "${name}": its method "${unknown}" matches no API method or event, and sends nothing`)
@@ -177,14 +227,24 @@ export class WebHooksPlugin {
     return Object.keys(this.#xo.apiMethods)
   }
 
-  #watchProxy(relay: Relay): () => void {
-    return this.#xo.config.watch(config => {
-      const proxy = proxyOf(config)
-      if (!isDeepStrictEqual(proxy, this.#proxy)) {
-        this.#proxy = proxy
-        relay.reconnect()
-      }
+  /** The host calls back at once, except for a configuration that says nothing at all. */
+  #watchProxy(): () => void {
+    let isKnown = false
+    const unwatch = this.#xo.config.watch(config => {
+      isKnown = true
+      this.#setProxy(proxyOf(config))
     })
+    if (!isKnown) {
+      this.#setProxy(proxyOf({}))
+    }
+    return unwatch
+  }
+
+  #setProxy(proxy: ProxySettings): void {
+    if (!isDeepStrictEqual(proxy, this.#proxy)) {
+      this.#proxy = proxy
+      this.#loaded?.relay.reconfigure(undefined, proxy)
+    }
   }
 
   #onceRegistered(listener: () => void): () => void {
@@ -204,41 +264,66 @@ export class WebHooksPlugin {
   }
 }
 
-/** From `[plugins.web-hooks]`. */
-function stateOptionsOf({ srFullPercent }: PluginContext['staticConfig']): StateOptions {
-  if (srFullPercent === undefined) {
-    return {}
-  }
-  if (typeof srFullPercent === 'number' && srFullPercent > 0 && srFullPercent <= 100) {
-    return { fullRatio: srFullPercent / 100 }
-  }
-  log.warn('srFullPercent: expected a number above 0 and up to 100: an SR is full at 90 %')
-  return {}
+/** What `[plugins.web-hooks]` of xo-server's configuration says. */
+interface StaticOptions {
+  readonly hasThread: boolean
+  readonly graceMs: number
+  readonly addresses: Addresses
+  readonly state: StateOptions
 }
 
-const NO_SETTINGS: Settings = { hooks: [], notify: [] }
+/** What is wrong there is logged, and has its default. */
+function staticOptionsOf(config: PluginContext['staticConfig']): StaticOptions {
+  const { allowedAddresses: allowed, deniedAddresses: denied, grace, srFullPercent, thread } = config
+  for (const text of parseAddressRules(allowed, denied).warnings) {
+    log.warn(text)
+  }
+  const number = (name: string, value: unknown, max: number, expected: string): number | undefined => {
+    if (value === undefined || (typeof value === 'number' && value >= 0 && value <= max)) {
+      return value
+    }
+    log.warn(`${name}: expected ${expected}`)
+    return undefined
+  }
+  const graceS = number('grace', grace, 60, 'seconds, from 0 to 60: what is under way gets 5 s when xo-server stops')
+  const percent = number('srFullPercent', srFullPercent, 100, 'a number above 0 and up to 100: an SR is full at 90 %')
+  if (thread !== undefined && typeof thread !== 'boolean') {
+    log.warn('thread: expected true or false: deliveries have a thread of their own')
+  }
+  return {
+    hasThread: thread !== false,
+    graceMs: graceS === undefined ? GRACE_MS : graceS * 1_000,
+    addresses: { allowed, denied },
+    state: percent === undefined || percent === 0 ? {} : { fullRatio: percent / 100 },
+  }
+}
 
-/** Waits for `done`, but no longer than `ms`. */
-function within(ms: number, done: Promise<void>): Promise<void> {
+/** Waits for it, whatever it comes to, but no longer than `ms`. The process lives as long: nothing else may keep it alive. */
+function within(ms: number, promise: Promise<unknown>): Promise<void> {
   return new Promise(resolve => {
-    const timer = setTimeout(resolve, ms)
-    void done.then(() => {
+    const timer = setTimeout(resolve, Math.max(0, ms))
+    const end = (): void => {
       clearTimeout(timer)
       resolve()
-    })
+    }
+    promise.then(end, end)
   })
 }
 
-/** A listener that throws would fail the API call that it hears of. */
-function guarded(relay: Relay): Accept {
-  const accept: Relay['accept'] = (source, phase, signal, about) => {
-    try {
-      return relay.accept(source, phase, signal, about)
-    } catch (error) {
-      log.warn('an event was lost to a bug', { method: signal.method, error: messageOf(error) })
-      return undefined
-    }
-  }
+async function engineInThread(options: EngineOptions): Promise<Engine> {
+  const { ThreadEngine } = await import('./engine/thread.ts')
+  return new ThreadEngine(options)
+}
+
+/** The delivery side in this thread: to find out what is wrong, and for tests. It is large, and loaded only then. */
+async function engineHere(options: EngineOptions): Promise<Engine> {
+  const { Courier } = await import('./courier.ts')
+  return new Courier(options)
+}
+
+/** What the sources tell events to. */
+function acceptOf(relay: Relay): Accept {
+  const accept: Relay['accept'] = (source, phase, signal, about) => relay.accept(source, phase, signal, about)
   return Object.assign(accept, {
     wants: (method: string) => relay.wants(method),
     waits: (method: string) => relay.waits(method),
@@ -251,11 +336,11 @@ function namesOf({ apiMethods }: Xo, name: string): string[] {
   return method === undefined ? [name] : Object.keys(apiMethods).filter(other => apiMethods[other] === method)
 }
 
-/** As the host: what its configuration says, else the environment (@xen-orchestra … xo-mixins/http.mjs). */
-function proxyOf(config: XoConfig): ProxySettings {
+/** As the host: what its configuration says, else the environment (packages/xo-server/src/xo-mixins/http.mjs). */
+function proxyOf(config: XoConfig | undefined): ProxySettings {
   const { env } = process
   const httpProxy =
-    config.httpProxy ?? env['https_proxy'] ?? env['HTTPS_PROXY'] ?? env['http_proxy'] ?? env['HTTP_PROXY']
+    config?.httpProxy ?? env['https_proxy'] ?? env['HTTPS_PROXY'] ?? env['http_proxy'] ?? env['HTTP_PROXY']
   if (httpProxy === undefined || httpProxy === '') {
     return {}
   }
@@ -263,26 +348,5 @@ function proxyOf(config: XoConfig): ProxySettings {
     log.warn("xo-server's httpProxy is not a URL: requests are sent without a proxy")
     return {}
   }
-  return { httpProxy, noProxy: config.noProxy ?? env['no_proxy'] ?? env['NO_PROXY'] }
-}
-
-/** What the Test button sends: an event that a hook would get, marked as a test. */
-function sampleEvent({ methods, status }: Hook, phase: Phase, known: readonly string[]): Signal {
-  const method = methods.include.find(isExact) ?? known.find(name => isWanted(methods, [name])) ?? 'vm.start'
-  return {
-    callId: 'test',
-    userId: 'b4tm4n',
-    userName: 'bruce.wayne@waynecorp.com',
-    userIp: '127.0.0.1',
-    method,
-    params: { id: '67aac198-0174-11ea-8d71-362b9e155667' },
-    timestamp: Date.now(),
-    ...(phase === 'post' && { duration: 0 }),
-    ...(phase === 'post' && (status === 'failure' ? { error: { message: 'a sample error' } } : { result: true })),
-    test: true,
-  }
-}
-
-function isExact(pattern: string): boolean {
-  return !pattern.includes('*')
+  return { httpProxy, noProxy: config?.noProxy ?? env['no_proxy'] ?? env['NO_PROXY'] }
 }

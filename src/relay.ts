@@ -1,71 +1,37 @@
 import { randomUUID } from 'node:crypto'
 
-import type { Hook, Settings } from './config/parse.ts'
+import { isActive } from './config/hook.ts'
+import type { Hook, Settings } from './config/hook.ts'
 import { describeOutcome } from './delivery/delivery.ts'
-import type { Attempt, Delivery, Endpoint, Payload } from './delivery/delivery.ts'
-import type { Connect } from './delivery/attempt.ts'
-import { Dispatcher } from './delivery/dispatcher.ts'
-import type { DispatcherEvent, EndpointReport } from './delivery/dispatcher.ts'
-import type { HealthChange } from './delivery/health.ts'
-import { Journal } from './delivery/journal.ts'
-import { messageOf } from './problem.ts'
-import { freezeEvent, outcomeOf, withObject } from './event/event.ts'
+import type { Answer, Engine, EngineHealth, Handing, PlainHook, ProxySettings } from './engine/engine.ts'
+import { freezeEvent, objectText, outcomeOf } from './event/event.ts'
 import type { Event, Phase, Source } from './event/event.ts'
-import { searchableOf } from './filter.ts'
-import type { Searchable } from './filter.ts'
-import type { Format } from './formats/index.ts'
-import { Matcher } from './matcher.ts'
-import { createdIdOf, idIn, isComplete, sampleObject, snapshotOf } from './event/object.ts'
 import type { ObjectSnapshot } from './event/object.ts'
+import { Matcher } from './matcher.ts'
 import type { ObjectSource } from './sources/objects.ts'
+import { Subject } from './subject.ts'
 import type { Signal } from './xo.ts'
 
-/** A `pre` that comes later than this says nothing any more. */
-const PRE_LIFETIME_MS = 5 * 60_000
+/** The delivery side may take this much longer than a hook's timeout to say what came of a test. */
+const TEST_SLACK_MS = 5_000
 
-/** Messages of one kind are logged at most this often. */
-const LOG_PERIOD_MS = 60_000
+/** The delivery side may take this much longer to close than it is given: it has a journal to close. */
+const CLOSE_SLACK_MS = 4_000
 
-/** How long the `post` of what has just been created waits for XO to know the object. */
-const OBJECT_PATIENCE_MS = 2_000
-
-/** Calls under way whose object is kept until they end; the oldest is forgotten first. */
-const MAX_REMEMBERED = 10_000
-
-export interface Log {
-  info(message: string, data?: object): void
-  warn(message: string, data?: object): void
-}
+/** It knows at once how deliveries stand. */
+const LAST_WORD_MS = 1_000
 
 export interface RelayOptions {
-  readonly connect: Connect
+  /** The delivery side. The relay closes it. */
+  readonly engine: Engine
   /** All names of an API method that has aliases, the given one included. */
   readonly namesOf: (method: string) => readonly string[]
   /** The objects that events are about. Without, events have none. */
   readonly objects?: ObjectSource
-  readonly log: Log
-  /** Once for each change of an endpoint's health. */
-  readonly notify: (alert: Alert) => void
-  /** The journal's folder. Without, everything stays in memory. */
-  readonly openDirectory?: () => Promise<string>
 }
 
-/** What an administrator is told of an endpoint. Holds nothing secret. */
-export interface Alert {
-  readonly change: HealthChange
-  readonly hooks: readonly string[]
-  readonly origin: string
-  /** Waiting to be sent. */
-  readonly pending: number
-  /** Kept, to be replayed. */
-  readonly dead: number
-  /** Of the first failure, ISO 8601. */
-  readonly since?: string
-  /** In words. */
-  readonly lastError?: string
-  /** Why it is disabled. */
-  readonly reason?: string
-}
+/** What one can ask of the delivery side. */
+export type Questions = Pick<Engine, 'list' | 'get' | 'replay' | 'cancel' | 'pause' | 'resume' | 'health'>
 
 /** What became of one test request. */
 export interface TestReport {
@@ -80,59 +46,61 @@ export interface TestReport {
   readonly durationMs: number
 }
 
-/** Events in, deliveries out: where events, hooks and the dispatcher meet. */
-export class Relay {
-  readonly #dispatcher: Dispatcher
-  readonly #namesOf: RelayOptions['namesOf']
-  readonly #log: Log
-  readonly #notify: (alert: Alert) => void
-  #hooks: readonly Hook[] = []
-  #matcher: Matcher<Hook>
-  /** So that nobody else pays for it. */
-  #anyAsksForObject: boolean
-  readonly #objects: ObjectSource | undefined
-  /** By call id: the object as it was when the call began. It may be gone at its end. */
-  readonly #objectsBefore = new Map<string, ObjectSnapshot>()
-  /** Of deliveries that wait for an object, what makes them go at once. */
-  readonly #waiting = new Set<() => void>()
-  readonly #listeners = new Set<() => void>()
-  readonly #lastLogged = new Map<string, { at: number; unsaid: number }>()
+/** What a test sends: an event that the hook would be sent, and the object that it is about. */
+export interface Sample {
+  readonly signal: Signal
+  readonly object: ObjectSnapshot
+}
 
-  constructor({ hooks }: Settings, { connect, namesOf, objects, log, notify, openDirectory }: RelayOptions) {
+/**
+ * The facade of the host side: signals in, events with the ids of their hooks out to the delivery side. Holds no queue:
+ * what has been heard is handed over at once, except the `post` of what has just been created, which waits for XO to know
+ * the object (see `Subject`).
+ */
+export class Relay {
+  readonly #engine: Engine
+  readonly #namesOf: RelayOptions['namesOf']
+  readonly #subject: Subject
+  #settings: Settings = { hooks: [], others: [], notify: [] }
+  #proxy: ProxySettings = {}
+  #matcher: Matcher<Hook>
+  /** While no hook asks for objects, none is looked for. */
+  #isAnyAsking = false
+  readonly #listeners = new Set<() => void>()
+  /** Ends the waiting for each answer of the delivery side. */
+  readonly #waiting = new Set<() => void>()
+
+  constructor(settings: Settings, proxy: ProxySettings, { engine, namesOf, objects }: RelayOptions) {
+    this.#engine = engine
     this.#namesOf = namesOf
-    this.#objects = objects
-    this.#log = log
-    this.#notify = notify
-    this.#hooks = hooks
-    this.#matcher = new Matcher(hooks, namesOf)
-    this.#anyAsksForObject = hooks.some(asksForObject)
-    this.#dispatcher = new Dispatcher({
-      connect,
-      onEvent: event => this.#report(event),
-      ...(openDirectory && {
-        openJournal: async progressOf => Journal.open(await openDirectory(), progressOf),
-      }),
-    })
-    this.#dispatcher.reconfigure(routesOf(hooks))
+    this.#subject = new Subject(objects)
+    this.#matcher = new Matcher([], namesOf)
+    this.reconfigure(settings, proxy)
   }
 
-  /** Settles once deliveries are sent: the journal has been read, or given up. */
+  /** Settles once deliveries are sent: the journal has been read, or given up. Never rejects. */
   get ready(): Promise<void> {
-    return this.#dispatcher.ready
+    return this.#engine.ready
+  }
+
+  get questions(): Questions {
+    return this.#engine
   }
 
   /**
-   * What is pending stays, at the endpoints that its hooks now have; what belongs to a hook that is gone is discarded.
+   * From now on these are the hooks, and this is XO's proxy. What waits for a hook follows it to its new endpoint, what
+   * waits for one that is gone is discarded. A hook that is paused stays a hook, and is sent no event.
+   *
    * Endpoints that were disabled or failing get a new chance: someone has looked at them.
    */
-  reconfigure({ hooks }: Settings): void {
-    this.#hooks = hooks
-    this.#matcher = new Matcher(hooks, this.#namesOf)
-    this.#anyAsksForObject = hooks.some(asksForObject)
-    this.#dispatcher.reconfigure(routesOf(hooks))
-    for (const { endpoint } of hooks) {
-      this.#dispatcher.enable(endpoint.id)
-    }
+  reconfigure(settings: Settings = this.#settings, proxy: ProxySettings = this.#proxy): void {
+    this.#settings = settings
+    this.#proxy = proxy
+    const active = settings.hooks.filter(isActive)
+    this.#matcher = new Matcher(active, this.#namesOf)
+    this.#isAnyAsking = active.some(asksForObject)
+    this.#subject.retain(method => this.#asksAtEnd(method))
+    this.#engine.configure({ hooks: [...settings.hooks, ...settings.others].map(plainOf), proxy })
     this.#listeners.forEach(listener => listener())
   }
 
@@ -152,250 +120,139 @@ export class Relay {
     return () => this.#listeners.delete(listener)
   }
 
-  /** Opens the sockets anew, for connection settings that have changed. */
-  reconnect(): void {
-    this.#dispatcher.reconnect()
-  }
-
   /**
-   * Takes what the host says. Costs one look-up if no hook wants it, else one serialisation and an enqueue for each
-   * hook.
+   * Takes what the host says. Costs one look-up if no hook wants the event, else one serialisation and one hand-over,
+   * however many hooks there are; a second hand-over where some of the hooks wait for the answer, or for the object.
    *
-   * @returns for a `pre` that a hook wants answered first: settles after the first attempt, within the hook's timeout;
-   *   never rejects
+   * @param about - the object, where the source knows it better than the signal's `params` tell
+   * @returns for a `pre` that a hook wants answered first: settles after the first attempts, within the longest timeout of
+   *   these hooks, whatever the delivery side does; never rejects
    */
   accept(
     source: Source,
     phase: Phase,
     signal: Signal,
     about?: () => ObjectSnapshot | undefined
-  ): Promise<unknown> | undefined {
+  ): Promise<void> | undefined {
+    try {
+      return this.#accept(source, phase, signal, about)
+    } finally {
+      if (phase === 'post') {
+        this.#subject.forget(signal.callId)
+      }
+    }
+  }
+
+  #accept(
+    source: Source,
+    phase: Phase,
+    signal: Signal,
+    about: (() => ObjectSnapshot | undefined) | undefined
+  ): Promise<void> | undefined {
     const matches = this.#matcher.match(signal.method)
     if (matches === undefined) {
       return undefined
     }
-    if (this.#anyAsksForObject && phase === 'pre' && [...matches.success, ...matches.failure].some(asksForObject)) {
-      this.#rememberObject(signal)
+    if (phase === 'pre' && this.#asksAtEnd(signal.method)) {
+      this.#subject.remember(signal)
     }
     const hooks = matches[outcomeOf(phase, signal)]
     if (hooks.length === 0) {
       return undefined
     }
-
     const event = freezeEvent(source, phase, signal)
-    if (!this.#anyAsksForObject || !hooks.some(asksForObject)) {
-      return this.#send(event, hooks, undefined)
+    const asking = this.#isAnyAsking ? hooks.filter(asksForObject) : []
+    if (asking.length === 0) {
+      return this.#hand(event, hooks)
     }
-    const createdId = about === undefined && event.outcome === 'success' ? createdIdOf(signal) : undefined
-    if (createdId === undefined || this.#isKnown(createdId)) {
-      return this.#send(event, hooks, about === undefined ? this.#objectOf(event, signal, createdId) : about())
+    const { outcome } = event
+    const createdId = about === undefined ? this.#subject.createdId(outcome, signal) : undefined
+    if (createdId === undefined) {
+      return this.#hand(event, hooks, about === undefined ? this.#subject.of(outcome, signal) : about())
     }
-    this.#sendWhenKnown(createdId, event, hooks.filter(asksForObject), signal)
-    return this.#send(
+    const ids = new Set(asking.map(({ id }) => id))
+    this.#subject.whenKnown(createdId, outcome, signal, object => {
+      // the hooks as they are configured by then
+      void this.#hand(
+        event,
+        this.#settings.hooks.filter(({ id }) => ids.has(id)),
+        object
+      )
+    })
+    return this.#hand(
       event,
-      hooks.filter(hook => !asksForObject(hook)),
-      undefined
+      hooks.filter(({ id }) => !ids.has(id))
     )
   }
 
-  #isKnown(id: string): boolean {
-    return this.#objects === undefined || isComplete(this.#objects.get(id), this.#objects.get)
+  /** Whether a hook that may want the `post` of this method asks for its object, which may be gone by then. */
+  #asksAtEnd(method: string): boolean {
+    const matches = this.#isAnyAsking ? this.#matcher.match(method) : undefined
+    return matches !== undefined && (matches.success.some(asksForObject) || matches.failure.some(asksForObject))
   }
 
-  #rememberObject(signal: Signal): void {
-    const object = this.#objectIn(signal)
-    if (object !== undefined) {
-      for (const [oldest] of this.#objectsBefore) {
-        if (this.#objectsBefore.size < MAX_REMEMBERED) {
-          break
-        }
-        this.#objectsBefore.delete(oldest)
-      }
-      this.#objectsBefore.set(signal.callId, object)
+  #hand(event: Event, hooks: readonly Hook[], object?: ObjectSnapshot): Promise<void> | undefined {
+    const waiting = event.phase === 'pre' ? hooks.filter(hook => hook.waitForResponse) : []
+    const others = waiting.length === 0 ? hooks : hooks.filter(hook => !hook.waitForResponse)
+    const shared = { event, party: partyOf(event), ...(object !== undefined && { object: objectText(object) }) }
+    const handingFor = (some: readonly Hook[]): Handing => ({
+      ...shared,
+      id: randomUUID(),
+      hooks: some.map(({ id }) => id),
+    })
+    if (others.length > 0) {
+      this.#engine.hand(handingFor(others))
     }
+    return waiting.length === 0 ? undefined : this.#ask(handingFor(waiting), waiting)
   }
 
-  #objectIn(signal: Signal): ObjectSnapshot | undefined {
-    const id = this.#objects && idIn(signal, this.#objects.get)
-    return id === undefined ? undefined : this.#snapshotOf(id)
-  }
-
-  /** What has been created, else what the parameters name: as it is, or, if it is gone, as it was. */
-  #objectOf({ phase, callId }: Event, signal: Signal, createdId?: string): ObjectSnapshot | undefined {
-    const before = this.#objectsBefore.get(callId)
-    if (phase === 'post') {
-      this.#objectsBefore.delete(callId)
-    }
-    return (createdId === undefined ? undefined : this.#snapshotOf(createdId)) ?? this.#objectIn(signal) ?? before
-  }
-
-  #snapshotOf(id: string): ObjectSnapshot | undefined {
-    const get = this.#objects?.get
-    return get && snapshotOf(get(id), get)
-  }
-
-  /** Sends for these hooks a little later, once the object is known. */
-  #sendWhenKnown(id: string, event: Event, hooks: readonly Hook[], signal: Signal): void {
-    // the signal may be another one by then
-    const fallback = this.#objectOf(event, signal)
-    const ids = new Set(hooks.map(hook => hook.id))
-    let goNow: (() => void) | undefined
-    let isSent = false
-    const send = (): void => {
-      isSent = true
-      if (goNow !== undefined) {
-        this.#waiting.delete(goNow)
-      }
-      try {
-        // as they are configured by now; the dispatcher knows no others
-        const current = this.#hooks.filter(hook => ids.has(hook.id))
-        void this.#send(event, current, this.#snapshotOf(id) ?? fallback)
-      } catch (error) {
-        this.#log.warn('an event was lost to a bug', { method: event.method, error: messageOf(error) })
-      }
-    }
-    goNow = this.#objects?.whenKnown(id, OBJECT_PATIENCE_MS, send)
-    if (goNow !== undefined && !isSent) {
-      this.#waiting.add(goNow)
-    }
-  }
-
-  /** Makes the payloads, one for each format and with or without the object, and submits the deliveries. */
-  #send(event: Event, hooks: readonly Hook[], object: ObjectSnapshot | undefined): Promise<unknown> | undefined {
-    const eventHeaders = headersOf(event)
-    const whole = this.#anyAsksForObject && hooks.some(asksForObject) ? withObject(event, object) : event
-    let searchable: Searchable | undefined
-    const party = partyOf(event)
-    const payloads = { without: new Map<Format, Payload>(), with: new Map<Format, Payload>() }
-    const answers: Promise<void>[] = []
-    for (const hook of hooks) {
-      if (hook.filter !== undefined) {
-        searchable ??= searchableOf(whole)
-        if (!hook.filter(searchable)) {
-          continue
-        }
-      }
-      const shared = hook.includeObject ? payloads.with : payloads.without
-      let payload = shared.get(hook.format)
-      if (payload === undefined) {
-        payload = hook.format.build(hook.includeObject ? whole : event)
-        shared.set(hook.format, payload)
-      }
-      const delivery = { ...deliveryOf(event, eventHeaders, hook, payload), party }
-      if (event.phase === 'pre' && hook.waitForResponse) {
-        answers.push(this.#submitAndWait(delivery, hook.endpoint.timeoutMs))
-      } else {
-        this.#dispatcher.submit(delivery)
-      }
-    }
-    return answers.length === 0 ? undefined : Promise.all(answers)
+  async #ask(handing: Handing, hooks: readonly Hook[]): Promise<void> {
+    const longestMs = Math.max(...hooks.map(({ route }) => route.timeoutMs))
+    await this.#within(longestMs, this.#engine.ask(handing))
   }
 
   /** Sends a sample event of each phase of each hook, all at once, without retry. */
-  test(sampleOf: (hook: Hook, phase: Phase) => Signal): Promise<TestReport[]> {
-    const tests = this.#hooks.flatMap(hook => hook.phases.map(phase => ({ hook, phase })))
+  test(sampleOf: (hook: Hook, phase: Phase) => Sample): Promise<TestReport[]> {
+    const active = this.#settings.hooks.filter(isActive)
+    const tests = active.flatMap(hook => hook.phases.map(phase => ({ hook, phase })))
     return Promise.all(
       tests.map(async ({ hook, phase }) => {
-        const sample = freezeEvent('api', phase, sampleOf(hook, phase))
-        const event = hook.includeObject ? withObject(sample, sampleObject) : sample
-        const headers = [...headersOf(event), 'X-XO-Test', 'true']
-        const delivery = deliveryOf(event, headers, hook, hook.format.build(event))
-        return reportOf(hook, phase, await this.#dispatcher.test(delivery, hook.endpoint))
+        const { signal, object } = sampleOf(hook, phase)
+        const event = freezeEvent('api', phase, signal)
+        const answers = this.#engine.probe({
+          ...{ id: randomUUID(), event, hooks: [hook.id], party: partyOf(event), isTest: true },
+          ...(hook.includeObject && { object: objectText(object) }),
+        })
+        return reportOf(hook, phase, (await this.#within(hook.route.timeoutMs + TEST_SLACK_MS, answers))?.[0])
       })
     )
   }
 
-  stats(): ReturnType<Dispatcher['stats']> {
-    return this.#dispatcher.stats()
+  /**
+   * Ends all: requests under way may end within `graceMs`, and nothing waits for the delivery side for long after that.
+   *
+   * @returns how deliveries stand then, if the delivery side says so
+   */
+  async close(graceMs: number): Promise<EngineHealth | undefined> {
+    this.#subject.close()
+    await this.#within(graceMs + CLOSE_SLACK_MS, this.#engine.close(graceMs))
+    const health = await this.#within(LAST_WORD_MS, this.#engine.health())
+    this.#waiting.forEach(finish => finish())
+    return health
   }
 
-  /** Requests in flight may end within `graceMs`; the rest is discarded as `stopped`, as is all that comes later. */
-  async close(graceMs: number): Promise<void> {
-    this.#waiting.forEach(goNow => goNow())
-    await this.#dispatcher.close(graceMs)
-    this.#lastLogged.clear()
-  }
-
-  #submitAndWait(delivery: Delivery, timeoutMs: number): Promise<void> {
+  /** What a promise comes to; `undefined` if it takes longer than `ms`, or rejects. */
+  #within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
     return new Promise(resolve => {
-      const timer = setTimeout(resolve, timeoutMs)
-      this.#dispatcher.submit(delivery, () => {
+      const finish = (value?: T): void => {
         clearTimeout(timer)
-        resolve()
-      })
+        this.#waiting.delete(finish)
+        resolve(value)
+      }
+      const timer = setTimeout(finish, ms)
+      this.#waiting.add(finish)
+      promise.then(finish, () => finish())
     })
-  }
-
-  #report(event: DispatcherEvent): void {
-    switch (event.type) {
-      case 'attempted':
-        return
-      case 'dead':
-        this.#logAtMost(`dead ${event.endpoint.id}`, 'a delivery has failed for good', {
-          endpoint: event.endpoint.url.origin,
-          delivery: event.delivery.id,
-          attempts: event.attempt.number,
-          lastError: describeOutcome(event.attempt.outcome),
-        })
-        return
-      case 'discarded':
-        this.#logAtMost(`discarded ${event.reason}`, `a delivery was discarded: ${event.reason}`, {
-          delivery: event.id,
-        })
-        return
-      case 'health':
-        this.#reportHealth(event.change, event.report)
-        return
-      case 'journal':
-        if (event.problem !== undefined) {
-          this.#logAtMost('journal', 'the journal cannot be used: deliveries are kept in memory only', {
-            problem: event.problem,
-          })
-        } else if (event.damaged > 0) {
-          this.#log.warn('the journal is in use, but was damaged: some deliveries are lost', {
-            recovered: event.recovered,
-            damagedPages: event.damaged,
-          })
-        } else {
-          this.#log.info('the journal is in use', { recovered: event.recovered, damaged: 0 })
-        }
-        return
-      default:
-        event satisfies never
-    }
-  }
-
-  #reportHealth(change: HealthChange, report: EndpointReport): void {
-    const { endpoint, health, pending, dead } = report
-    const alert: Alert = {
-      change,
-      hooks: this.#hooks.filter(hook => hook.endpoint.id === endpoint.id).map(({ name }) => name),
-      origin: endpoint.url.origin,
-      pending,
-      dead,
-      ...(health.failingSince !== undefined && { since: new Date(health.failingSince).toISOString() }),
-      ...(health.lastError !== undefined && { lastError: health.lastError }),
-      ...(health.disabled !== undefined && { reason: health.disabled.reason }),
-    }
-    const { change: _, ...data } = alert
-    if (change === 'recovered') {
-      this.#log.info('an endpoint answers again', data)
-    } else {
-      this.#log.warn(change === 'failing' ? 'an endpoint keeps failing' : 'an endpoint is disabled', data)
-    }
-    this.#notify(alert)
-  }
-
-  /** A warning, of each kind at most one a minute; the next one says how many were not logged. */
-  #logAtMost(kind: string, message: string, data: object): void {
-    const now = performance.now()
-    const last = this.#lastLogged.get(kind)
-    if (last !== undefined && now - last.at < LOG_PERIOD_MS) {
-      ++last.unsaid
-      return
-    }
-    this.#log.warn(message, last === undefined || last.unsaid === 0 ? data : { ...data, notLogged: last.unsaid })
-    this.#lastLogged.set(kind, { at: now, unsaid: 0 })
   }
 }
 
@@ -404,8 +261,9 @@ function asksForObject({ includeObject, filter }: Hook): boolean {
   return includeObject || filter !== undefined
 }
 
-function routesOf(hooks: readonly Hook[]): ReadonlyMap<string, Endpoint> {
-  return new Map(hooks.map(hook => [hook.id, hook.endpoint]))
+/** What crosses to the delivery side, and nothing else of a hook. */
+function plainOf({ id, name, format, includeObject, filter, route }: PlainHook): PlainHook {
+  return { id, name, format, includeObject, route, ...(filter !== undefined && { filter }) }
 }
 
 /** Whoever has not signed in is one party, however many they are: anyone can open a WebSocket. */
@@ -414,52 +272,14 @@ function partyOf({ source, fields }: Event): string {
   return source !== 'api' ? source : userId === undefined ? 'not signed in' : String(JSON.parse(userId))
 }
 
-function deliveryOf(event: Event, headers: readonly string[], hook: Hook, payload: Payload): Delivery {
-  return {
-    id: randomUUID(),
-    owner: hook.id,
-    label: `${event.method} ${event.outcome}`,
-    payload,
-    headers: [...headers, 'X-XO-Hook', headerText(hook.name)],
-    order: { key: event.callId, leads: event.phase === 'pre' },
-    acceptedAt: Date.now(),
-    ...(event.phase === 'pre' && { lifetimeMs: PRE_LIFETIME_MS }),
+function reportOf(hook: Hook, type: Phase, answer: Answer | undefined): TestReport {
+  const about = { hook: hook.name, type, origin: new URL(hook.route.endpoint.url).origin }
+  if (answer === undefined) {
+    return { ...about, ok: false, outcome: 'given up: the delivery side does not answer', durationMs: 0 }
   }
-}
-
-function headersOf({ method, phase, outcome, timestamp }: Event): string[] {
-  return [
-    'X-XO-Event',
-    headerText(method),
-    'X-XO-Event-Type',
-    phase,
-    'X-XO-Event-Status',
-    outcome,
-    'X-XO-Created',
-    isoDate(timestamp),
-  ]
-}
-
-/** A signal without a usable time is of now: another plugin may have made it. */
-function isoDate(timestamp: number): string {
-  const date = new Date(timestamp)
-  return (Number.isNaN(date.getTime()) ? new Date() : date).toISOString()
-}
-
-/** What a header cannot carry is percent-encoded as UTF-8: a name may be in any script. */
-function headerText(text: string): string {
-  return text
-    .toWellFormed()
-    .slice(0, 200)
-    .toWellFormed()
-    .replace(/[^\x20-\x7e]/gu, encodeURIComponent)
-}
-
-function reportOf(hook: Hook, type: Phase, { outcome, durationMs }: Attempt): TestReport {
+  const { outcome, durationMs } = answer.attempt
   return {
-    hook: hook.name,
-    type,
-    origin: hook.endpoint.url.origin,
+    ...about,
     ok: outcome.kind === 'answered' && outcome.ok,
     outcome: describeOutcome(outcome),
     ...('status' in outcome && { status: outcome.status }),

@@ -128,6 +128,11 @@ export interface Xo {
     on(event: 'update', listener: (task: TaskLog) => unknown): unknown
     removeListener(event: 'update', listener: (task: TaskLog) => unknown): unknown
   }
+  /**
+   * Saves a configuration of a plugin: gives it to the plugin's `configure()`, then writes it to the database. Of several
+   * at once the order is anybody's guess. Absent from bare hosts.
+   */
+  readonly configurePlugin?: ((id: string, configuration: unknown) => Promise<unknown>) | undefined
   getJob(id: string): Promise<{ readonly name?: string | undefined }>
   getStore(namespace: 'logs'): Promise<LogStore>
   /** Without an id, the host answers with any user at all. */

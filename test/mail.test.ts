@@ -1,16 +1,13 @@
-import { fileURLToPath } from 'node:url'
-import { configure, type LogEntry } from '@xen-orchestra/log/configure'
-import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 
-import { mailOf } from '../src/mail.ts'
-import type { Alert } from '../src/relay.ts'
-import { startReceiver } from './sandbox/receiver.ts'
-import type { Answering, Receiver } from './sandbox/receiver.ts'
-import { ADMIN, startSandbox } from './sandbox/sandbox.ts'
-import type { Client, Sandbox } from './sandbox/sandbox.ts'
+import { Mailer, mailOf } from '../src/mail.ts'
+import type { MailerOptions } from '../src/mail.ts'
+import { SparseLog } from '../src/report.ts'
+import type { Alert } from '../src/report.ts'
 
 const ALERT: Alert = {
   change: 'failing',
+  endpoint: 'e1',
   hooks: ['Inventory', 'Backups'],
   origin: 'https://hooks.example:8443',
   pending: 12,
@@ -42,6 +39,7 @@ describe('the e-mail about an endpoint', () => {
     expect(subject).toContain('is disabled: it answered 410 Gone')
     expect(markdown).toContain('is disabled: it answered 410 Gone')
     expect(markdown).toContain('save the configuration in Settings > Plugins > web-hooks')
+    expect(markdown).toContain('is kept, for about three days, and sent once the URL is enabled')
   })
 
   it('that is back says so, and of no failure that there was none', () => {
@@ -84,158 +82,347 @@ describe('the e-mail about an endpoint', () => {
   })
 })
 
-const logged: LogEntry[] = []
-configure(entry => {
-  logged.push(entry)
+const SECOND = 1_000
+const MINUTE = 60 * SECOND
+const HOUR = 60 * MINUTE
+
+type Change = Alert['change']
+
+interface Started {
+  readonly mailer: Mailer
+  /** What was sent, by the first words of what it says, and when, in minutes. */
+  readonly sent: [minute: number, what: string][]
+  readonly warnings: object[]
+  /** What the next looks find; else what the alert says. */
+  readonly looks: (Alert | 'later' | undefined)[]
+  tell(change: Change, more?: Partial<Alert>): void
+  /** The transport from now on. */
+  transport: ReturnType<MailerOptions['transport']>
+  to: readonly string[]
+  pass(ms: number): Promise<void>
+}
+
+function start(): Started {
+  vi.useFakeTimers()
+  onTestFinished(() => {
+    vi.useRealTimers()
+  })
+  const begun = performance.now()
+  const warnings: object[] = []
+  const looks: Started['looks'] = []
+  const sent: Started['sent'] = []
+  const log = new SparseLog({ info: () => {}, warn: (_, data) => warnings.push(data ?? {}) })
+  const mailer = new Mailer({
+    recipients: () => started.to,
+    transport: () => started.transport,
+    look: alert => Promise.resolve(looks.length === 0 ? alert : looks.shift()),
+    log,
+  })
+  const started: Started = {
+    ...{ mailer, sent, warnings, looks, to: ['admin@example.org'] },
+    tell: (change, more) => mailer.tell({ ...ALERT, change, ...more }),
+    transport: ({ subject }) => {
+      const what = /keeps failing|is disabled|answers again/.exec(subject)?.[0] ?? subject
+      const where = /\/\/([a-z.]+)/.exec(subject)?.[1]
+      sent.push([
+        Math.floor((performance.now() - begun) / MINUTE),
+        where === 'hooks.example' ? what : `${where} ${what}`,
+      ])
+      return Promise.resolve()
+    },
+    pass: ms => vi.advanceTimersByTimeAsync(ms).then(() => {}),
+  }
+  mailer.start()
+  onTestFinished(() => {
+    mailer.stop()
+    log.flush()
+    expect(vi.getTimerCount()).toBe(0)
+  })
+  return started
+}
+
+const noTransport = (): Promise<never> => Promise.reject(new Error('no SMTP'))
+
+describe('the administrators', () => {
+  it('get one mail when an endpoint fails, one when it is disabled, one when it is back, at once', async () => {
+    const { tell, sent, pass } = start()
+    for (const change of ['failing', 'disabled', 'recovered'] as const) {
+      tell(change)
+      await pass(MINUTE)
+    }
+    expect(sent).toEqual([
+      [0, 'keeps failing'],
+      [1, 'is disabled'],
+      [2, 'answers again'],
+    ])
+    await pass(48 * HOUR)
+    expect(sent).toHaveLength(3)
+  })
+
+  it('get two mails in an hour of an endpoint that flaps every other second, and no more in each that follows', async () => {
+    const { tell, sent, pass } = start()
+    for (let second = 0; second < 3 * 3_600; second += 2) {
+      tell('failing')
+      await pass(SECOND)
+      tell('recovered')
+      await pass(SECOND)
+    }
+    const perHour = [0, 1, 2].map(hour => sent.filter(([minute]) => Math.floor(minute / 60) === hour).length)
+    expect(perHour[0]).toBe(2)
+    expect(Math.max(...perHour)).toBe(2)
+  })
+
+  it('are told once the hour is over of an endpoint that has failed again and goes on failing, as it is then', async () => {
+    const { tell, sent, looks, pass } = start()
+    tell('failing')
+    await pass(MINUTE)
+    tell('recovered')
+    await pass(MINUTE)
+    tell('failing')
+    looks.push({ ...ALERT, pending: 999 })
+    await pass(57 * MINUTE)
+    expect(sent).toHaveLength(2)
+    await pass(MINUTE)
+    expect(sent.slice(2)).toEqual([[60, 'keeps failing']])
+    expect(looks).toEqual([])
+    tell('recovered')
+    await pass(0)
+    expect(sent.slice(3)).toEqual([])
+    await pass(MINUTE)
+    expect(sent.slice(3)).toEqual([[61, 'answers again']])
+  })
+
+  it('are told nothing of an endpoint that has failed again within the hour and is back at its end', async () => {
+    const { tell, sent, pass } = start()
+    for (const change of ['failing', 'recovered', 'failing', 'recovered'] as const) {
+      tell(change)
+      await pass(MINUTE)
+    }
+    await pass(5 * HOUR)
+    expect(sent.map(([, what]) => what)).toEqual(['keeps failing', 'answers again'])
+  })
+
+  it('are told at once that it is disabled, even if they were just told that it fails', async () => {
+    const { tell, sent, pass } = start()
+    tell('failing')
+    await pass(SECOND)
+    tell('recovered')
+    await pass(SECOND)
+    tell('failing')
+    await pass(SECOND)
+    tell('disabled')
+    await pass(2 * HOUR)
+    expect(sent).toEqual([
+      [0, 'keeps failing'],
+      [0, 'answers again'],
+      [0, 'is disabled'],
+    ])
+  })
+
+  it('are told again, within the bound, that it is disabled, since someone has enabled it in between', async () => {
+    const { tell, sent, pass } = start()
+    tell('disabled')
+    await pass(MINUTE)
+    tell('disabled')
+    await pass(2 * HOUR)
+    expect(sent).toEqual([
+      [0, 'is disabled'],
+      [60, 'is disabled'],
+    ])
+  })
+
+  it('are not told of what is over by the time that a mail may go', async () => {
+    const { tell, sent, looks, pass } = start()
+    tell('disabled')
+    await pass(MINUTE)
+    tell('disabled')
+    // enabled by a save; nothing has been sent since; then its hook was removed
+    looks.push('later', 'later', undefined)
+    await pass(59 * MINUTE)
+    expect(looks).toHaveLength(2)
+    await pass(2 * MINUTE)
+    expect(looks).toEqual([])
+    await pass(48 * HOUR)
+    expect(sent).toHaveLength(1)
+  })
+
+  it('are told what it has become by then', async () => {
+    const { tell, sent, looks, pass } = start()
+    tell('disabled')
+    await pass(MINUTE)
+    tell('disabled')
+    looks.push({ ...ALERT, change: 'failing' })
+    await pass(HOUR)
+    expect(sent.slice(1)).toEqual([[60, 'keeps failing']])
+  })
+
+  it('hear of each endpoint by itself', async () => {
+    const { tell, sent, pass } = start()
+    tell('failing', { endpoint: 'a', origin: 'http://a.example' })
+    tell('failing', { endpoint: 'b', origin: 'http://b.example' })
+    tell('recovered', { endpoint: 'b', origin: 'http://b.example' })
+    await pass(MINUTE)
+    expect(sent.map(([, what]) => what)).toEqual([
+      'a.example keeps failing',
+      'b.example keeps failing',
+      'b.example answers again',
+    ])
+  })
+
+  it('hear that an endpoint is back only after they were told that it fails', async () => {
+    const started = start()
+    started.transport = noTransport
+    started.tell('failing')
+    await started.pass(SECOND)
+    started.tell('recovered')
+    await started.pass(48 * HOUR)
+    expect(started.sent).toEqual([])
+    expect(started.warnings).toHaveLength(1)
+  })
+
+  it('hear that an endpoint is back of which an earlier run has told them', async () => {
+    const { tell, sent, pass } = start()
+    tell('recovered')
+    await pass(0)
+    expect(sent).toEqual([[0, 'answers again']])
+  })
 })
 
-const TO = ['one@example.org', 'two@example.org']
-const NAME = 'a *bold* <b>name</b>'
-
-interface Mail {
-  to: readonly string[]
-  subject: string
-  markdown: string
-}
-
-interface Mailing {
-  readonly sandbox: Sandbox
-  readonly client: Client
-  readonly receiver: Receiver
-  /** Calls the method that the hook wants, and waits for the request. */
-  call(): Promise<void>
-  save(notify?: readonly string[]): Promise<void>
-}
-
-/** The built plugin at the stand-in host, with one hook whose URL is full of secrets. */
-async function startMailing(answering: Answering): Promise<Mailing> {
-  const sandbox = await startSandbox({ plugin: fileURLToPath(new URL('..', import.meta.url)) })
-  onTestFinished(() => sandbox.close())
-  const receiver = await startReceiver(answering)
-  onTestFinished(() => receiver.close())
-  const client = await sandbox.connect(ADMIN)
-  onTestFinished(() => client.close())
-  const url = `${receiver.url.replace('//', '//user:s3cret-user@')}/s3cret-path?token=s3cret-query`
-  const save = (notify: readonly string[] = TO): Promise<void> =>
-    sandbox.configure({
-      hooks: [{ name: NAME, method: 'session.getUser', type: 'post', url, format: 'json' }],
-      notify,
-    })
-  await save()
-  return {
-    ...{ sandbox, client, receiver, save },
-    async call() {
-      await client.call('session.getUser')
-      await receiver.next()
-    },
-  }
-}
-
-/** The transport plugin, as far as it matters here. */
-function offerMail(sandbox: Sandbox, send: (mail: Mail) => unknown = () => {}): { mails: Mail[]; withdraw(): void } {
-  const mails: Mail[] = []
-  const withdraw = sandbox.host.defineProperty('sendEmail', (mail: Mail) => {
-    mails.push(mail)
-    return send(mail)
-  })
-  return { mails, withdraw }
-}
-
-const warnings = (): string[] => logged.filter(({ level }) => level >= 40).map(({ message }) => String(message))
-
-describe('the administrator', () => {
-  beforeEach(() => {
-    logged.length = 0
-  })
-
-  it('gets one mail when an endpoint is disabled, and one when it is back, with nothing secret in it', async () => {
-    let status = 410
-    const mailing = await startMailing(() => ({ status, body: 'an answer that is nobody’s business' }))
-    const { mails } = offerMail(mailing.sandbox)
-    await mailing.call()
-    await vi.waitFor(() => expect(mails).toHaveLength(1))
-    // kept as a dead letter
-    await mailing.client.call('session.getUser')
-    status = 200
-    await mailing.save()
-    await mailing.call()
-    await vi.waitFor(() => expect(mails).toHaveLength(2))
-    await mailing.call()
-    await mailing.call()
-    expect(mails).toHaveLength(2)
-
-    const [disabled, back] = mails
-    expect(Object.keys(disabled!).sort()).toEqual(['markdown', 'subject', 'to'])
-    expect(disabled!.to).toEqual(TO)
-    expect(disabled!.subject).toContain(`${mailing.receiver.url} is disabled: it answered 410 Gone`)
-    expect(disabled!.markdown).toContain('a \\*bold\\* &lt;b&gt;name&lt;/b&gt;')
-    expect(disabled!.markdown).toContain('Kept to be replayed: 1')
-    expect(back!.subject).toContain('answers again')
-    expect(JSON.stringify([mails, logged])).not.toMatch(/s3cret|business/)
-  })
-
-  it('gets one mail after 5 failures in a row, however many follow', async () => {
-    const mailing = await startMailing(() => ({ status: 503 }))
-    const { mails } = offerMail(mailing.sandbox)
-    for (let failure = 0; failure < 4; ++failure) {
-      await mailing.call()
+describe('a mail that could not be sent', () => {
+  it('is tried again after 1, 5, 30 minutes, then every hour, for a day', async () => {
+    const started = start()
+    const tries: number[] = []
+    const begun = performance.now()
+    started.transport = () => {
+      tries.push(Math.round((performance.now() - begun) / MINUTE))
+      return noTransport()
     }
-    expect(mails).toEqual([])
-    await mailing.call()
-    await vi.waitFor(() => expect(mails).toHaveLength(1))
-    // a new chance for the endpoint, and no new mail
-    await mailing.save()
-    for (let failure = 0; failure < 5; ++failure) {
-      await mailing.call()
-    }
-    expect(mails).toHaveLength(1)
-    expect(mails[0]!.subject).toContain('keeps failing')
-    expect(mails[0]!.markdown).toMatch(/Failing since: \d{4}-\d\d-\d\dT/)
-    expect(mails[0]!.markdown).toContain('Last error: answered 503')
-    expect(mails[0]!.markdown).toMatch(/Waiting to be sent: [1-5]\n/)
+    started.tell('failing')
+    await started.pass(72 * HOUR)
+    expect(tries.slice(0, 6)).toEqual([0, 1, 6, 36, 96, 156])
+    expect(tries.at(-1)).toBeGreaterThan(24 * 60 - 61)
+    expect(tries.at(-1)).toBeLessThanOrEqual(25 * 60)
   })
 
-  it('gets a warning in the log alone where mail cannot be sent, or nobody is to be told', async () => {
-    const mailing = await startMailing(() => ({ status: 410 }))
-    await mailing.call()
-    await vi.waitFor(() => expect(warnings()).toContain('an endpoint is disabled'))
-
-    const { mails } = offerMail(mailing.sandbox)
-    await mailing.save([])
-    await mailing.call()
-    await vi.waitFor(() => expect(warnings().filter(text => text === 'an endpoint is disabled')).toHaveLength(2))
-    expect(mails).toEqual([])
-  })
-
-  it('gets mail as soon as there is a transport, and none once it is gone', async () => {
-    const mailing = await startMailing(() => ({ status: 410 }))
-    const { mails, withdraw } = offerMail(mailing.sandbox)
-    await mailing.call()
-    await vi.waitFor(() => expect(mails).toHaveLength(1))
-    withdraw()
-    await mailing.save()
-    await mailing.call()
-    await vi.waitFor(() => expect(warnings().filter(text => text === 'an endpoint is disabled')).toHaveLength(2))
-    expect(mails).toHaveLength(1)
-  })
-
-  it.each([
-    ['rejects', () => Promise.reject(new Error('no SMTP'))],
+  it.each<[string, Started['transport']]>([
+    ['is not there', undefined],
+    ['rejects', noTransport],
+    ['rejects with nothing', () => Promise.reject(undefined as unknown as Error)],
     [
       'throws',
       () => {
         throw new Error('no SMTP')
       },
     ],
-    ['rejects with nothing', () => Promise.reject(undefined as unknown as Error)],
-  ])('reads in the log that the mail was not sent, where the transport %s, and deliveries go on', async (_, send) => {
-    let status = 410
-    const mailing = await startMailing(() => ({ status }))
-    offerMail(mailing.sandbox, send)
-    await mailing.call()
-    await vi.waitFor(() => expect(warnings()).toContain('the e-mail about an endpoint could not be sent'))
-    status = 200
-    await mailing.save()
-    await mailing.call()
+    ['never answers', () => new Promise(() => {})],
+  ])('because the transport %s is sent once that works', async (_, transport) => {
+    const started = start()
+    const { transport: working } = started
+    started.transport = transport
+    started.tell('disabled')
+    await started.pass(2.5 * MINUTE)
+    started.transport = working
+    await started.pass(5.5 * MINUTE)
+    expect(started.sent.map(([, what]) => what)).toEqual(['is disabled'])
+    expect(started.warnings[0]).toMatchObject({
+      ...{ origin: ALERT.origin, change: 'disabled', error: expect.any(String) as string },
+    })
+    await started.pass(48 * HOUR)
+    expect(started.sent).toHaveLength(1)
   })
+
+  it('gives way to a newer one about the same endpoint, which is not tried any sooner', async () => {
+    const started = start()
+    const { transport: working } = started
+    started.transport = noTransport
+    started.tell('failing')
+    await started.pass(2 * MINUTE)
+    started.transport = working
+    started.tell('disabled')
+    await started.pass(3 * MINUTE)
+    expect(started.sent).toEqual([])
+    await started.pass(60 * MINUTE)
+    expect(started.sent).toEqual([[6, 'is disabled']])
+  })
+
+  it('tells, if a newer one comes while it is under way, that one afterwards', async () => {
+    const started = start()
+    const { transport: working } = started
+    let answer = (): void => {}
+    started.transport = mail => {
+      void working!(mail)
+      return new Promise<void>(resolve => {
+        answer = resolve
+      })
+    }
+    started.tell('failing')
+    started.tell('recovered')
+    await started.pass(MINUTE)
+    expect(started.sent).toEqual([[0, 'keeps failing']])
+    started.transport = working
+    answer()
+    await started.pass(MINUTE)
+    expect(started.sent.slice(1)).toEqual([[1, 'answers again']])
+  })
+
+  it('waits while the plugin is unloaded, without a timer, and is sent when it is loaded again', async () => {
+    const started = start()
+    const { transport: working } = started
+    started.transport = undefined
+    started.tell('failing')
+    await started.pass(0)
+    started.mailer.stop()
+    started.tell('disabled')
+    started.transport = working
+    await started.pass(2 * HOUR)
+    expect(started.sent).toEqual([])
+    expect(vi.getTimerCount()).toBe(0)
+    started.mailer.start()
+    await started.pass(SECOND)
+    expect(started.sent).toEqual([[120, 'is disabled']])
+  })
+
+  it('and is under way when the plugin is unloaded keeps no timer, and is not sent twice', async () => {
+    const started = start()
+    const { transport: working } = started
+    started.transport = mail => {
+      void working!(mail)
+      return new Promise(() => {})
+    }
+    started.tell('failing')
+    await started.pass(SECOND)
+    started.mailer.stop()
+    expect(vi.getTimerCount()).toBe(0)
+    await started.pass(SECOND)
+    started.mailer.start()
+    await started.pass(48 * HOUR)
+    expect(started.sent).toHaveLength(1)
+  })
+
+  it('is dropped where nobody is to be told, and so is the one that it would be followed by', async () => {
+    const started = start()
+    started.to = []
+    started.tell('failing')
+    await started.pass(MINUTE)
+    started.to = ['admin@example.org']
+    started.tell('recovered')
+    await started.pass(48 * HOUR)
+    expect([started.sent, started.warnings]).toEqual([[], []])
+    expect(vi.getTimerCount()).toBe(0)
+  })
+})
+
+it('a thousand endpoints are remembered, and no more', async () => {
+  const { tell, sent, pass } = start()
+  for (let n = 0; n <= 1_000; ++n) {
+    tell('failing', { endpoint: `e${n}` })
+    await pass(0)
+  }
+  sent.length = 0
+  await pass(2 * HOUR)
+  // known to fail, and forgotten
+  tell('failing', { endpoint: 'e1' })
+  tell('failing', { endpoint: 'e0' })
+  await pass(0)
+  expect(sent).toHaveLength(1)
 })

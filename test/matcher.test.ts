@@ -162,4 +162,23 @@ describe('Matcher', () => {
     expect(asked).toBe(before + 1)
     expect(isWanted('vm.start')).toBe(true)
   })
+
+  it('does not remember a name that is too long, and looks at its beginning', () => {
+    let asked = 0
+    const { matcher } = matcherOf([hookOf('vm.*'), hookOf('*.start'), hookOf('* !vm.*')], method => {
+      ++asked
+      expect(method.length).toBeLessThanOrEqual(256)
+      return [method]
+    })
+    const made = `vm.${'x'.repeat(1_000_000)}.start`
+    expect(matcher.match(made)?.started.map(({ name }) => name)).toEqual(['vm.*'])
+    matcher.match(made)
+    expect(asked).toBe(2)
+  })
+
+  it('takes no time over a pattern of many stars', () => {
+    const { isWanted } = matcherOf([hookOf('*a'.repeat(10_000)), hookOf('*'.repeat(10_000) + 'b')])
+    expect(isWanted('a'.repeat(100_000))).toBe(false)
+    expect(isWanted('ab')).toBe(true)
+  })
 })

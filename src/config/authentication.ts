@@ -1,8 +1,7 @@
-import { createPrivateKey, X509Certificate } from 'node:crypto'
-
-import type { Endpoint, TlsSettings } from '../delivery/delivery.ts'
-import { parseSecrets } from '../delivery/signature.ts'
-import type { Problem } from '../problem.ts'
+import { wrong } from './hook.ts'
+import type { Endpoint } from '../delivery/delivery.ts'
+import { checkSecrets } from '../delivery/signature.ts'
+import { textOf, trimmedOf } from '../values.ts'
 
 /** Ways to fill in the `Authorization` header, with their titles. */
 export const AUTHORIZATIONS: ReadonlyMap<string, string> = new Map([
@@ -11,6 +10,8 @@ export const AUTHORIZATIONS: ReadonlyMap<string, string> = new Map([
   ['bearer-base64', 'Bearer: the token, Base64-encoded'],
   ['basic', 'Basic: user and password'],
 ])
+
+const KINDS = `one of ${[...AUTHORIZATIONS.keys()].map(kind => `"${kind}"`).join(', ')}`
 
 /** Set by the transport or by us, or about the connection and not the request (RFC 9110 §7.6.1). */
 const REFUSED_HEADERS: ReadonlySet<string> = new Set([
@@ -38,42 +39,37 @@ const HEADER_NAME = /^[\w!#$%&'*+.^`|~-]+$/
 const HEADER_VALUE = /^[\t\x20-\x7e]*$/
 
 /** What a request carries so that the receiver lets it in. */
-export type Credentials = Pick<Endpoint, 'headers' | 'sign'>
+export type Credentials = Pick<Endpoint, 'headers' | 'secrets'>
 
 type Fields = Readonly<Record<string, unknown>>
 
 /**
- * Reads a hook's group `authentication`, whose fields have the types of the form. Problems tell no secret, and of a header
- * its name at most.
+ * Reads a hook's group `authentication`, whose fields have the types of the form.
+ *
+ * @throws ProblemError, which tells no secret, and of a header its name at most
  */
-export function parseAuthentication(fields: Fields, path: string): Credentials | Problem {
+export function parseAuthentication(fields: Fields, path: string): Credentials {
   const authorization = parseAuthorization(fields, path)
-  if (!Array.isArray(authorization)) {
-    return authorization
-  }
-  const own = parseHeaders(text(fields['headers']), `${path}.headers`, authorization.length > 0)
-  if (!Array.isArray(own)) {
-    return own
-  }
+  const own = parseHeaders(textOf(fields['headers']) ?? '', `${path}.headers`, authorization.length > 0)
   const headers = [...authorization, ...own]
-  const sign = parseSecrets(text(fields['passphrase']))
-  if (sign !== undefined && 'expected' in sign) {
-    return { path: `${path}.passphrase`, expected: sign.expected, got: `another text as secret ${sign.number}` }
+  const secrets = trimmedOf(fields['passphrase']).split(/\s+/).join(' ')
+  const bad = checkSecrets(secrets)
+  if (bad !== undefined) {
+    wrong(`${path}.passphrase`, bad.expected, `another text as secret ${bad.number}`)
   }
-  return sign === undefined ? { headers } : { headers, sign }
+  return secrets === '' ? { headers } : { headers, secrets }
 }
 
-function parseAuthorization(fields: Fields, path: string): string[] | Problem {
-  const kind = text(fields['authorization']).trim()
-  const token = text(fields['token']).trim()
-  const user = text(fields['user'])
-  const password = text(fields['password'])
+function parseAuthorization(fields: Fields, path: string): string[] {
+  const kind = trimmedOf(fields['authorization'])
+  const token = trimmedOf(fields['token'])
+  const user = textOf(fields['user']) ?? ''
+  const password = textOf(fields['password']) ?? ''
   switch (kind) {
     case '':
       // the form shows "None" for what was not chosen: who has filled in a token does not mean that
       if (token !== '' || password !== '') {
-        const got = `nothing, and a ${token !== '' ? 'token' : 'password'}`
-        return { path: `${path}.authorization`, expected: `one of ${quoted([...AUTHORIZATIONS.keys()])}`, got }
+        wrong(`${path}.authorization`, KINDS, `nothing, and a ${token !== '' ? 'token' : 'password'}`)
       }
       return []
     case 'none':
@@ -81,25 +77,25 @@ function parseAuthorization(fields: Fields, path: string): string[] | Problem {
     case 'bearer':
       if (token === '' || !/^[\x21-\x7e]+$/.test(token)) {
         const got = token === '' ? 'nothing' : 'a text with others in it'
-        return { path: `${path}.token`, expected: 'a token of printable ASCII characters without spaces', got }
+        wrong(`${path}.token`, 'a token of printable ASCII characters without spaces', got)
       }
       return ['Authorization', `Bearer ${token}`]
     case 'bearer-base64':
       if (token === '') {
-        return { path: `${path}.token`, expected: 'a token', got: 'nothing' }
+        wrong(`${path}.token`, 'a token', 'nothing')
       }
       return ['Authorization', `Bearer ${base64(token)}`]
     case 'basic':
       if (user === '' && password === '') {
-        return { path: `${path}.user`, expected: 'a user', got: 'nothing' }
+        wrong(`${path}.user`, 'a user', 'nothing')
       }
       if (user.includes(':')) {
-        return { path: `${path}.user`, expected: 'a user without a colon (RFC 7617)', got: 'one with a colon' }
+        wrong(`${path}.user`, 'a user without a colon (RFC 7617)', 'one with a colon')
       }
       return ['Authorization', basicAuthorization(user, password)]
     default:
       // it may be a token in the wrong field
-      return { path: `${path}.authorization`, expected: `one of ${quoted([...AUTHORIZATIONS.keys()])}`, got: 'another' }
+      return wrong(`${path}.authorization`, KINDS, 'another')
   }
 }
 
@@ -109,7 +105,7 @@ export function basicAuthorization(user: string, password: string): string {
 }
 
 /** Lines of `Name: value`. */
-function parseHeaders(lines: string, path: string, isAuthorized: boolean): string[] | Problem {
+function parseHeaders(lines: string, path: string, isAuthorized: boolean): string[] {
   const headers: string[] = []
   const names = new Set<string>()
   for (const [index, line] of lines.split(/\r\n|\r|\n/).entries()) {
@@ -120,21 +116,21 @@ function parseHeaders(lines: string, path: string, isAuthorized: boolean): strin
     const name = line.slice(0, Math.max(colon, 0)).trim()
     const value = line.slice(colon + 1).trim()
     if (!HEADER_NAME.test(name)) {
-      return { path, expected: 'lines of "Name: value"', got: `something else in line ${index + 1}` }
+      wrong(path, 'lines of "Name: value"', `something else in line ${index + 1}`)
     }
     const key = name.toLowerCase()
     const got = `${JSON.stringify(name.slice(0, 100))} in line ${index + 1}`
     if (REFUSED_HEADERS.has(key) || OUR_HEADERS.test(name)) {
-      return { path, expected: 'headers that are not set by the plugin or for the connection', got }
+      wrong(path, 'headers that are not set by the plugin or for the connection', got)
     }
     if (key === 'authorization' && isAuthorized) {
-      return { path, expected: 'no such header besides the field "Authorization"', got }
+      wrong(path, 'no such header besides the field "Authorization"', got)
     }
     if (names.has(key)) {
-      return { path, expected: 'each header once', got: `${got} again` }
+      wrong(path, 'each header once', `${got} again`)
     }
     if (!HEADER_VALUE.test(value)) {
-      return { path, expected: 'printable ASCII characters', got: `others in the value of ${got}` }
+      wrong(path, 'printable ASCII characters', `others in the value of ${got}`)
     }
     names.add(key)
     headers.push(name, value)
@@ -142,67 +138,6 @@ function parseHeaders(lines: string, path: string, isAuthorized: boolean): strin
   return headers
 }
 
-/** Reads a hook's group `tls`, whose fields have the types of the form. `undefined`: everything is as usual. */
-export function parseTls(fields: Fields, path: string): TlsSettings | Problem | undefined {
-  const ca = text(fields['ca']).trim()
-  const certificate = text(fields['certificate']).trim()
-  const key = text(fields['encryptionKey']).trim()
-  const acceptAnyCertificate = fields['acceptAnyCertificate'] === true
-  if (ca === '' && certificate === '' && key === '' && !acceptAnyCertificate) {
-    return undefined
-  }
-
-  const isCertificates = 'one or more certificates in PEM, each from "-----BEGIN CERTIFICATE-----" to its end'
-  if (ca !== '' && parseCertificates(ca) === undefined) {
-    return { path: `${path}.ca`, expected: isCertificates, got: 'something else' }
-  }
-  if (certificate === '' && key === '') {
-    return { acceptAnyCertificate, ...(ca !== '' && { ca }) }
-  }
-  const [own] = parseCertificates(certificate) ?? []
-  if (own === undefined) {
-    const got = certificate === '' ? 'nothing, and a private key' : 'something else'
-    return { path: `${path}.certificate`, expected: isCertificates, got }
-  }
-  const fits = fitsKey(own, key)
-  if (fits !== true) {
-    const got = key === '' ? 'nothing, and a certificate' : fits === false ? 'the key of another one' : 'something else'
-    return {
-      path: `${path}.encryptionKey`,
-      expected: 'the private key of the certificate in PEM, not protected by a passphrase',
-      got,
-    }
-  }
-  return { acceptAnyCertificate, ...(ca !== '' && { ca }), client: { certificate, key } }
-}
-
-/** `undefined` if there is anything but certificates. What stands between them in PEM are remarks. */
-function parseCertificates(pem: string): X509Certificate[] | undefined {
-  const blocks = pem.match(/-----BEGIN [^-]*-----[^-]*-----END [^-]*-----/g) ?? []
-  try {
-    return blocks.length === 0 ? undefined : blocks.map(block => new X509Certificate(block))
-  } catch {
-    return undefined
-  }
-}
-
-/** `undefined` if it is no key that can be used. */
-function fitsKey(certificate: X509Certificate, pem: string): boolean | undefined {
-  try {
-    return certificate.checkPrivateKey(createPrivateKey(pem))
-  } catch {
-    return undefined
-  }
-}
-
-function text(value: unknown): string {
-  return typeof value === 'string' ? value : ''
-}
-
 function base64(secret: string): string {
   return Buffer.from(secret).toString('base64')
-}
-
-function quoted(values: readonly string[]): string {
-  return values.map(value => `"${value}"`).join(', ')
 }

@@ -1,4 +1,6 @@
+import { itemsOf } from './hook.ts'
 import type { Problem } from '../problem.ts'
+import { isRecord, textOf, trimmedOf } from '../values.ts'
 
 /**
  * What the host gives out in place of a secret, and expects back when a configuration is saved.
@@ -7,93 +9,160 @@ import type { Problem } from '../problem.ts'
  */
 const PLACEHOLDER = 'obfuscated-q3oi6d9X8uenGvdLnHk2'
 
-/** The fields of a hook which the host hides, and therefore puts back by the hook's index. */
-const SECRET_FIELDS = [
-  ['authentication', 'token'],
-  ['authentication', 'password'],
-  ['authentication', 'passphrase'],
-  ['tls', 'encryptionKey'],
-] as const
+const HIDDEN_NAMES: ReadonlySet<string> = new Set(['token', 'passphrase', 'encryptionKey'])
+
+/** Whether the host hides a text that stands under this name, at any depth (@vates/obfuscate, `SENSITIVE_PARAMS`). */
+export function isHiddenName(name: string): boolean {
+  return HIDDEN_NAMES.has(name) || /password/i.test(name)
+}
 
 const ANEW = 'its own secret, typed again'
 
-/** A placeholder that the host could not replace: the secret is lost. Any text of the hook and its groups may be one. */
-export function findPlaceholder(hook: Record<string, unknown>, path: string): Problem | undefined {
-  const fields = Object.entries(hook).flatMap(([key, value]) =>
-    isRecord(value)
-      ? Object.entries(value).map(([inner, text]) => [`${key}.${inner}`, text] as const)
-      : [[key, value] as const]
-  )
-  const lost = fields.find(([, value]) => typeof value === 'string' && value.includes(PLACEHOLDER))
-  return lost && { path: `${path}.${lost[0]}`, expected: ANEW, got: "xo-server's placeholder for one" }
+type Item = Readonly<Record<string, unknown>>
+type Path = readonly string[]
+
+const LOST = { expected: ANEW, got: "xo-server's placeholder for one" }
+
+/** A placeholder that the host could not replace: the secret is lost. Any text of the hook may be one. */
+export function findPlaceholder(hook: Item, path: string): Problem | undefined {
+  const lost = leavesOf(hook).find(({ value }) => textOf(value)?.includes(PLACEHOLDER))
+  return lost && { path: `${path}.${lost.path.join('.')}`, ...LOST }
+}
+
+/** A configuration, and the ids of its items. */
+export interface Identified {
+  readonly config: unknown
+  /** By `identify`. */
+  readonly ids: readonly string[]
+}
+
+export interface Mended {
+  /** With its own secrets in each hook. */
+  readonly config: unknown
+  /** Secrets that were put right; where and of which hook. */
+  readonly mended: readonly { readonly path: string; readonly id: string; readonly hook: string }[]
+  /** Secrets that cannot be put right: the configuration must not be used. */
+  readonly problems: readonly Problem[]
 }
 
 /**
- * Finds secrets that the host has put back where they do not belong. It never gives a secret out: who saves a
- * configuration returns a placeholder, which it replaces by what was saved under the same index. So once the first of
- * two hooks is removed, the second arrives with the secret of the first.
+ * Gives each hook its own secrets back. The host never gives a secret out: who saves a configuration returns a placeholder,
+ * which it replaces by what was saved at the same place. So once the first of two hooks is removed, the second arrives with the
+ * secret of the first, or with a placeholder where the first had none.
  *
- * Such a secret equals the one that was saved at its place, and goes to an origin to which none with this value went; or
- * it stands in a hook that was saved elsewhere, with another secret. One that was typed for this very hook looks the
- * same if it is the one that was saved there for another origin: it is refused too, and accepted after a save without it.
+ * What the host has put there is a placeholder, or equals what was saved at its place for another hook. The hook's own secret
+ * comes in its stead, unless the hook goes to another origin now: a secret goes only where it was saved for. A secret that was
+ * typed for this very hook looks the same if it is the one of the hook that was there before: it is replaced too.
  *
- * Hooks that are disabled count: else a secret would only have to pass through one.
+ * Hooks that are disabled count: else a secret would only have to pass through one. Does nothing to what it has mended.
  *
  * @param next - the configuration to be saved, as the host passes it to `configure()`
  * @param previous - the one before
  */
-export function findStraySecrets(next: unknown, previous: unknown): Problem[] {
+export function mendSecrets(next: Identified, previous: Identified): Mended {
+  const before = new Before(previous)
+  const mended: Mended['mended'][number][] = []
   const problems: Problem[] = []
-  const before = hooksOf(previous)
-  for (const [index, hook] of hooksOf(next).entries()) {
-    const old = before[index]
-    if (!isRecord(hook)) {
-      continue
+  const hooks = itemsOf(next.config).map((item, index) => {
+    if (!isRecord(item)) {
+      return item
     }
-    const path = `hooks[${index}]`
-    const name = nameOf(hook)
+    const [path, id, name] = [`hooks[${index}]`, next.ids[index] ?? '', nameOf(item)]
+    let hook = item
+    const ofHook: Problem[] = []
+    for (const { path: place, value } of leavesOf(item)) {
+      if (!isHiddenName(place.at(-1)!)) {
+        continue
+      }
+      const at = `${path}.${place.join('.')}`
+      const decision = before.decide(item, index, id, place, value)
+      if (decision.kind === 'refuse') {
+        ofHook.push({ path: at, hook: name, ...decision.problem })
+      } else if (decision.kind === 'replace') {
+        hook = withValue(hook, place, decision.secret)
+        mended.push({ path: at, id, hook: name })
+      }
+    }
     const lost = findPlaceholder(hook, path)
-    if (lost !== undefined) {
-      problems.push({ ...lost, hook: name })
-      continue
+    if (lost !== undefined && !ofHook.some(problem => problem.path === lost.path)) {
+      ofHook.push({ ...lost, hook: name })
     }
-    for (const field of SECRET_FIELDS) {
-      const secret = secretOf(hook, field)
-      if (
-        secret !== undefined &&
-        isRecord(old) &&
-        secret === secretOf(old, field) &&
-        isStray(hook, field, old, before)
-      ) {
-        problems.push({
-          path: `${path}.${field.join('.')}`,
-          hook: name,
-          expected: `${ANEW} (if it is to be the same for another address: save without it first)`,
-          got: `that of "${nameOf(old)}" for ${originOf(old)}`,
-        })
+    problems.push(...ofHook)
+    return hook
+  })
+  return { config: mended.length === 0 ? next.config : { ...(next.config as Item), hooks }, mended, problems }
+}
+
+type Decision =
+  | { readonly kind: 'keep' }
+  | { readonly kind: 'replace'; readonly secret: string }
+  | { readonly kind: 'refuse'; readonly problem: Pick<Problem, 'expected' | 'got'> }
+
+const KEEP: Decision = { kind: 'keep' }
+
+/** The hooks before, and what one may have of their secrets. */
+class Before {
+  readonly #items: readonly unknown[]
+  readonly #ids: readonly string[]
+  readonly #byId: ReadonlyMap<string, Item>
+  /** By where it stands in a hook, and the secret: the origins that it was saved for. */
+  readonly #origins = new Map<string, Set<string>>()
+
+  constructor({ config, ids }: Identified) {
+    this.#items = itemsOf(config)
+    this.#ids = ids
+    this.#byId = new Map(
+      this.#items.flatMap((item, index) => (isRecord(item) ? [[ids[index] ?? '', item] as const] : []))
+    )
+    for (const item of this.#byId.values()) {
+      for (const { path, value } of leavesOf(item)) {
+        const secret = secretIn(value)
+        if (secret !== undefined) {
+          const key = JSON.stringify([path, secret])
+          this.#origins.set(key, (this.#origins.get(key) ?? new Set()).add(originOf(item)))
+        }
       }
     }
   }
-  return problems
+
+  /**
+   * What becomes of what has arrived at a place where a secret stands.
+   *
+   * Hooks A and B, each with a token; A is removed. B arrives at A's index with A's token: `old` is A, `own` is B as it was, and
+   * B's own token comes back. Had A no token, B would arrive with none, and get its own back as well.
+   */
+  decide(hook: Item, index: number, id: string, path: Path, value: unknown): Decision {
+    const own = this.#byId.get(id)
+    const ownSecret = own && secretIn(valueAt(own, path))
+    const old = this.#items[index]
+    const isMoved = this.#ids[index] !== id
+    const isAsOld = isRecord(old) && value === valueAt(old, path)
+    const isOlds = isAsOld && secretIn(value) !== undefined
+
+    if (ownSecret !== undefined && (value === PLACEHOLDER || (isMoved && isAsOld))) {
+      if (!this.#mayHave(hook, path, ownSecret)) {
+        return refusal(own!)
+      }
+      return value === ownSecret ? KEEP : { kind: 'replace', secret: ownSecret }
+    }
+    if (isOlds && isRecord(old)) {
+      // a hook that nobody knows has no placeholder to return: it is one that was not recognised, or its secret was copied
+      const isForeign = isMoved && own === undefined
+      return isForeign || !this.#mayHave(hook, path, textOf(value)!) ? refusal(old) : KEEP
+    }
+    // JSON knows no `undefined`: it stands where the host has found nothing to put in place of a placeholder
+    return value === undefined && isMoved && own === undefined ? { kind: 'refuse', problem: LOST } : KEEP
+  }
+
+  #mayHave(hook: Item, path: Path, secret: string): boolean {
+    const to = originOf(hook)
+    return [...(this.#origins.get(JSON.stringify([path, secret])) ?? [])].some(from => mayFollow(from, to))
+  }
 }
 
-type Field = (typeof SECRET_FIELDS)[number]
-
-/** @param old - what was saved at the place of `hook`, with the same secret */
-function isStray(
-  hook: Record<string, unknown>,
-  field: Field,
-  old: Record<string, unknown>,
-  before: readonly unknown[]
-): boolean {
-  const secret = secretOf(hook, field)
-  const owners = before.filter(isRecord).filter(other => secretOf(other, field) === secret)
-  if (!owners.some(owner => mayFollow(originOf(owner), originOf(hook)))) {
-    return true
-  }
-  // the same origin, and yet another hook
-  const twin = isTwin(hook, old) ? undefined : before.filter(isRecord).find(other => isTwin(hook, other))
-  return twin !== undefined && secretOf(twin, field) !== secret
+function refusal(owner: Item): Decision {
+  const expected = `${ANEW} (if it is to be the same for another address: save without it first)`
+  return { kind: 'refuse', problem: { expected, got: `that of "${nameOf(owner)}" for ${originOf(owner)}` } }
 }
 
 /** To the same origin; or the same host, now with TLS. */
@@ -101,36 +170,50 @@ function mayFollow(from: string, to: string): boolean {
   return from === to || from.replace(/^http:/, 'https:') === to
 }
 
-/** Whether two hooks are the same for a person who looks at the form. */
-function isTwin(a: Record<string, unknown>, b: Record<string, unknown>): boolean {
-  return ['name', 'method', 'url'].every(key => textOf(a[key]) === textOf(b[key]))
-}
-
-function hooksOf(config: unknown): readonly unknown[] {
-  const hooks = isRecord(config) ? config['hooks'] : undefined
-  return Array.isArray(hooks) ? hooks : []
-}
-
-function secretOf(hook: Record<string, unknown>, [group, key]: Field): string | undefined {
-  const fields = hook[group]
-  return isRecord(fields) ? textOf(fields[key]) || undefined : undefined
-}
-
 /** What is no URL is only the same as itself. */
-function originOf({ url }: Record<string, unknown>): string {
-  const text = textOf(url)
+function originOf({ url }: Item): string {
+  const text = trimmedOf(url)
   return URL.canParse(text) ? new URL(text).origin : 'an address that is no URL'
 }
 
-function nameOf(hook: Record<string, unknown>): string {
-  return (textOf(hook['name']) || textOf(hook['method']) || 'without a name').slice(0, 100)
+function nameOf(hook: Item): string {
+  return (trimmedOf(hook['name']) || trimmedOf(hook['method']) || 'without a name').slice(0, 100)
 }
 
-/** A text of the raw configuration; what is not one is empty. */
-export function textOf(value: unknown): string {
-  return typeof value === 'string' ? value.trim() : ''
+/** A text that is a secret, and not what stands for one. */
+function secretIn(value: unknown): string | undefined {
+  const text = textOf(value)
+  return text === undefined || text.trim() === '' || text.includes(PLACEHOLDER) ? undefined : text
 }
 
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null
+/** All values within a value that hold no others, and where they stand; the host merges at any depth. */
+function leavesOf(value: unknown, path: Path = []): { path: Path; value: unknown }[] {
+  return isRecord(value) || Array.isArray(value)
+    ? Object.entries(value).flatMap(([key, child]) => leavesOf(child, [...path, key]))
+    : [{ path, value }]
+}
+
+function valueAt(value: unknown, path: Path): unknown {
+  let found: unknown = value
+  for (const key of path) {
+    found =
+      isRecord(found) || Array.isArray(found) ? Object.entries(found).find(([name]) => name === key)?.[1] : undefined
+  }
+  return found
+}
+
+function withValue(item: Item, [key = '', ...rest]: Path, value: string): Item {
+  return { ...item, [key]: rest.length === 0 ? value : within(item[key], rest, value) }
+}
+
+function within(parent: unknown, path: Path, value: string): unknown {
+  if (Array.isArray(parent)) {
+    return parent.map((child, index) => {
+      if (String(index) !== path[0]) {
+        return child
+      }
+      return path.length === 1 ? value : within(child, path.slice(1), value)
+    })
+  }
+  return isRecord(parent) ? withValue(parent, path, value) : parent
 }

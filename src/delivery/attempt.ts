@@ -33,15 +33,12 @@ export interface Sendable extends Content {
   readonly timeoutMs: number
 }
 
-/** A connection that breaks its word must not take a place in the lane for ever. */
-const NOT_MADE: AttemptOutcome = { kind: 'unreachable', code: 'INTERNAL', reason: 'the request could not be made' }
-
 /**
  * One attempt of a delivery: adds what changes with each, the headers that name it and its signatures. Never rejects.
  *
  * @param number - from 1
  */
-export function attempt(
+export async function attempt(
   connection: Connection,
   endpoint: Endpoint,
   { id, headers, payload, timeoutMs }: Sendable,
@@ -50,27 +47,31 @@ export function attempt(
 ): Promise<Attempt> {
   const startedAt = Date.now()
   const start = performance.now()
-  const attemptOf = (outcome: AttemptOutcome): Attempt => ({
-    number,
-    trigger,
-    startedAt,
-    durationMs: performance.now() - start,
-    outcome,
-  })
+  const timestamp = Math.floor(startedAt / 1000)
+  let outcome: AttemptOutcome
   try {
-    const timestamp = Math.floor(startedAt / 1000)
-    const all = [...headers, 'X-XO-Delivery', id, 'X-XO-Attempt', String(number)]
-    all.push('webhook-id', id, 'webhook-timestamp', String(timestamp))
-    const sign = signerFor(endpoint)
-    if (sign !== undefined) {
-      all.push(...sign(id, timestamp, payload.body))
-    }
-    const { contentType, body } = payload
-    // `then`, not `async`: an attempt costs one promise beside the connection's
-    return connection.send({ contentType, body, headers: all, timeoutMs }).then(attemptOf, () => attemptOf(NOT_MADE))
+    outcome = await connection.send({
+      contentType: payload.contentType,
+      body: payload.body,
+      headers: [
+        ...headers,
+        'X-XO-Delivery',
+        id,
+        'X-XO-Attempt',
+        String(number),
+        'webhook-id',
+        id,
+        'webhook-timestamp',
+        String(timestamp),
+        ...(signerFor(endpoint)?.(id, timestamp, payload.body) ?? []),
+      ],
+      timeoutMs,
+    })
   } catch {
-    return Promise.resolve(attemptOf(NOT_MADE))
+    // a connection that breaks its word must not take a place in the lane for ever
+    outcome = { kind: 'unreachable', code: 'INTERNAL', reason: 'the request could not be made' }
   }
+  return { number, trigger, startedAt, durationMs: performance.now() - start, outcome }
 }
 
 /** Reading a secret takes longer than signing with it. An endpoint that is changed is another object. */

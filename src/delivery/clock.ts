@@ -132,7 +132,7 @@ function stateOf(
   }
   const step = stepMs ?? MAX_RETRY_AFTER_MS
   const restMs = dueAt === undefined ? 0 : clock.fromDisk(dueAt) - now
-  return { name: 'waiting', dueAt: now + (restMs > 0 ? Math.min(restMs, step) : spreadMs), stepMs: step }
+  return { name: 'waiting', dueAt: now + Math.min(restMs > 0 ? restMs : spreadMs, step), stepMs: step }
 }
 
 function clamp(value: number, least: number, most: number): number {

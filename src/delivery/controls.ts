@@ -8,7 +8,7 @@ import type { Kept } from './kept.ts'
 import type { Ledger } from './ledger.ts'
 import type { Line, Lines } from './lines.ts'
 import type { Origins } from './origins.ts'
-import type { Queues } from './queues.ts'
+import type { Budget, Queues } from './queues.ts'
 import type { Recorder } from './recorder.ts'
 import type { Tally } from './tally.ts'
 
@@ -138,8 +138,7 @@ export class Controls {
     const now = performance.now()
     const { lane } = line
     lane.unpause()
-    this.renew(line, now)
-    queues.hasten(endpoint, now)
+    queues.hasten(endpoint, now, this.renew(line, now))
     if (origins.heldUntil(lane.origin) > now) {
       origins.release(lane.origin)
       for (const other of lines.all().filter(each => each.lane.origin === lane.origin)) {
@@ -153,13 +152,16 @@ export class Controls {
 
   /**
    * Someone has looked at the endpoint: it gets a new chance, with one request at a time until one succeeds.
-   * @returns whether something was wrong with it: what waits there is due now
+   *
+   * @returns with which budget of attempts what waits there is due now: a new one if the endpoint was disabled, as that
+   *   was no time in which a delivery could be tried; `undefined`: nothing was wrong with it
    */
-  renew(line: Line, now: number): boolean {
+  renew(line: Line, now: number): Budget | undefined {
     const { origins, wake } = this.#options
-    const wasInTrouble = line.lane.renew()
+    const wasDisabled = line.lane.health.disabled !== undefined
+    const wasInTrouble = line.lane.renew() || origins.heldUntil(line.lane.origin) > now
     wake(line)
-    return wasInTrouble || origins.heldUntil(line.lane.origin) > now
+    return wasDisabled ? 'new' : wasInTrouble ? 'same' : undefined
   }
 }
 

@@ -35,6 +35,7 @@ export function fateOf(before: Progress, outcome: AttemptOutcome, facts: Facts):
     attempts: before.attempts + 1,
     firstTriedAt: before.firstTriedAt ?? now,
     trigger: 'retry',
+    isAhead: false,
   }
   if (outcome.kind === 'answered' && outcome.ok) {
     return ended('delivered', tried)
@@ -43,14 +44,15 @@ export function fateOf(before: Progress, outcome: AttemptOutcome, facts: Facts):
     return ended(isCancelled ? 'cancelled' : 'hook removed', tried)
   }
   const age = now - (tried.firstTriedAt ?? now)
-  const decision = decideRetry(outcome, before.failures + 1, age, random, schedule)
+  const failures = before.isAhead === true ? Math.max(before.failures, 1) : before.failures + 1
+  const decision = decideRetry(outcome, failures, age, random, schedule)
   if (!decision.retry) {
     return {
       state: { name: 'dead' },
-      progress: { ...tried, failures: before.failures + 1, expiresAt: now + maxDeadMs },
+      progress: { ...tried, failures, expiresAt: now + maxDeadMs },
     }
   }
-  const progress = decision.asked ? tried : { ...tried, failures: before.failures + 1 }
+  const progress = decision.asked ? tried : { ...tried, failures }
   const stepMs = hasMoved ? 0 : decision.delayMs
   const dueAt = now + stepMs
   return dueAt >= progress.expiresAt

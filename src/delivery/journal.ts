@@ -5,7 +5,7 @@ import { ClassicLevel } from 'classic-level'
 import { isDamage, makePrivate, openLevel, probeRoom } from './level.ts'
 import type { Level } from './level.ts'
 import { LiveNumbers, runsOf } from './live-numbers.ts'
-import { logPage, readStore } from './recovery.ts'
+import { readStore } from './recovery.ts'
 import type { LogPage, Recovered, StoreFound } from './recovery.ts'
 import { decodeDelivery, decodeRecord, encodeDelivery, encodeRecord, KEYS, parseRows } from './stored.ts'
 import type { LogRow, Stamp, StoredDelivery, StoredProgress } from './stored.ts'
@@ -316,13 +316,5 @@ export class Journal {
 async function* latestFirst(pages: AsyncIterable<Buffer>): AsyncGenerator<LogRow> {
   for await (const page of pages) {
     yield* parseRows(decodeRecord(page)).toReversed()
-  }
-}
-
-function logPage(number: number, rows: readonly LogRow[]): LogPage {
-  return {
-    number,
-    settled: rows.filter(row => row.settled !== undefined).length,
-    newestAt: rows.reduce((newest, row) => Math.max(newest, row.at), 0),
   }
 }

@@ -1,9 +1,12 @@
 import { isSameProgress, progressOf, storedOf } from './clock.ts'
 import type { DiskClock } from './clock.ts'
+import { DirtySet } from './dirty-set.ts'
+import type { Writing } from './dirty-set.ts'
 import { reasonOf } from './journal.ts'
 import type { Journal, LogRow, Recovered, RecoveredDelivery, StoredProgress } from './journal.ts'
 import type { Content, Kept, State } from './kept.ts'
-import { Unsaved } from './unsaved.ts'
+import { NO_ANSWER, Turns } from './turns.ts'
+import type { Step } from './turns.ts'
 
 /** The first that is kept is written after this, with all that came soon after it. */
 const WRITE_AFTER_MS = 20
@@ -19,15 +22,18 @@ const TRIM_LOG_EVERY_MS = 60_000
 /** A disk that has not answered for so long is given up until it does. */
 const OPEN_WITHIN_MS = 3_000
 const WRITE_WITHIN_MS = 5_000
-const READ_WITHIN_MS = 5_000
 /** Rows of the log that are read in one turn. */
 const ROWS_A_TURN = 200
 
-const NO_ANSWER = 'the data directory does not answer'
+/** What the recorder needs of a journal. */
+export type Store = Pick<
+  Journal,
+  'bytes' | 'numbers' | 'sizeOf' | 'write' | 'read' | 'readLog' | 'trimLog' | 'probeRoom' | 'close'
+>
 
 export interface RecorderOptions {
   /** `isAlive` is called while much is read: that is no disk that hangs. */
-  readonly open: (isAlive: () => void) => Promise<{ journal: Journal; recovered: Recovered }>
+  readonly open: (isAlive: () => void) => Promise<{ journal: Store; recovered: Recovered }>
   /**
    * The journal is open; called before anything is written, and the disk's clock is the right one by then. `isFirst`:
    * `recovered` is from an earlier run, to be taken over. Else it is from this one, and the recorder has seen to it:
@@ -48,28 +54,11 @@ export interface RecorderOptions {
   readonly maxLoggedMs: number
 }
 
-/** What is being written. */
-interface Writing {
-  readonly added: readonly Kept[]
-  readonly changed: readonly Kept[]
-  /** Numbers, and their bytes on disk. */
-  readonly ended: ReadonlySet<number>
-  readonly endedBytes: number
-  readonly rows: readonly LogRow[]
-}
-
-/** Something that is to be done with the open journal. */
-interface Turn {
-  readonly run: (journal: Journal) => Promise<void>
-  readonly fail: (error: Error) => void
-}
-
 /**
  * Decides what goes to the journal when, and keeps the journal open: while it cannot be opened or written, everything
  * stays in memory, and it is tried again.
  *
- * One operation of the disk at a time, since the process has few threads for them: to open or to write goes first, then
- * come reads in the order in which they were asked for. The journal is
+ * One operation of the disk at a time ({@link Turns}). The journal is
  *
  * - *absent*: not open yet, or it could not be opened;
  * - *open*;
@@ -80,27 +69,17 @@ interface Turn {
  */
 export class Recorder {
   readonly #options: RecorderOptions
-  #journal: Journal | undefined
+  #journal: Store | undefined
   #isBroken = false
-  #isHanging = false
   /** Has been open once. */
   #wasOpen = false
   /** The last one: knows what was on disk, open or not. */
-  #last: Journal | undefined
-  #operation: Promise<void> | undefined
-  #step: (() => Promise<void>) | undefined
-  #turns: Turn[] = []
-  readonly #unsaved = new Unsaved()
-  /** On disk, and not as it is in memory. */
-  #changed = new Set<Kept>()
-  /** On disk, and no longer kept: their numbers, and their bytes on disk. */
-  #ended = new Set<number>()
-  #endedBytes = 0
-  #writing: Writing | undefined
-  readonly #beingAdded = new Set<Kept>()
-  /** The engine's state is to be written. */
-  #isStateDirty = false
-  #rows: LogRow[] = []
+  #last: Store | undefined
+  readonly #turns = new Turns(
+    () => this.#hang(),
+    () => this.#openAfter(0)
+  )
+  readonly #dirty: DirtySet
   #trimmedAt = 0
   #isHurried = false
   #timer: NodeJS.Timeout | undefined
@@ -111,40 +90,32 @@ export class Recorder {
 
   constructor(options: RecorderOptions) {
     this.#options = options
-    this.#step = () => this.#open()
-    this.#pump()
+    this.#dirty = new DirtySet(options.maxLogged)
+    this.#turns.next(this.#opening)
   }
 
   /** On disk of what is kept. */
   get bytes(): number {
-    return Math.max(0, (this.#journal?.bytes ?? 0) - this.#endedBytes - (this.#writing?.endedBytes ?? 0))
+    return Math.max(0, (this.#journal?.bytes ?? 0) - this.#dirty.endedBytes)
   }
 
   /** The ledger's `onChange`. @param before - `undefined`: it is new, or taken over from `onOpen` */
   heard(kept: Kept, before: State | undefined): void {
-    const { state } = kept
-    if (state.name === 'ended') {
-      this.#hasEnded(kept)
-    } else if (before === undefined) {
-      if (kept.stored === 0) {
-        this.#unsaved.push(kept, performance.now())
-        this.#schedule(this.#unsaved.bytes > EAGER_BYTES ? 0 : WRITE_AFTER_MS)
-      }
-    } else if (isNews(state, before) && (kept.stored > 0 || this.#beingAdded.has(kept)) && this.#isWritable) {
-      this.#changed.add(kept)
-      this.#schedule(WRITE_AFTER_MS)
+    const news = this.#dirty.heard(kept, before, this.#isWritable)
+    if (news !== undefined) {
+      const isMuch = this.#dirty.unsavedBytes > EAGER_BYTES
+      this.#schedule(news === 'only counted' ? WRITE_LOG_AFTER_MS : isMuch ? 0 : WRITE_AFTER_MS)
     }
   }
 
   /** A row for the delivery log. */
   log(row: LogRow): void {
-    this.#rows.push(row)
-    this.#limitRows()
-    this.stateChanged()
+    this.#dirty.log(row)
+    this.#schedule(WRITE_LOG_AFTER_MS)
   }
 
   stateChanged(): void {
-    this.#isStateDirty = true
+    this.#dirty.stateChanged()
     this.#schedule(WRITE_LOG_AFTER_MS)
   }
 
@@ -156,24 +127,24 @@ export class Recorder {
 
   /** Reads back what is on disk only. `undefined` if it is damaged; rejects while the journal cannot be read. */
   async read({ number }: Kept): Promise<Content | undefined> {
-    const found = await this.#turn(journal => journal.read(number))
+    const found = await this.#read(journal => journal.read(number))
     return found && { payload: { contentType: found.contentType, body: found.body }, headers: found.headers }
   }
 
   /** The rows of the delivery log, the latest first; those on disk only while it can be read. */
   async *readLog(): AsyncGenerator<LogRow> {
-    if (this.#journal === undefined || this.#isHanging) {
-      yield* this.#rows.toReversed()
+    if (this.#journal === undefined || this.#turns.isHanging) {
+      yield* this.#dirty.rows
       return
     }
     // in its turn, as a row that is being written is neither here nor there
-    const { unwritten, written } = await this.#turn(async journal => ({
-      unwritten: this.#rows.toReversed(),
+    const { unwritten, written } = await this.#read(async journal => ({
+      unwritten: this.#dirty.rows,
       written: journal.readLog()[Symbol.asyncIterator](),
     }))
     try {
       yield* unwritten
-      for (let rows: LogRow[] | undefined = []; rows !== undefined; rows = await this.#turn(() => someOf(written))) {
+      for (let rows: LogRow[] | undefined = []; rows !== undefined; rows = await this.#read(() => someOf(written))) {
         yield* rows
       }
     } finally {
@@ -188,7 +159,6 @@ export class Recorder {
   async close(withinMs: number): Promise<void> {
     this.#isClosed = true
     clearTimeout(this.#timer)
-    this.#step = undefined
     let timer: NodeJS.Timeout | undefined
     const timeout = new Promise<void>(resolve => {
       timer = setTimeout(resolve, withinMs)
@@ -196,80 +166,50 @@ export class Recorder {
     await Promise.race([this.#shutDown(), timeout])
     clearTimeout(timer)
     this.#isOver = true
-    this.#failTurns()
     this.#recallStored()
   }
 
   async #shutDown(): Promise<void> {
-    while (this.#operation !== undefined) {
-      await this.#operation
-    }
-    // nothing else begins
-    this.#operation = new Promise(() => {})
-    this.#failTurns()
-    if (this.#wasOpen && !this.#isWritable) {
-      await this.#open()
-    }
-    while (this.#isWritable && this.#isDirty) {
-      await this.#write(Number.POSITIVE_INFINITY)
+    await this.#turns.close()
+    for (let tries = 0; tries < 2 && this.#wasOpen && !this.#dirty.isEmpty; ++tries) {
+      if (!this.#isWritable) {
+        await this.#turns.last(this.#opening)
+      }
+      while (this.#isWritable && !this.#dirty.isEmpty) {
+        await this.#turns.last(this.#writingUntil(Number.POSITIVE_INFINITY))
+      }
     }
     await this.#journal?.close().catch(() => {})
   }
 
   /** A journal that failed after it had written something holds that still: the next start takes it over. */
   #recallStored(): void {
-    for (const number of this.#last?.numbers() ?? []) {
-      const kept = this.#options.isKept(number)
-      if (kept !== undefined && kept.state.name !== 'ended') {
-        kept.stored = this.#last!.sizeOf(number)
-      }
+    for (const kept of this.#onDisk()) {
+      kept.stored = this.#last!.sizeOf(kept.number)
     }
+  }
+
+  /** What is kept of what was on disk when that was last known. */
+  #onDisk(): Kept[] {
+    const kept = [...(this.#last?.numbers() ?? [])].flatMap(number => this.#options.isKept(number) ?? [])
+    return kept.filter(({ state }) => state.name !== 'ended')
   }
 
   get #isWritable(): boolean {
-    return this.#journal !== undefined && !this.#isBroken && !this.#isHanging
-  }
-
-  get #isDirty(): boolean {
-    return (
-      this.#unsaved.size > 0 ||
-      this.#changed.size > 0 ||
-      this.#ended.size > 0 ||
-      this.#rows.length > 0 ||
-      this.#isStateDirty
-    )
-  }
-
-  /** What was never written never is: that it has ended is in the totals of the engine's state. */
-  #hasEnded(kept: Kept): void {
-    this.#unsaved.delete(kept)
-    this.#changed.delete(kept)
-    if (kept.stored > 0 && this.#isWritable) {
-      this.#remove(kept.number, kept.stored)
-    }
-    kept.stored = 0
-    this.#isStateDirty = true
-    this.#schedule(this.#ended.size > 0 ? WRITE_AFTER_MS : WRITE_LOG_AFTER_MS)
-  }
-
-  #remove(number: number, stored: number): void {
-    this.#ended.add(number)
-    this.#endedBytes += stored
-  }
-
-  #limitRows(): void {
-    if (this.#rows.length > 2 * this.#options.maxLogged) {
-      this.#rows = this.#rows.slice(-this.#options.maxLogged)
-    }
+    return this.#journal !== undefined && !this.#isBroken && !this.#turns.isHanging
   }
 
   #schedule(delayMs: number): void {
     if (this.#isWritable && performance.now() + delayMs < this.#timerAt) {
-      this.#after(delayMs, () => this.#write(performance.now() - WRITE_FROM_AGE_MS))
+      this.#after(delayMs, () => this.#writingUntil(performance.now() - WRITE_FROM_AGE_MS))
     }
   }
 
-  #after(delayMs: number, step: () => Promise<void>): void {
+  #openAfter(delayMs: number): void {
+    this.#after(delayMs, () => this.#opening)
+  }
+
+  #after(delayMs: number, step: () => Step): void {
     clearTimeout(this.#timer)
     if (this.#isClosed) {
       return
@@ -277,134 +217,62 @@ export class Recorder {
     this.#timerAt = performance.now() + delayMs
     this.#timer = setTimeout(() => {
       this.#timerAt = Number.POSITIVE_INFINITY
-      this.#step = step
-      this.#pump()
+      this.#turns.next(step())
     }, delayMs).unref()
   }
 
-  /** Begins the next operation, if none is under way. */
-  #pump(): void {
-    if (this.#operation !== undefined) {
-      return
+  get #opening(): Step {
+    return { withinMs: OPEN_WITHIN_MS, run: isAlive => this.#open(isAlive), afterHanging: () => {} }
+  }
+
+  #writingUntil(takenBefore: number): Step {
+    // what a write that took too long says of itself is of no use any more: what is on disk is found on opening
+    return {
+      withinMs: WRITE_WITHIN_MS,
+      run: () => this.#write(takenBefore),
+      afterHanging: () => this.#openAfter(0),
     }
-    const next = this.#step ?? this.#nextTurn()
-    if (next === undefined) {
-      return
-    }
-    this.#step = undefined
-    this.#operation = next().finally(() => {
-      this.#operation = undefined
-      this.#pump()
+  }
+
+  #read<T>(run: (journal: Store) => Promise<T>): Promise<T> {
+    return this.#turns.read(async () => {
+      if (this.#journal === undefined) {
+        throw new Error('the journal is not open')
+      }
+      return run(this.#journal)
     })
-  }
-
-  #nextTurn(): (() => Promise<void>) | undefined {
-    const turn = this.#turns.shift()
-    if (turn === undefined) {
-      return undefined
-    }
-    const journal = this.#journal
-    return async () => {
-      if (journal === undefined) {
-        turn.fail(new Error('the journal is not open'))
-      } else if (
-        await this.#watch(
-          READ_WITHIN_MS,
-          () => turn.run(journal),
-          () => this.#hang()
-        )
-      ) {
-        this.#after(0, () => this.#open())
-      }
-    }
-  }
-
-  /** Does something with the journal when its turn comes; rejects if that is not within 5 s. */
-  #turn<T>(run: (journal: Journal) => Promise<T>): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      if (this.#isHanging || this.#isClosed) {
-        reject(new Error(this.#isHanging ? NO_ANSWER : 'the journal is closed'))
-        return
-      }
-      const timer = setTimeout(() => reject(new Error(NO_ANSWER)), READ_WITHIN_MS).unref()
-      const fail = (error: Error): void => {
-        clearTimeout(timer)
-        reject(error)
-      }
-      this.#turns.push({
-        run: journal =>
-          run(journal).then(
-            value => {
-              clearTimeout(timer)
-              resolve(value)
-            },
-            error => fail(error as Error)
-          ),
-        fail,
-      })
-      this.#pump()
-    })
-  }
-
-  #failTurns(): void {
-    const turns = this.#turns
-    this.#turns = []
-    for (const { fail } of turns) {
-      fail(new Error(this.#isHanging ? NO_ANSWER : 'the journal is closed'))
-    }
-  }
-
-  /** @returns whether it took too long, in which case `onLate` was called meanwhile */
-  async #watch(withinMs: number, run: (isAlive: () => void) => Promise<void>, onLate: () => void): Promise<boolean> {
-    let isLate = false
-    const timer = setTimeout(() => {
-      isLate = true
-      onLate()
-    }, withinMs).unref()
-    await run(() => void (isLate || timer.refresh()))
-    clearTimeout(timer)
-    this.#isHanging &&= !isLate
-    return isLate
   }
 
   #hang(): void {
-    this.#isHanging = true
     this.#isBroken = true
-    this.#failTurns()
-    this.#unsaveAll()
+    this.#dirty.unsaveAll(this.#onDisk())
     this.#options.onProblem(NO_ANSWER)
   }
 
   #fail(error: unknown): void {
     this.#isBroken = true
-    this.#unsaveAll()
+    this.#dirty.unsaveAll(this.#onDisk())
     this.#options.onProblem(reasonOf(error))
-    this.#after(REOPEN_AFTER_MS, () => this.#open())
+    this.#openAfter(REOPEN_AFTER_MS)
   }
 
-  async #open(): Promise<void> {
-    await this.#watch(
-      OPEN_WITHIN_MS,
-      async isAlive => {
-        try {
-          // while the disk is full it could not be opened again, and what is only there could not be sent
-          await this.#journal?.probeRoom()
-          const old = this.#journal
-          this.#journal = undefined
-          await old?.close().catch(() => {})
-          const { journal, recovered } = await this.#options.open(isAlive)
-          await this.#takeOver(journal, recovered)
-        } catch (error) {
-          this.#isHanging = false
-          this.#fail(error)
-        }
-      },
-      () => this.#hang()
-    )
+  async #open(isAlive: () => void): Promise<void> {
+    try {
+      // while the disk is full it could not be opened again, and what is only there could not be sent
+      await this.#journal?.probeRoom()
+      const old = this.#journal
+      this.#journal = undefined
+      await old?.close().catch(() => {})
+      const { journal, recovered } = await this.#options.open(isAlive)
+      isAlive()
+      await this.#takeOver(journal, recovered)
+    } catch (error) {
+      this.#fail(error)
+    }
   }
 
   /** @throws what `onOpen` throws */
-  async #takeOver(journal: Journal, recovered: Recovered): Promise<void> {
+  async #takeOver(journal: Store, recovered: Recovered): Promise<void> {
     const { onOpen, onProblem, clock } = this.#options
     if (this.#isOver && !this.#wasOpen) {
       await journal.close()
@@ -413,7 +281,6 @@ export class Recorder {
     try {
       this.#journal = this.#last = journal
       this.#isBroken = false
-      this.#isHanging = false
       if (!this.#wasOpen) {
         clock.continue(recovered.clock)
       }
@@ -424,30 +291,28 @@ export class Recorder {
       throw error
     }
     this.#wasOpen = true
-    this.#isStateDirty = true
+    this.#dirty.stateChanged()
     onProblem(undefined)
     this.#schedule(0)
   }
 
   /** Puts in order what is in the store and in memory. @returns what is left to be taken over */
   #reconcile(recovered: Recovered): Recovered {
+    this.#dirty.forgetEnded()
     const left: RecoveredDelivery[] = []
     let lost = this.#wasOpen ? 0 : recovered.lost
     for (const found of recovered.deliveries) {
       const { number, id } = found.delivery
       const kept = this.#options.isKept(number)
       if (kept !== undefined && kept.id === id && kept.state.name !== 'ended') {
-        this.#unsaved.delete(kept)
-        kept.stored = found.stored
-        if (!isSameProgress(progressOf(kept, this.#options.clock), found.progress)) {
-          this.#changed.add(kept)
-        }
+        const isCurrent = isSameProgress(progressOf(kept, this.#options.clock), found.progress)
+        this.#dirty.isOnDisk(kept, found.stored, isCurrent)
       } else if (kept === undefined && !this.#wasOpen) {
         left.push(found)
       } else {
         // has ended meanwhile; or, before the first opening, another one was given its number
         lost += this.#wasOpen ? 0 : 1
-        this.#remove(number, found.stored)
+        this.#dirty.remove(number, found.stored)
       }
     }
     return { ...recovered, deliveries: left, lost }
@@ -456,45 +321,19 @@ export class Recorder {
   /** Writes what is older than `takenBefore`, and what else has changed. */
   async #write(takenBefore: number): Promise<void> {
     const journal = this.#journal
-    if (journal === undefined || !this.#isWritable || !this.#isDirty) {
+    if (journal === undefined || !this.#isWritable || this.#dirty.isEmpty) {
       return
     }
-    const isAll = this.#isHurried || this.#unsaved.bytes > EAGER_BYTES
+    const isAll = this.#isHurried || this.#dirty.unsavedBytes > EAGER_BYTES
     this.#isHurried = false
-    const writing: Writing = {
-      added: this.#unsaved.take(isAll ? Number.POSITIVE_INFINITY : takenBefore),
-      changed: [...this.#changed],
-      ended: this.#ended,
-      endedBytes: this.#endedBytes,
-      // what is beyond the log's length would be trimmed at once
-      rows: this.#rows.slice(-this.#options.maxLogged),
-    }
-    this.#changed = new Set()
-    this.#ended = new Set()
-    this.#endedBytes = 0
-    this.#rows = []
-    this.#isStateDirty = false
-    this.#writing = writing
-    writing.added.forEach(kept => this.#beingAdded.add(kept))
-    const isLate = await this.#watch(
-      WRITE_WITHIN_MS,
-      () => this.#writeBatch(journal, writing),
-      () => this.#hang()
-    )
-    if (isLate) {
-      // what it says of itself is of no use any more: what is on disk is found on opening
-      if (this.#isClosed) {
-        await this.#open()
-      } else {
-        this.#after(0, () => this.#open())
-      }
-    } else if (this.#unsaved.size > 0) {
+    await this.#writeBatch(journal, this.#dirty.take(isAll ? Number.POSITIVE_INFINITY : takenBefore))
+    if (this.#dirty.hasUnsaved) {
       this.#schedule(isAll ? 0 : WRITE_AFTER_MS)
     }
   }
 
   /** Never rejects. */
-  async #writeBatch(journal: Journal, writing: Writing): Promise<void> {
+  async #writeBatch(journal: Store, writing: Writing): Promise<void> {
     const { clock, state, maxLogged, maxLoggedMs } = this.#options
     const now = Date.now()
     if (Math.abs(now - this.#trimmedAt) > TRIM_LOG_EVERY_MS) {
@@ -517,63 +356,21 @@ export class Recorder {
         clock: clock.stamp(),
       })
     } catch (error) {
-      if (this.#writing === writing) {
+      if (this.#dirty.isBeingWritten(writing)) {
         this.#fail(error)
       }
       return
     }
-    if (this.#writing === writing) {
-      this.#written(journal, writing)
-    }
-  }
-
-  #written(journal: Journal, { added, changed }: Writing): void {
-    this.#writing = undefined
-    this.#beingAdded.clear()
-    for (const { number, state } of added) {
-      if (state.name === 'ended') {
-        this.#remove(number, journal.sizeOf(number))
+    if (this.#dirty.isBeingWritten(writing)) {
+      const saved = this.#dirty.written(writing, number => journal.sizeOf(number))
+      if (this.#dirty.endedBytes > 0) {
         this.#schedule(WRITE_AFTER_MS)
       }
-    }
-    const saved = added.filter(({ state }) => state.name !== 'ended')
-    for (const kept of [...saved, ...changed.filter(({ state }) => state.name !== 'ended')]) {
-      kept.stored = journal.sizeOf(kept.number)
-    }
-    if (saved.length > 0) {
-      this.#options.onSaved(saved)
-    }
-  }
-
-  /** What is in memory has to stay there, and is written again unless the store turns out to hold it. */
-  #unsaveAll(): void {
-    const writing = this.#writing
-    this.#writing = undefined
-    this.#beingAdded.clear()
-    const before = this.#unsaved.take(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY)
-    const onDisk = [...(this.#last?.numbers() ?? [])].flatMap(number => this.#options.isKept(number) ?? [])
-    for (const kept of [...(writing?.added ?? []), ...onDisk, ...before]) {
-      if (kept.content !== undefined && kept.state.name !== 'ended') {
-        kept.stored = 0
-        this.#unsaved.push(kept, 0)
+      if (saved.length > 0) {
+        this.#options.onSaved(saved)
       }
     }
-    this.#changed.clear()
-    this.#ended.clear()
-    this.#endedBytes = 0
-    this.#rows = [...(writing?.rows ?? []), ...this.#rows]
-    this.#limitRows()
-    this.#isStateDirty = true
   }
-}
-
-/** Whether a change makes a difference on disk: what is fresh, held or under way is written alike. */
-function isNews({ name }: State, before: State): boolean {
-  return name !== 'sending' && !((name === 'queued' || name === 'held') && isFresh(before))
-}
-
-function isFresh({ name }: State): boolean {
-  return name === 'queued' || name === 'held'
 }
 
 /** `undefined`: there are no more. */

@@ -40,7 +40,7 @@ export type RetryDecision =
       /** The receiver named the delay itself: it holds for its whole lane, and no failure is charged. */
       readonly asked: boolean
     }
-  | { readonly retry: false; readonly reason: 'exhausted' | 'gone' | 'refused' }
+  | { readonly retry: false; readonly reason: 'exhausted' | 'refused' }
 
 /**
  * Whether and when to try again after a failed attempt. A delay that the receiver names is waited for whatever else its
@@ -58,9 +58,6 @@ export function decideRetry(
   random: () => number = Math.random,
   schedule: readonly number[] = RETRY_SCHEDULE_MS
 ): RetryDecision {
-  if (outcome.kind === 'answered' && outcome.status === 410) {
-    return { retry: false, reason: 'gone' }
-  }
   if (outcome.kind === 'answered' && outcome.retryAfterMs !== undefined) {
     const delayMs = outcome.retryAfterMs
     return ageMs + delayMs > MAX_AGE_MS ? { retry: false, reason: 'exhausted' } : { retry: true, delayMs, asked: true }

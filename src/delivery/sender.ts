@@ -102,9 +102,14 @@ export class Sender {
     return false
   }
 
-  /** It was not sent after all, and has come no further. */
+  /**
+   * It was not sent after all, and has come no further. What is as it was accepted stays so: after a restart it goes in the
+   * order in which it came.
+   */
   #putBack(kept: Kept, stepMs: number): void {
-    this.#options.ledger.enter(kept, { name: 'waiting', dueAt: performance.now() + stepMs, stepMs })
+    const isFresh = stepMs === 0 && kept.progress.attempts === 0 && kept.progress.trigger === 'event'
+    const waiting = { name: 'waiting', dueAt: performance.now() + stepMs, stepMs } as const
+    this.#options.ledger.enter(kept, isFresh ? { name: 'queued' } : waiting)
   }
 
   #attempted(lane: Lane, kept: Kept, done: Attempt): void {

@@ -1,8 +1,20 @@
-import type { Event } from '../event/event.ts'
-import type { Attempt, DiscardReason, Route } from '../delivery/delivery.ts'
-import type { HealthChange, Health } from '../delivery/health.ts'
-import type { Tally } from '../delivery/tally.ts'
-import type { ProxySettings } from '../delivery/transport.ts'
+import type { Answer, CourierEvent, EngineHealth, PlainSettings } from '../courier.ts'
+import type { Account, Page, Query, Selection } from '../delivery/account.ts'
+import type { Handing } from '../handing.ts'
+
+// the host side imports what crosses the seam from here, and nothing from below
+export type { Addresses, Answer, CourierEvent, EngineHealth, PlainSettings } from '../courier.ts'
+export type { Handing, PlainHook } from '../handing.ts'
+export type {
+  Account,
+  AccountStatus,
+  EndpointHealth,
+  EndpointReport,
+  Page,
+  Query,
+  Selection,
+} from '../delivery/account.ts'
+export type { ProxySettings } from '../delivery/transport.ts'
 
 /**
  * The seam between the two halves: the host side hands events over, the delivery side does the rest. All that crosses is
@@ -15,6 +27,7 @@ export interface Engine {
   /**
    * From now on these are the hooks. What waits for one goes to its endpoint here; what waits for a hook that is not among
    * them is discarded as `hook removed`. Endpoints that are disabled, failing or held back by `Retry-After` get a new chance.
+   * Called before anything is handed over; until then the journal is not read.
    */
   configure(settings: PlainSettings): void
   /** One event for its hooks. Never throws; costs a hand-over. */
@@ -44,133 +57,12 @@ export interface Engine {
   close(graceMs: number): Promise<void>
 }
 
-/** One hook, as the delivery side needs it. */
-export interface PlainHook {
-  readonly id: string
-  readonly name: string
-  /** Name of a format, see `formats/index.ts`. */
-  readonly format: string
-  /** Its bodies tell of the object that the event is about. */
-  readonly includeObject: boolean
-  /** Which of its events are sent, in the syntax of XO's searches; without, all. */
-  readonly filter?: string
-  readonly route: Route
-}
-
-export interface PlainSettings {
-  readonly hooks: readonly PlainHook[]
-  readonly proxy: ProxySettings
-}
-
-/** One event for some hooks. */
-export interface Handing {
-  /** Unique. The ids of its deliveries are made from it: the same, however often it is handed over. */
-  readonly id: string
-  readonly event: Event
-  /** JSON of the object that the event is about; `null`: it was too large. */
-  readonly object?: string | null
-  /** Ids of hooks, each once. */
-  readonly hooks: readonly string[]
-  /** Who caused it: where there is no room, whoever causes most loses first. */
-  readonly party: string
-  /** Marked as a test (`X-XO-Test`). */
-  readonly isTest?: boolean
-}
-
-/** What the first attempt for a hook came to. */
-export interface Answer {
-  readonly hook: string
-  readonly attempt: Attempt
-}
-
-/** Which deliveries; all conditions that are given hold. */
-export interface Selection {
-  readonly id?: string
-  readonly endpoint?: string
-  readonly owner?: string
-  /** Accepted at or after, epoch ms. */
-  readonly since?: number
-}
-
-export interface Query extends Selection {
-  readonly status?: AccountStatus
-  /** Of an earlier page: what comes after it. */
-  readonly cursor?: string
-  /** @default 100 */
-  readonly limit?: number
-}
-
-export interface Page<T> {
-  readonly items: readonly T[]
-  /** Absent: there is no more. */
-  readonly cursor?: string
-}
-
-export type AccountStatus = 'queued' | 'held' | 'waiting' | 'sending' | 'dead' | 'ended'
-
-/** What is known of one delivery. Holds no body, no header and no URL. */
-export interface Account {
-  readonly id: string
-  readonly owner: string
-  readonly endpoint: string
-  readonly label: string
-  readonly status: AccountStatus
-  /** Epoch ms. */
-  readonly acceptedAt: number
-  readonly bytes: number
-  readonly attempts: number
-  /** Of the next attempt, epoch ms, while `waiting`. */
-  readonly dueAt?: number
-}
-
-export interface EngineHealth extends Tally {
-  /** By endpoint id. */
-  readonly endpoints: ReadonlyMap<string, EndpointHealth>
-  /** Events whose filter could not be decided in time, by hook. */
-  readonly undecided: ReadonlyMap<string, number>
-  /** Why the journal is not in use. */
-  readonly journal?: string
-}
-
-export interface EndpointHealth extends Tally {
-  readonly health: Health
-  /** Nothing is sent before, epoch ms. */
-  readonly pausedUntil?: number
-}
-
 /** What happened, for whoever logs it. */
 export type EngineEvent =
-  | {
-      readonly type: 'dead'
-      readonly id: string
-      readonly owner: string
-      readonly origin: string
-      readonly attempts: number
-      readonly lastError: string
-    }
-  /** `id`: of one of them. */
-  | { readonly type: 'discarded'; readonly reason: DiscardReason; readonly count: number; readonly id: string }
-  | { readonly type: 'health'; readonly change: HealthChange; readonly report: EndpointReport }
-  /** `problem`: why everything stays in memory; absent: the journal is in use. `lost`: what it should have held. */
-  | { readonly type: 'journal'; readonly problem?: string; readonly recovered: number; readonly lost: number }
-  /** A filter took too long for an event, which was sent; the hook is switched off after the third time. */
-  | { readonly type: 'undecided'; readonly hook: string; readonly isSwitchedOff: boolean }
-  /** A format threw: its hook's event is lost, and counted as discarded. */
-  | { readonly type: 'unformatted'; readonly hook: string; readonly method: string; readonly error: string }
+  | CourierEvent
   /** The delivery side died or hung, and has been replaced. */
   | { readonly type: 'replaced'; readonly reason: string }
   /** An event that brought the delivery side down three times is not handed over again. */
   | { readonly type: 'set aside'; readonly method: string; readonly callId: string }
   /** No thread can be started: the delivery side runs in this one. */
   | { readonly type: 'no thread'; readonly reason: string }
-
-/** How an endpoint is doing, and what waits there. */
-export interface EndpointReport {
-  readonly endpoint: string
-  readonly origin: string
-  /** Ids of the hooks that go there. */
-  readonly owners: readonly string[]
-  readonly health: Health
-  readonly pending: number
-  readonly dead: number
-}

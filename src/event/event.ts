@@ -39,6 +39,9 @@ export interface Event {
 /** The largest event that is carried whole, in bytes of JSON. */
 export const MAX_EVENT_BYTES = 1024 * 1024
 
+/** Room for the braces, `type` and `omitted` of a body. */
+const ENVELOPE_BYTES = 128
+
 /** The first to go when an event is too large stands last. Everything else in an event is small. */
 const LARGE_FIELDS = ['error', 'params', 'result']
 
@@ -95,21 +98,36 @@ function hideInAnswer(fields: Map<string, string>, secret: string): void {
   }
 }
 
-/** The same event with the object that it is about, after all other properties. Costs the writing of the object. */
-export function withObject(event: Event, object: ObjectSnapshot | undefined): Event {
-  if (object === undefined) {
+/**
+ * What a live value of the host says now: a redacted copy that keeps still, however its original goes on changing. A value
+ * that is larger than an event may be is returned as it is: the event will leave it out.
+ */
+export function copyOf(value: unknown): unknown {
+  const text = boundedJson(value, MAX_EVENT_BYTES)
+  return text === undefined ? value : JSON.parse(text)
+}
+
+/** The largest snapshot of an object that is carried, in bytes of JSON. */
+const MAX_OBJECT_BYTES = 256 * 1024
+
+/** The object that an event is about, as it travels beside the event: JSON, or `null` for one that is too large. */
+export function objectText(object: ObjectSnapshot): string | null {
+  return boundedJson(object, MAX_OBJECT_BYTES) ?? null
+}
+
+/**
+ * The same event with the object that it is about, after all other properties.
+ *
+ * @param text - of {@link objectText}; `null`: the event says that its object was left out; `undefined`: there is none
+ */
+export function withObject(event: Event, text: string | null | undefined): Event {
+  if (text === undefined) {
     return event
   }
-  const text = boundedJson(object, MAX_OBJECT_BYTES)
-  return text === undefined
+  return text === null
     ? { ...event, omitted: [...event.omitted, 'object'] }
     : { ...event, fields: new Map([...event.fields, ['object', text]]) }
 }
-
-const MAX_OBJECT_BYTES = 256 * 1024
-
-/** Room for the braces, `type` and `omitted` of a body. */
-const ENVELOPE_BYTES = 128
 
 function inOrderOfWeight(keys: readonly string[]): string[] {
   return [...keys.filter(key => !LARGE_FIELDS.includes(key)), ...LARGE_FIELDS.filter(key => keys.includes(key))]

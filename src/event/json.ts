@@ -2,7 +2,7 @@ import { messageOf } from '../problem.ts'
 import { HIDDEN, hideInText, isSecretName, maskAt, tellsSecret, textsIn } from './redaction.ts'
 import type { Mask } from './redaction.ts'
 
-/** Deeper values are cut: no event of the host comes near, and a stack has an end. */
+/** What is nested deeper is cut, before recursion comes to the end of the stack. No event of the host comes near. */
 const MAX_DEPTH = 200
 
 /** The answer of {@link measure} for a value that `JSON.stringify` would refuse, empty, hang on, or tell a secret of. */
@@ -75,7 +75,10 @@ function measure(value: unknown, left: number, ancestors: object[]): number {
   }
 }
 
-/** One of the brackets is paid for: every member pays for a comma, and one comma less is written. */
+/**
+ * `left` is already less by the opening bracket. Each member counts itself and a comma; the last one has no comma, which
+ * makes up for the closing bracket: `[1,2]` counts `[`, `1,` and `2,`.
+ */
 function measureObject(value: object, left: number, ancestors: object[]): number {
   if (ancestors.length >= MAX_DEPTH || ancestors.includes(value)) {
     return ODD

@@ -1,3 +1,4 @@
+import { isRecord, numberOf, textOf } from '../values.ts'
 import type { Signal } from '../xo.ts'
 
 /**
@@ -94,8 +95,8 @@ export function snapshotOf(object: unknown, lookUp: LookUp): ObjectSnapshot | un
   if (!isRecord(object)) {
     return undefined
   }
-  const id = textOf(object['id'])
-  const type = textOf(object['type'])
+  const id = shortTextOf(object['id'])
+  const type = shortTextOf(object['type'])
   if (id === undefined || type === undefined) {
     return undefined
   }
@@ -103,16 +104,16 @@ export function snapshotOf(object: unknown, lookUp: LookUp): ObjectSnapshot | un
   const container = object['$container'] === object['$pool'] ? undefined : object['$container']
   return {
     id,
-    uuid: textOf(object['uuid']),
+    uuid: shortTextOf(object['uuid']),
     type,
-    name_label: textOf(object['name_label']),
-    name_description: textOf(object['name_description']),
+    name_label: shortTextOf(object['name_label']),
+    name_description: shortTextOf(object['name_description']),
     tags: Array.isArray(object['tags']) ? object['tags'].slice(0, MAX_ITEMS).filter(isText) : undefined,
     pool: named(object['$pool']),
     host: named(container ?? object['$host'] ?? (type === 'PBD' ? object['host'] : undefined)),
-    power_state: textOf(object['power_state']),
+    power_state: shortTextOf(object['power_state']),
     ...(type.startsWith('VM') && snapshotOfVm(object, lookUp)),
-    ...(type === 'host' && { address: textOf(object['address']), enabled: object['enabled'] === true }),
+    ...(type === 'host' && { address: shortTextOf(object['address']), enabled: object['enabled'] === true }),
     ...((type === 'SR' || type.startsWith('VDI')) && {
       size: numberOf(object['size']),
       physical_usage: numberOf(type === 'SR' ? object['physical_usage'] : object['usage']),
@@ -129,7 +130,7 @@ function snapshotOfVm(vm: Readonly<Record<string, unknown>>, lookUp: LookUp): Pa
     snapshot_of: namedBy(vm['$snapshot_of'], lookUp),
     CPUs: { number: numberOf(cpus['number']), max: numberOf(cpus['max']) },
     memory: { size: numberOf(memory['size']) },
-    mainIpAddress: textOf(vm['mainIpAddress']),
+    mainIpAddress: shortTextOf(vm['mainIpAddress']),
     addresses: addresses.slice(0, MAX_ITEMS),
     VIFs: idsOfVifs(vm)
       .map(id => ({ id, vif: lookUp(id) }))
@@ -141,8 +142,8 @@ function snapshotOfVm(vm: Readonly<Record<string, unknown>>, lookUp: LookUp): Pa
 function vifOf(id: string, vif: Readonly<Record<string, unknown>>, lookUp: LookUp): Vif {
   return {
     id,
-    device: textOf(vif['device']),
-    MAC: textOf(vif['MAC']),
+    device: shortTextOf(vif['device']),
+    MAC: shortTextOf(vif['MAC']),
     network: namedBy(vif['$network'], lookUp),
   }
 }
@@ -162,47 +163,14 @@ export function namedBy(id: unknown, lookUp: LookUp): Named | undefined {
     return undefined
   }
   const object = lookUp(id)
-  return { id, name_label: isRecord(object) ? textOf(object['name_label']) : undefined }
+  return { id, name_label: isRecord(object) ? shortTextOf(object['name_label']) : undefined }
 }
 
-/** What the Test button sends. */
-export const sampleObject: ObjectSnapshot = {
-  id: '67aac198-0174-11ea-8d71-362b9e155667',
-  uuid: '67aac198-0174-11ea-8d71-362b9e155667',
-  type: 'VM',
-  name_label: 'web-1',
-  name_description: 'a sample',
-  tags: ['production'],
-  pool: { id: '7b3f6d53-0a0f-4d0e-9b8a-2f6a2c1d5e01', name_label: 'pool-1' },
-  host: { id: 'c1d0b6a2-5d0e-4f4d-8c55-6f1e4c9f7a02', name_label: 'host-1' },
-  power_state: 'Running',
-  CPUs: { number: 2, max: 4 },
-  memory: { size: 4_294_967_296 },
-  mainIpAddress: '192.0.2.10',
-  addresses: ['192.0.2.10', '2001:db8::10'],
-  VIFs: [
-    {
-      id: '4f0f3a52-7a5e-4f6c-8f43-2b6f0c9d7e11',
-      device: '0',
-      MAC: '02:00:00:00:00:10',
-      network: { id: 'd3a7b1c4-6b0d-4f6e-9a2c-5e8f7b1c0d12', name_label: 'LAN' },
-    },
-  ],
-}
-
-function textOf(value: unknown): string | undefined {
-  return isText(value) ? value.slice(0, MAX_TEXT_LENGTH) : undefined
+/** Cut at a length that no name in a pool has. */
+function shortTextOf(value: unknown): string | undefined {
+  return textOf(value)?.slice(0, MAX_TEXT_LENGTH)
 }
 
 function isText(value: unknown): value is string {
   return typeof value === 'string'
-}
-
-function numberOf(value: unknown): number | undefined {
-  return typeof value === 'number' ? value : undefined
-}
-
-/** The host's objects are of its making: each property is looked at before it is used. */
-export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null
 }

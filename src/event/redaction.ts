@@ -69,7 +69,7 @@ const TABLE: readonly (readonly [method: RegExp, masks: Masks])[] = [
 ]
 
 const NO_MASKS: Masks = {}
-/** Methods are those that the host knows: not many. */
+/** As many as there are methods of the host and actions of its REST API: some hundreds. */
 const masksByMethod = new Map<string, Masks>()
 
 /** What is hidden of an event because of its method. */
@@ -154,11 +154,14 @@ export function tellsSecret(value: unknown): boolean {
     case 'bigint':
       return true
     default:
-      return Array.isArray(value) // which is not looked into here: it may be endless
+      return Array.isArray(value) // it is not looked into here, since it may hold itself: whoever writes it does that
   }
 }
 
-/** Without what `\n` and its like end. The text is JSON: a quote is the end of its string, unless it is escaped. */
+/**
+ * From `://` to the end of a URL that stands in a JSON text: white space, written as it is or as `\n`, `\r`, `\t`, or the
+ * quote that ends its string. Any other escape is a part of it: `://a\"b` goes on after the quote.
+ */
 const URLS = /:\/\/(?:\\[^nrt]|[^\\\s"])+/g
 const PRIVATE_KEYS = /-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----[^"]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|(?="))/g
 
@@ -191,7 +194,7 @@ function hideInQuery(text: string): string {
 /** @param pairs - finds separator, name and value */
 function hideValues(text: string, pairs: RegExp): string {
   return text.replace(pairs, (pair, separator: string, name: string, value: string) =>
-    // what is hidden already ends, for a URL, at its first space
+    // hidden already: of `?token=* obfuscated *` a URL ends at the first space, and the value is `*`
     isSecretName(name) && !HIDDEN.startsWith(value) ? `${separator}${name}=${HIDDEN}` : pair
   )
 }

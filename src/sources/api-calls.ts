@@ -1,10 +1,12 @@
-import type { Signal, Xo, XoSignals } from '../xo.ts'
+import type { Signal, Xo } from '../xo.ts'
+import { listen } from './source.ts'
 import type { Accept } from './source.ts'
 
-/** Hears the calls of one API method in the place of this source. */
+/** Hears the calls of one API method in the place of this source. As with any listener, it may throw and reject. */
 export interface CallTaker {
+  /** @returns what the call is to wait for */
   pre(signal: Signal): Promise<unknown> | undefined
-  post(signal: Signal): void
+  post(signal: Signal): Promise<unknown> | undefined
 }
 
 /**
@@ -18,32 +20,20 @@ export function listenToApiCalls(
   accept: Accept,
   takerOf: (method: string) => CallTaker | undefined = () => undefined
 ): () => void {
-  const listeners: { [Name in keyof XoSignals]?: (signal: XoSignals[Name]) => unknown } = {
-    'xo:preCall'(signal) {
+  const undo = [
+    listen<[Signal]>(xo, 'xo:preCall', signal => {
       const taker = takerOf(signal.method)
       if (taker !== undefined) {
         return taker.pre(signal)
       }
       return isAnnounced(xo, signal) ? accept('api', 'pre', signal) : undefined
-    },
-    'xo:postCall'(signal) {
-      // xo-server emits this inside the call's own `try`, without awaiting: nothing may be returned or thrown
+    }),
+    listen<[Signal]>(xo, 'xo:postCall', signal => {
       const taker = takerOf(signal.method)
-      if (taker !== undefined) {
-        taker.post(signal)
-      } else {
-        void accept('api', 'post', signal)
-      }
-    },
-  }
-  for (const [name, listener] of Object.entries(listeners)) {
-    xo.on(name as keyof XoSignals, listener as () => unknown)
-  }
-  return () => {
-    for (const [name, listener] of Object.entries(listeners)) {
-      xo.removeListener(name as keyof XoSignals, listener as () => unknown)
-    }
-  }
+      return taker === undefined ? accept('api', 'post', signal) : taker.post(signal)
+    }),
+  ]
+  return () => undo.forEach(each => each())
 }
 
 /**

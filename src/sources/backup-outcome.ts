@@ -1,5 +1,6 @@
+import { copyOf } from '../event/event.ts'
+import { isRecord, textOf } from '../values.ts'
 import type { TaskLog } from '../xo.ts'
-import { copyOf, isRecord, textOf } from './source.ts'
 
 /** How a run of a backup job has ended. */
 export interface RunOutcome {
@@ -27,8 +28,18 @@ const MAX_MESSAGE_LENGTH = 500
 const SAYS_NOTHING = 'backup task failed with undefined error'
 
 /** Whether it is the error of a run whose task knows more. */
-export function saysNothing(error: unknown): boolean {
+function saysNothing(error: unknown): boolean {
   return isRecord(error) && error['message'] === SAYS_NOTHING
+}
+
+/** Whether the outcome of a run is known from these. A task that is still pending does not tell: its worker may have died. */
+export function tellsOutcome(task: TaskLog | undefined, error: unknown): boolean {
+  return (task !== undefined && task.status !== 'pending') || (error !== undefined && !saysNothing(error))
+}
+
+/** {@link outcomeOfRun} if these tell it. */
+export function knownOutcome(task: TaskLog | undefined, error: unknown): RunOutcome | undefined {
+  return tellsOutcome(task, error) ? outcomeOfRun(task, error) : undefined
 }
 
 /**

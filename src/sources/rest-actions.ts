@@ -1,13 +1,17 @@
+import { copyOf } from '../event/event.ts'
 import type { EventInfo, Phase } from '../event/event.ts'
+import { isRecord, textOf } from '../values.ts'
 import type { TaskLog, Xo } from '../xo.ts'
-import { copyOf, isRecord, listen, nameOfUser, remember, textOf } from './source.ts'
+import { nameOfUser } from './look-up.ts'
+import { remember } from './recent.ts'
+import { guarded, listen } from './source.ts'
 import type { Accept } from './source.ts'
 
 /** What the host says of a task that is an action (`createAction` in @xen-orchestra/rest-api/src/abstract-classes). */
 export const REST_ACTION = 'xo:rest-api:action'
 export const REST_PREFIX = 'REST API: '
 
-/** What an action is called, and what its name says more than that: parameters that the API method would be given. */
+/** What an action is announced as: the action `hard shutdown VM` is the method `vm.stop` with the parameter `force`. */
 interface Method {
   readonly name: string
   readonly params?: Readonly<Record<string, unknown>>
@@ -80,7 +84,7 @@ const METHODS: ReadonlyMap<string, Method> = new Map<string, Method>([
   ['delete vif traffic rule', { name: 'sdnController.deleteRule' }],
 ])
 
-/** Of the names above; an action that is not among them is `rest.<label>`. */
+/** One for each name in the table. An action that is not in it is announced as `rest.<label>`, and is not listed. */
 export const restActionEvents: readonly EventInfo[] = [...new Set([...METHODS.values()].map(({ name }) => name))].map(
   name => ({
     name,
@@ -94,6 +98,8 @@ const MAX_ACTIONS = 10_000
 
 /** An action that has been announced, until it is over. */
 interface Action {
+  /** The id of its task. */
+  readonly callId: string
   readonly userId: string | undefined
   readonly userName: Promise<string>
   readonly method: string
@@ -104,27 +110,26 @@ interface Action {
  * Hears the actions of the REST API, which are no API calls: all that the host says of them are the updates of their
  * tasks, several for each, and of a short one only the last.
  *
- * Their user is known by id. The name is looked up in the meantime, and what is announced then is what was copied when
- * the update came: `pre` before `post`, and the host waits for nothing.
+ * The host gives the id of their user, whose name has to be looked up. What is announced once it is known is a copy of
+ * what the update said when it came. The host waits for none of this.
  *
  * @returns its undo
  */
 export function listenToRestActions(xo: Xo, accept: Accept): () => void {
-  /** `undefined`: it is over. Its task may be updated once more, by a subtask that ends late. */
-  const actions = new Map<string, Action | undefined>()
+  /** By the id of its task. `over`: that may be updated once more, by a subtask that ends late. */
+  const actions = new Map<string, Action | 'over'>()
 
-  function announce(
-    phase: Phase,
-    callId: string,
-    action: Action,
-    rest: { timestamp: number; duration?: number }
-  ): void {
-    const { userId, method, params } = action
-    // in the order in which they were asked for, as each action has one promise
-    void action.userName.then(userName => accept('rest', phase, { callId, userId, userName, method, params, ...rest }))
-  }
+  /** `pre` before `post`: both wait for the same promise, which calls back in the order in which it was waited for. */
+  const announce = guarded(
+    'an action of the REST API',
+    async (phase: Phase, action: Action, rest: { timestamp: number; duration?: number }) => {
+      const { callId, userId, method, params } = action
+      const userName = await action.userName
+      await accept('rest', phase, { callId, userId, userName, method, params, ...rest })
+    }
+  )
 
-  return listen(xo.tasks, 'update', task => {
+  return listen<[TaskLog]>(xo.tasks, 'update', task => {
     const { id, properties, status, start, end = Date.now() } = task
     if (properties['type'] !== REST_ACTION) {
       return
@@ -134,17 +139,17 @@ export function listenToRestActions(xo: Xo, accept: Accept): () => void {
       return
     }
     const known = actions.get(id)
-    if (known === undefined && actions.has(id)) {
+    if (known === 'over') {
       return
     }
     const action = known ?? actionOf(xo, task, method)
     if (known === undefined) {
-      announce('pre', id, action, { timestamp: start })
+      void announce('pre', action, { timestamp: start })
     }
     if (status !== 'pending') {
-      remember(actions, id, undefined, MAX_ACTIONS)
+      remember(actions, id, 'over', MAX_ACTIONS)
       const outcome = copyOf(outcomeOf(task)) as ReturnType<typeof outcomeOf>
-      announce('post', id, action, { timestamp: end, duration: end - start, ...outcome })
+      void announce('post', action, { timestamp: end, duration: end - start, ...outcome })
     } else if (known === undefined) {
       remember(actions, id, action, MAX_ACTIONS)
     }
@@ -154,6 +159,7 @@ export function listenToRestActions(xo: Xo, accept: Accept): () => void {
 function actionOf(xo: Xo, task: TaskLog, method: Method): Action {
   const userId = textOf(task.properties['userId'])
   return {
+    callId: task.id,
     userId,
     userName: nameOfUser(xo, userId),
     method: method.name,
@@ -176,7 +182,7 @@ function tidy(label: string): string {
     .slice(0, 100)
 }
 
-/** Some actions have their arguments as `args`, some as `params`, some nowhere. */
+/** The host gives the arguments of some actions as `args`, of some as `params`, of some not at all. */
 function paramsOf({ properties }: TaskLog, method: Method): object {
   const { objectId: id, args, params = args } = properties
   return { id, ...method.params, ...(isRecord(params) && params), ...(id !== undefined && { id }) }
@@ -184,7 +190,7 @@ function paramsOf({ properties }: TaskLog, method: Method): object {
 
 function outcomeOf({ status, result }: TaskLog): { result: unknown } | { error: unknown } {
   if (status === 'success') {
-    // as the host says it of API methods
+    // as the host says it of API methods that return nothing
     return { result: result === undefined ? true : result }
   }
   if (isRecord(result)) {

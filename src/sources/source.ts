@@ -1,15 +1,17 @@
 import { createLogger } from '@xen-orchestra/log'
 
-import { boundedJson } from '../event/json.ts'
-import { messageOf } from '../problem.ts'
-import { MAX_EVENT_BYTES } from '../event/event.ts'
 import type { Phase, Source } from '../event/event.ts'
 import type { ObjectSnapshot } from '../event/object.ts'
-import type { Signal, Xo } from '../xo.ts'
+import { messageOf } from '../problem.ts'
+import { textOf } from '../values.ts'
+import type { Signal } from '../xo.ts'
 
 const log = createLogger('xo:xo-server-web-hooks')
 
-/** Where signals go: answers with a promise if the host is to wait. Never throws nor rejects. */
+/**
+ * Where signals go: answers with a promise if the host is to wait. It may throw or reject: whoever calls it outside of
+ * a {@link listen} does so through {@link guarded}.
+ */
 export interface Accept {
   /**
    * @param about - the snapshot of the object it is about, if the source knows better than the signal's `params`; asked
@@ -28,17 +30,25 @@ export interface Emitter<Args extends unknown[]> {
   removeListener(event: string, listener: (...args: Args) => unknown): unknown
 }
 
-/** Who it was that the host does not say. */
-export const UNKNOWN_USER = '(unknown user)'
+/**
+ * The events whose listeners the host waits for before it goes on with the call or the run: what they return is awaited
+ * (`emitAsync` in packages/xo-server/src/xo-mixins/{api,jobs/index}.mjs). All others are emitted in passing.
+ */
+const AWAITED: ReadonlySet<string> = new Set(['xo:preCall', 'backup:preCall'])
 
-/** How long an event waits for a name that the host has to look up. */
-const LOOK_UP_MS = 1_000
+/** Nothing of this plugin holds the host for longer. A hook's timeout, which is what it should wait for, ends before. */
+const MAX_HOLD_MS = 70_000
+
+/** How often a bug may be logged that comes again with each signal. */
+const LOG_INTERVAL_MS = 60_000
 
 /**
- * Listens with something that cannot throw: an error would fail the job that is heard, or stop the tasks of the whole
- * host (`#handleOnProgressBuffer` in @xen-orchestra/mixins/Tasks.mjs). Only the first one is logged: what fails once
- * fails at each signal.
+ * Listens without any harm to whoever emits. On xo-server a listener that throws fails the API call that it hears of
+ * (`xo:postCall` is emitted inside the call's own `try`), ends a job, cuts a flush of objects short, or stops the tasks
+ * of the whole host (`#handleOnProgressBuffer` in @xen-orchestra/mixins/Tasks.mjs).
  *
+ * @param hear - may throw, reject, or never settle. What it returns keeps the host waiting only where the host waits
+ *   ({@link AWAITED}), and for `MAX_HOLD_MS` at most; to all other events nothing is returned.
  * @returns its undo
  */
 export function listen<Args extends unknown[]>(
@@ -46,74 +56,84 @@ export function listen<Args extends unknown[]>(
   event: string,
   hear: (...args: Args) => unknown
 ): () => void {
-  let failed = false
-  const listener = (...args: Args): unknown => {
-    try {
-      return hear(...args)
-    } catch (error) {
-      if (!failed) {
-        failed = true
-        log.warn('events were lost to a bug', { heard: event, error: messageOf(error) })
+  const heard = guarded(event, hear)
+  const listener = AWAITED.has(event)
+    ? (...args: Args): Promise<void> | undefined => {
+        const answer = heard(...args)
+        return answer === undefined ? undefined : withinMs(MAX_HOLD_MS, answer)
       }
-      return undefined
-    }
-  }
+    : (...args: Args): void => {
+        void heard(...args)
+      }
   emitter.on(event, listener)
   return () => {
     emitter.removeListener(event, listener)
   }
 }
 
-/** Sets an entry as the youngest one, and forgets the oldest of more than `max`. */
-export function remember<K, V>(map: Map<K, V>, key: K, value: V, max: number): void {
-  map.delete(key)
-  map.set(key, value)
-  if (map.size > max) {
-    for (const oldest of map.keys()) {
-      map.delete(oldest)
-      break
+/**
+ * The same without its errors, which are logged: the first one at once, those that follow within a minute with the next
+ * one after it, as a number.
+ *
+ * @param heard - in the log, what was lost
+ * @returns a function that never throws: `undefined` where `run` returned that or threw, else a promise that never
+ *   rejects, whatever was returned
+ */
+export function guarded<Args extends unknown[]>(
+  heard: string,
+  run: (...args: Args) => unknown
+): (...args: Args) => Promise<void> | undefined {
+  let lost = 0
+  let quietUntil = Number.NEGATIVE_INFINITY
+  const report = (error: unknown, args: readonly unknown[]): void => {
+    ++lost
+    const now = performance.now()
+    if (now >= quietUntil) {
+      log.warn('events were lost to a bug', { heard, method: methodIn(args), error: messageOf(error), lost })
+      lost = 0
+      quietUntil = now + LOG_INTERVAL_MS
+    }
+  }
+  const settled = async (answer: unknown, args: readonly unknown[]): Promise<void> => {
+    try {
+      await answer
+    } catch (error) {
+      report(error, args)
+    }
+  }
+  return (...args) => {
+    try {
+      const answer = run(...args)
+      return answer === undefined ? undefined : settled(answer, args)
+    } catch (error) {
+      report(error, args)
+      return undefined
     }
   }
 }
 
-/**
- * What a live value of the host says now. One that is larger than an event may be is returned as it is: the event will
- * leave it out.
- */
-export function copyOf(value: unknown): unknown {
-  const text = boundedJson(value, MAX_EVENT_BYTES)
-  return text === undefined ? value : JSON.parse(text)
+/** Of a signal among these arguments, which may be one that cannot be read: that is how it came to be lost. */
+function methodIn(args: readonly unknown[]): string | undefined {
+  for (const arg of args) {
+    try {
+      const method = textOf((arg as { method?: unknown } | null | undefined)?.method)
+      if (method !== undefined) {
+        return method
+      }
+    } catch {
+      // another one may have it
+    }
+  }
+  return undefined
 }
 
-/** `fallback` if `promise` rejects, or takes longer than an event can wait. Never rejects. */
-export async function settledSoon<T, F>(promise: Promise<T>, fallback: F, withinMs = LOOK_UP_MS): Promise<T | F> {
-  let timer: NodeJS.Timeout | undefined
-  try {
-    const late = new Promise<F>(resolve => {
-      timer = setTimeout(resolve, withinMs, fallback).unref()
+/** Settles with `done`, or after `ms`. */
+function withinMs(ms: number, done: Promise<void>): Promise<void> {
+  return new Promise(resolve => {
+    const timer = setTimeout(resolve, ms).unref()
+    void done.then(() => {
+      clearTimeout(timer)
+      resolve()
     })
-    return await Promise.race([promise, late])
-  } catch {
-    return fallback
-  } finally {
-    clearTimeout(timer)
-  }
-}
-
-/** As the host names who calls its API: by e-mail or login. Never rejects. */
-export async function nameOfUser(xo: Xo, id: string | undefined): Promise<string> {
-  if (id === undefined) {
-    return UNKNOWN_USER
-  }
-  // the host may throw as well as reject
-  const look = async (): Promise<string> => (await xo.getUser(id)).email
-  return settledSoon(look(), UNKNOWN_USER)
-}
-
-export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-export function textOf(value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined
+  })
 }

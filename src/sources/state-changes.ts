@@ -1,18 +1,15 @@
 import { randomUUID } from 'node:crypto'
 
-import { createLogger } from '@xen-orchestra/log'
-
-import { messageOf } from '../problem.ts'
 import { namedBy, snapshotOf } from '../event/object.ts'
 import type { LookUp } from '../event/object.ts'
-import type { Signal, Xo, XoObjectsEvent } from '../xo.ts'
+import { isRecord, textOf } from '../values.ts'
+import type { Signal, Xo } from '../xo.ts'
+import { guarded, listen } from './source.ts'
 import type { Accept } from './source.ts'
+import type { Change, Fields, State } from './state.ts'
 import { changesOfGone, changesOfNew, stateEvents, stateOf, stepOf } from './state-rules.ts'
-import type { Change, Fields, State } from './state-rules.ts'
 
-const log = createLogger('xo:xo-server-web-hooks')
-
-/** What is wanted at the moment. Nothing is watched for anybody. */
+/** Which events some hook wants at the moment. For others nothing is watched. */
 export interface Demand {
   wants(method: string): boolean
   /** Calls back when that may have changed; returns its undo. */
@@ -30,12 +27,12 @@ const FULL_RATIO = 0.9
 const MAX_STATES = 200_000
 
 /**
- * Objects that XO could not read at its first attempt come later than their pool, and were there all the same (host:
- * xen-servers.mjs, `toRetry`).
+ * For how long after a pool has come into sight what appears in it counts as having been there before: objects that XO
+ * could not read at its first attempt come later than their pool (host: xen-servers.mjs, `toRetry`).
  */
 const SETTLE_MS = 10_000
 
-/** Whose last known state goes into the snapshot of what is gone. */
+/** Types whose objects are remembered when they go, as they were last: the snapshot of a VM that is gone has its VIFs. */
 const TOLD_WHEN_GONE = ['VM', 'VM-snapshot', 'VIF', 'host', 'pool', 'SR', 'message']
 
 /** How long events may be told in one go. */
@@ -62,11 +59,11 @@ export function listenToStateChanges(
 ): () => void {
   const { objects } = xo
   const states = new Map<string, State>()
-  /** Pools that are in sight, with when what is new in them is new, epoch ms. */
+  /** The pools in sight, and from when on what appears in them counts as new, epoch ms. */
   const pools = new Map<string, number>()
-  /** What this flush has removed. */
+  /** What this flush has removed, by id: the last that was known. A VM may be gone together with its pool and its VIFs. */
   let gone = new Map<string, unknown>()
-  /** What is told a little later, so that a flush in which everything changes does not hold the host up. */
+  /** What is still to be told. In a flush in which everything changes, telling it all at once would hold the host up. */
   const late = new Set<() => void>()
   let telling: NodeJS.Immediate | undefined
   /** Types of objects that some wanted event needs. */
@@ -84,15 +81,26 @@ export function listenToStateChanges(
     }
   }
 
-  /** Reads an object, if anyone wants to know of its like. One that cannot be read does not stop the others. */
+  /**
+   * The state of an object of a type that is watched. An object whose getters throw has none, so that the others of its
+   * flush are still read.
+   */
   const read = (object: unknown): State | undefined => {
     try {
-      const type = (object as { type?: unknown } | undefined)?.type
-      return typeof type === 'string' && types.has(type) ? stateOf(object, fullRatio) : undefined
+      const type = isRecord(object) ? textOf(object['type']) : undefined
+      return type !== undefined && types.has(type) ? stateOf(object, fullRatio) : undefined
     } catch {
       return undefined
     }
   }
+
+  const tellChange = guarded(
+    'a change of state',
+    (change: Change, about: string, id: string, state: State, lookUp: LookUp, object: unknown, timestamp: number) => {
+      const signal = { ...signalOf(change, about, id, state, lookUp), timestamp }
+      return accept('state', 'post', signal, () => snapshotOf(object, lookUp))
+    }
+  )
 
   const tell = (id: string, state: State, changes: readonly Change[]): void => {
     for (const change of changes) {
@@ -101,10 +109,7 @@ export function listenToStateChanges(
         const lookUp = lookUpBeside(gone)
         const object = lookUp(about)
         const timestamp = Date.now()
-        late.add(() => {
-          const signal = { ...signalOf(change, about, id, state, lookUp), timestamp }
-          void accept('state', 'post', signal, () => snapshotOf(object, lookUp))
-        })
+        late.add(() => tellChange(change, about, id, state, lookUp, object, timestamp))
       }
     }
   }
@@ -126,9 +131,12 @@ export function listenToStateChanges(
   const thenTell =
     (listener: (items: Fields) => void) =>
     (items: Fields): void => {
-      listener(items)
-      if (telling === undefined) {
-        tellSome()
+      try {
+        listener(items)
+      } finally {
+        if (telling === undefined) {
+          tellSome()
+        }
       }
     }
 
@@ -136,7 +144,7 @@ export function listenToStateChanges(
     const now = Date.now()
     for (const id in items) {
       const state = read(items[id])
-      if (state?.kind === 'pool' && !pools.has(id)) {
+      if (state?.type === 'pool' && !pools.has(id)) {
         pools.set(id, now + SETTLE_MS)
         tell(id, state, changesOfNew(state))
       }
@@ -151,7 +159,7 @@ export function listenToStateChanges(
         continue
       }
       remember(id, state)
-      if (state.kind !== 'pool' && now >= (pools.get(state.pool) ?? Number.POSITIVE_INFINITY)) {
+      if (state.type !== 'pool' && now >= (pools.get(state.pool) ?? Number.POSITIVE_INFINITY)) {
         tell(id, state, changesOfNew(state))
       }
     }
@@ -203,42 +211,37 @@ export function listenToStateChanges(
   }
 
   const onGone = (_: undefined, last: unknown): void => {
-    const id = (last as { id?: unknown } | undefined)?.id
-    if (typeof id === 'string') {
+    const id = isRecord(last) ? textOf(last['id']) : undefined
+    if (id !== undefined) {
       gone.set(id, last)
     }
   }
 
-  const onAudit = (name: string, data: unknown): void => {
-    const signal = auditSignal(name, (data ?? {}) as Fields)
-    if (signal !== undefined && wanted.has(signal.method)) {
-      void accept('state', 'post', signal)
-    }
+  const onAudit = (name: string, data: unknown): Promise<unknown> | undefined => {
+    const signal = auditSignal(name, isRecord(data) ? data : {})
+    return signal !== undefined && wanted.has(signal.method) ? accept('state', 'post', signal) : undefined
   }
 
-  const onJobEnd = (runId: string, run: { readonly type: string }): void => {
-    if (wanted.has('job.finished')) {
-      // one that a restart has interrupted is not running any more
-      const id = Object.keys(xo.runningJobs).find(jobId => xo.runningJobs[jobId] === runId)
-      const params = { id, type: run.type, run: runId }
-      void accept('state', 'post', { ...header('job.finished'), params })
+  const onJobEnd = (runId: string, run: { readonly type: string }): Promise<unknown> | undefined => {
+    if (!wanted.has('job.finished')) {
+      return undefined
     }
+    // the job of a run that a restart has interrupted does not run any more: which one it was stands nowhere
+    const id = Object.keys(xo.runningJobs).find(jobId => xo.runningJobs[jobId] === runId)
+    const params = { id, type: run.type, run: runId }
+    return accept('state', 'post', { ...header('job.finished'), params })
   }
 
   const listenToObjects = (): (() => void) => {
-    const listeners: [XoObjectsEvent, (items: Fields) => void][] = [
-      ['add', guarded(thenTell(onAdd))],
-      ['update', guarded(thenTell(onUpdate))],
-      ['remove', guarded(thenTell(onRemove))],
+    const undo = [
+      listen<[Fields]>(objects, 'add', thenTell(onAdd)),
+      listen<[Fields]>(objects, 'update', thenTell(onUpdate)),
+      listen<[Fields]>(objects, 'remove', thenTell(onRemove)),
+      ...TOLD_WHEN_GONE.map(type =>
+        listen<[undefined, unknown]>(objects.allIndexes.type.getEventEmitterByType(type), 'remove', onGone)
+      ),
     ]
-    const onGoneGuarded = guarded(onGone)
-    const emitters = TOLD_WHEN_GONE.map(type => objects.allIndexes.type.getEventEmitterByType(type))
-    listeners.forEach(([event, listener]) => objects.on(event, listener))
-    emitters.forEach(emitter => emitter.on('remove', onGoneGuarded))
-    return () => {
-      listeners.forEach(([event, listener]) => objects.removeListener(event, listener))
-      emitters.forEach(emitter => emitter.removeListener('remove', onGoneGuarded))
-    }
+    return () => undo.forEach(each => each())
   }
 
   let stopListening: (() => void) | undefined
@@ -253,20 +256,19 @@ export function listenToStateChanges(
       types = new Set([...types, 'pool'])
     }
 
-    for (const [id, { kind }] of states) {
-      if (!TYPES_OF_KIND[kind].some(type => types.has(type))) {
+    for (const [id, { type }] of states) {
+      if (!types.has(type)) {
         states.delete(id)
       }
     }
-    const isNew = (object: unknown): boolean => !before.has((object as { type: string }).type)
     if (types.size === 0) {
       pools.clear()
     } else if ([...types].some(type => !before.has(type))) {
       for (const id in objects.all) {
         const state = read(objects.all[id])
-        if (state !== undefined && isNew(objects.all[id])) {
+        if (state !== undefined && !before.has(state.type)) {
           remember(id, state)
-          if (state.kind === 'pool') {
+          if (state.type === 'pool') {
             pools.set(id, 0)
           }
         }
@@ -280,46 +282,19 @@ export function listenToStateChanges(
     }
   }
 
-  const audit = guarded(onAudit)
-  const jobEnd = guarded(onJobEnd)
-  const stopAsking = demand.onChange(guarded(refresh))
   refresh()
-  xo.on('xo:audit', audit)
-  xo.on('job:terminated', jobEnd)
+  const undo = [
+    demand.onChange(guarded('a change of what is wanted', refresh)),
+    listen<[string, unknown]>(xo, 'xo:audit', onAudit),
+    listen<[string, { readonly type: string }]>(xo, 'job:terminated', onJobEnd),
+  ]
   return () => {
-    xo.removeListener('job:terminated', jobEnd)
-    xo.removeListener('xo:audit', audit)
-    stopAsking()
+    undo.forEach(each => each())
     stopListening?.()
     clearImmediate(telling)
     late.forEach(tellOne => tellOne())
     late.clear()
     states.clear()
-  }
-}
-
-const TYPES_OF_KIND: Readonly<Record<State['kind'], readonly string[]>> = {
-  vm: ['VM'],
-  template: ['VM-template'],
-  snapshot: ['VM-snapshot'],
-  host: ['host'],
-  pool: ['pool'],
-  sr: ['SR'],
-  pbd: ['PBD'],
-  message: ['message'],
-}
-
-/**
- * A throw would end the host's flush, and what its clients are told of it (xo-collection), or fail a job
- * (jobs/index.mjs).
- */
-function guarded<Args extends unknown[]>(listener: (...args: Args) => void): (...args: Args) => void {
-  return (...args) => {
-    try {
-      listener(...args)
-    } catch (error) {
-      log.warn('a change of state was lost to a bug', { error: messageOf(error) })
-    }
   }
 }
 
@@ -334,10 +309,10 @@ function signalOf(change: Change, about: string, id: string, state: State, lookU
     ...header(method),
     params: {
       id: about,
-      name_label: about === id && 'name' in state ? state.name : named?.name_label,
+      name_label: about === id ? state.name : named?.name_label,
       pool: namedBy(state.pool, lookUp),
       ...withNames(params, lookUp),
-      ...(state.kind === 'message' && { message: id }),
+      ...(state.type === 'message' && { message: id }),
     },
     ...(before !== undefined && { before: withNames(before, lookUp) }),
     ...(after !== undefined && { after: withNames(after, lookUp) }),
@@ -361,8 +336,8 @@ function auditSignal(name: string, data: Fields): Signal | undefined {
   }
   const { callId, timestamp } = header(method)
   const user = {
-    userId: data['userId'] as string | undefined,
-    userName: data['userName'] as string | undefined,
+    userId: textOf(data['userId']),
+    userName: textOf(data['userName']),
     userIp: data['userIp'],
   }
   const id = data['vmUuid'] ?? data['hostUuid']

@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest'
 
-import { configSchema, parseConfig } from '../../src/config/parse.ts'
+import { configSchema } from '../../src/config/form.ts'
 import type { Endpoint } from '../../src/delivery/delivery.ts'
 import { describeProblem } from '../../src/problem.ts'
 import type { Problem } from '../../src/problem.ts'
 import { makeCertificate } from '../helpers/certificate.ts'
+import { readConfig } from '../helpers/read-config.ts'
 
 type Fields = Record<string, unknown>
 
@@ -13,9 +14,9 @@ function itemOf(fields: Fields): Fields {
 }
 
 function endpointOf(fields: Fields): Endpoint {
-  const { settings, problems } = parseConfig({ hooks: [itemOf(fields)] })
+  const { settings, problems } = readConfig({ hooks: [itemOf(fields)] })
   expect(problems).toEqual([])
-  return settings.hooks[0]!.endpoint
+  return settings.hooks[0]!.route.endpoint
 }
 
 function headersOf(authentication: Fields): readonly string[] {
@@ -24,7 +25,7 @@ function headersOf(authentication: Fields): readonly string[] {
 
 /** The one problem, which tells nothing secret, and leaves the other hook alone. */
 function problemOf(fields: Fields): Problem {
-  const { settings, problems } = parseConfig({ hooks: [itemOf(fields), itemOf({ name: 'fine' })] })
+  const { settings, problems } = readConfig({ hooks: [itemOf(fields), itemOf({ name: 'fine' })] })
   expect(settings.hooks.map(({ name }) => name)).toEqual(['fine'])
   expect(problems).toHaveLength(1)
   expect(JSON.stringify(problems) + describeProblem(problems[0]!)).not.toContain('sEcReT')
@@ -77,6 +78,18 @@ describe('authorization', () => {
   })
 })
 
+describe('signing secrets', () => {
+  it.each([
+    ['one', 'one'],
+    [' new  old\n older\t', 'new old older'],
+    ['', undefined],
+    [' \n', undefined],
+    [null, undefined],
+  ])('%j are kept as the text %j', (passphrase, secrets) => {
+    expect(endpointOf({ authentication: { passphrase } }).secrets).toBe(secrets)
+  })
+})
+
 describe('user and password in a URL', () => {
   it.each([
     ['me:p%40ss', 'me:p@ss'],
@@ -90,14 +103,14 @@ describe('user and password in a URL', () => {
   ])('%s become a header, and leave the URL', (userInfo, credentials) => {
     const { headers, url } = endpointOf({ url: `https://${userInfo}@hooks.example.org/x?y` })
     expect(headers).toEqual(basic(credentials))
-    expect(url.href).toBe('https://hooks.example.org/x?y')
+    expect(url).toBe('https://hooks.example.org/x?y')
   })
 
   it('go with other headers, a signing secret, and no authorization', () => {
     const authentication = { authorization: 'none', headers: 'X-Key: authorization', passphrase: 'x' }
-    const { headers, sign } = endpointOf({ url: 'https://me:x@hooks.example.org/', authentication })
+    const { headers, secrets } = endpointOf({ url: 'https://me:x@hooks.example.org/', authentication })
     expect(headers).toEqual([...basic('me:x'), 'X-Key', 'authorization'])
-    expect(sign).toBeTypeOf('function')
+    expect(secrets).toBe('x')
   })
 
   it.each([{ authorization: 'bearer', token: 'x' }, { headers: 'authorization: x' }])(

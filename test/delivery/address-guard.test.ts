@@ -8,7 +8,7 @@ import type { AddressRules, Lookup } from '../../src/delivery/address-guard.ts'
 import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
 import { connectTo } from '../../src/delivery/transport.ts'
 import type { ProxySettings } from '../../src/delivery/transport.ts'
-import { startProxy } from '../helpers/proxy.ts'
+import { openConnectProxy } from '../helpers/connect-proxy.ts'
 import { answer, startRawReceiver } from '../helpers/raw-receiver.ts'
 import type { RawReceiver } from '../helpers/raw-receiver.ts'
 import { until } from '../helpers/stopped-time.ts'
@@ -399,8 +399,8 @@ describe('a request', () => {
   })
 
   it('behind a proxy is made to no address that is denied, with or without the proxy', async () => {
-    const proxy = await startProxy()
-    const httpProxy = `http://127.0.0.1:${proxy.port}`
+    const proxy = await openConnectProxy()
+    const httpProxy = proxy.url
     for (const noProxy of ['', '*']) {
       for (const url of ['http://169.254.169.254/', 'https://[fe80::1]/', 'http://metadata.google.internal/']) {
         expect(await send(url, undefined, { httpProxy, noProxy })).toEqual(DENIED)
@@ -408,19 +408,19 @@ describe('a request', () => {
     }
     resolveTo([BAD])
     expect(await send('http://a.example/', undefined, { httpProxy, noProxy: 'a.example' })).toEqual(DENIED)
-    expect(proxy.tunnels).toEqual([])
+    expect(proxy.targets).toEqual([])
   })
 
   it('may go through a proxy which is where requests may not go, to where only the proxy knows', async () => {
-    const proxy = await startProxy()
+    const proxy = await openConnectProxy()
     const receiver = await startReceiver()
     resolveTo([GOOD])
-    const httpProxy = `http://proxy.example:${proxy.port}`
+    const httpProxy = proxy.url.replace('127.0.0.1', 'proxy.example')
     const url = `http://a.example:${receiver.port}/`
     expect(await send(url, rulesOf(undefined, '127.0.0.1'), { httpProxy })).toMatchObject({
       kind: 'answered',
       ok: true,
     })
-    expect(proxy.tunnels).toHaveLength(1)
+    expect(proxy.targets).toHaveLength(1)
   })
 })

@@ -62,6 +62,7 @@ it.each<[string, string, readonly string[]]>([
   ['{"key":"a\\"b\\\\c"}', '{"key":"(hidden)"}', ['X-Key', 'a"b\\c']],
   ['cut off: abcd12', 'cut off: (hidden)', ['Authorization', 'Bearer abcd1234']],
   ['it ends abcdabcd12', 'it ends abcd(hidden)', ['Authorization', 'Bearer abcd1234']],
+  ['it ends aaaaaab', 'it ends aa(hidden)', ['Authorization', 'Bearer aaaabcd']],
   ['abcd1', '(hidden)', ['Authorization', 'Bearer abcd1234']],
   ['abc', 'abc', ['Authorization', 'Bearer abcd1234']],
   ['it ends abc', 'it ends abc', ['Authorization', 'Bearer abcd1234']],

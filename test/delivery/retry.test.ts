@@ -122,9 +122,9 @@ describe('what is tried again', () => {
     }
   })
 
-  it('410: never', () => {
-    expect(decideRetry(refused(410), 1, 0)).toEqual({ retry: false, reason: 'gone' })
-    expect(decideRetry(refused(410, 5 * SECOND), 1, 0)).toEqual({ retry: false, reason: 'gone' })
+  it('410: as any refusal; its endpoint is disabled meanwhile, and what was sent is there when it is enabled', () => {
+    expect(decideRetry(refused(410), 1, 0)).toMatchObject({ retry: true, asked: false })
+    expect(decideRetry(refused(410), 8, 3 * HOUR)).toEqual({ retry: false, reason: 'refused' })
   })
 
   it('a refusal after hours of another failure: not any more', () => {

@@ -10,7 +10,7 @@ import { connectTo } from '../../src/delivery/transport.ts'
 import type { ProxySettings } from '../../src/delivery/transport.ts'
 import { makeCertificate } from '../helpers/certificate.ts'
 import type { Certificate } from '../helpers/certificate.ts'
-import { startProxy } from '../helpers/proxy.ts'
+import { openConnectProxy } from '../helpers/connect-proxy.ts'
 import { answer, startRawReceiver, unusedPort } from '../helpers/raw-receiver.ts'
 import type { RawRequest } from '../helpers/raw-receiver.ts'
 import { isSettled, stopTime, until } from '../helpers/stopped-time.ts'
@@ -577,36 +577,33 @@ describe('TLS', () => {
 
   it('goes through a proxy, to the name that was asked for', async () => {
     trust(authority)
-    const proxy = await startProxy()
+    const proxy = await openConnectProxy()
     for (const name of ['127.0.0.1', 'receiver.example']) {
       const { cert, keyPem } = makeCertificate(name, { issuer: authority })
       const receiver = await startRawReceiver({ tls: { cert, key: keyPem }, onRequest: saying(answer(200)) })
-      const httpProxy = `http://127.0.0.1:${proxy.port}`
+      const httpProxy = proxy.url
       expect(await send(connectionTo(receiver.origin, { httpProxy }))).toMatchObject(
         name === '127.0.0.1'
           ? { kind: 'answered', ok: true }
           : { kind: 'unreachable', reason: expect.stringMatching(/^TLS: .*name/) }
       )
-      expect(proxy.tunnels.at(-1)?.to).toBe(`127.0.0.1:${receiver.port}`)
+      expect(proxy.targets.at(-1)).toBe(`127.0.0.1:${receiver.port}`)
     }
   })
 })
 
 describe('a proxy', () => {
   it('is asked for a tunnel, with its own credentials, which the receiver does not see', async () => {
-    const proxy = await startProxy()
+    const proxy = await openConnectProxy()
     const receiver = await startRawReceiver({ onRequest: saying(answer(200)) })
-    const httpProxy = `http://me:p%40ss@127.0.0.1:${proxy.port}`
+    const httpProxy = proxy.url.replace('//', '//me:p%40ss@')
     const connection = connectionTo(receiver.origin, { httpProxy, noProxy: 'elsewhere.example' })
     expect(await send(connection)).toMatchObject({ kind: 'answered', ok: true })
     expect(await send(connection)).toMatchObject({ kind: 'answered', ok: true })
 
-    expect(proxy.tunnels).toHaveLength(1)
-    expect(proxy.tunnels[0]).toMatchObject({
-      to: `127.0.0.1:${receiver.port}`,
-      headers: { 'proxy-authorization': `Basic ${Buffer.from('me:p@ss').toString('base64')}` },
-    })
-    expect(JSON.stringify(proxy.tunnels).toLowerCase()).not.toContain('secret')
+    expect(proxy.targets).toEqual([`127.0.0.1:${receiver.port}`])
+    expect(proxy.credentials).toEqual([`Basic ${Buffer.from('me:p@ss').toString('base64')}`])
+    expect(JSON.stringify([proxy.targets, proxy.headers]).toLowerCase()).not.toContain('secret')
     const names = receiver.requests[0]!.headers.map(([name]) => name.toLowerCase())
     expect([...names].sort()).toEqual([
       'accept',
@@ -644,9 +641,9 @@ describe('a proxy', () => {
   })
 
   it.each([403, 407, 502])('that answers %d is to blame', async status => {
-    const proxy = await startProxy(status)
+    const proxy = await openConnectProxy(status)
     const receiver = await startRawReceiver({ onRequest: saying(answer(200)) })
-    const httpProxy = `http://127.0.0.1:${proxy.port}`
+    const httpProxy = proxy.url
     expect(await send(connectionTo(receiver.origin, { httpProxy }))).toMatchObject({
       kind: 'unreachable',
       reason: 'the proxy refused to connect',
@@ -701,15 +698,27 @@ describe('the end', () => {
     await until(() => receiver.sockets.size === 0)
   })
 
-  it('by destroy fails them at once', async () => {
+  const ways: [string, () => Promise<ProxySettings>][] = [
+    ['directly', async () => ({})],
+    ['past a proxy', async () => ({ httpProxy: `http://127.0.0.1:${await unusedPort()}`, noProxy: '*' })],
+    ['through a proxy', async () => ({ httpProxy: (await openConnectProxy()).url })],
+  ]
+  it.each(ways)('by destroy fails them at once, closed before or not: %s', async (_way, proxy) => {
     stopTime() // no time has to pass for that
-    const receiver = await startRawReceiver({})
-    const connection = connectionTo(receiver.origin)
-    const outcome = send(connection)
-    await until(() => receiver.requests.length === 1)
-    connection.destroy()
-    expect(await outcome).toMatchObject({ kind: 'unreachable', reason: 'stopped' })
-    await until(() => receiver.sockets.size === 0)
+    for (const isClosed of [false, true]) {
+      const receiver = await startRawReceiver({})
+      const connection = connectionTo(receiver.origin, await proxy())
+      const outcomes = [send(connection), send(connection)]
+      await until(() => receiver.requests.length === 2)
+      if (isClosed) {
+        connection.close()
+      }
+      connection.destroy()
+      for (const outcome of outcomes) {
+        expect(await outcome).toMatchObject({ kind: 'unreachable', reason: 'stopped' })
+      }
+      await until(() => receiver.sockets.size === 0)
+    }
   })
 
   it('may come twice, in any order, and what is sent after it fails', async () => {

@@ -9,7 +9,7 @@ import { connectTo } from '../../src/delivery/transport.ts'
 import type { ProxySettings } from '../../src/delivery/transport.ts'
 import { makeCertificate } from '../helpers/certificate.ts'
 import type { Certificate } from '../helpers/certificate.ts'
-import { startProxy } from '../helpers/proxy.ts'
+import { openConnectProxy } from '../helpers/connect-proxy.ts'
 import { answer, startRawReceiver } from '../helpers/raw-receiver.ts'
 import type { RawReceiver } from '../helpers/raw-receiver.ts'
 
@@ -60,7 +60,7 @@ function failing(reason: string): object {
 /** Directly, and through a tunnel, where undici takes its options from elsewhere. */
 describe.each(['directly', 'through a proxy'])('%s', how => {
   async function proxyIfAny(): Promise<ProxySettings> {
-    return how === 'directly' ? {} : { httpProxy: `http://127.0.0.1:${(await startProxy()).port}` }
+    return how === 'directly' ? {} : { httpProxy: (await openConnectProxy()).url }
   }
 
   async function outcomeOf(server: Certificate, tls?: Partial<TlsSettings>, options?: TlsOptions) {

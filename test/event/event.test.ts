@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
-import { freezeEvent, outcomeOf } from '../../src/event/event.ts'
+import { copyOf, freezeEvent, MAX_EVENT_BYTES, objectText, outcomeOf, withObject } from '../../src/event/event.ts'
 import type { Event } from '../../src/event/event.ts'
 import type { Signal } from '../../src/xo.ts'
 
@@ -79,10 +79,11 @@ describe('freezeEvent', () => {
 
   it('carries every value of JSON as it is', () => {
     fc.assert(
-      fc.property(fc.jsonValue({ stringUnit: 'binary' }), value => {
+      fc.property(fc.jsonValue({ maxDepth: 4, stringUnit: 'binary' }), value => {
         const event = freezeEvent('api', 'post', signalOf({ result: value }))
         expect(event.fields.get('result')).toBe(JSON.stringify(value))
-      })
+      }),
+      { seed: 8 }
     )
   })
 
@@ -155,7 +156,7 @@ describe('an event that is too large', () => {
         const ending = `,"type":"post","omitted":${JSON.stringify(event.omitted)}`
         expect(bytesOf(event) + Buffer.byteLength(ending)).toBeLessThanOrEqual(MAX_BYTES)
       }),
-      { numRuns: 1000 }
+      { seed: 8, numRuns: 1000 }
     )
     const event = freezeEvent('api', 'post', signalOf({ params: '', result: 'x'.repeat(room - 200) }), MAX_BYTES)
     expect(event.omitted).toEqual([])
@@ -165,5 +166,46 @@ describe('an event that is too large', () => {
     const event = (length: number) => freezeEvent('api', 'post', signalOf({ result: 'x'.repeat(length) }))
     expect(event(1024 * 1024 - 1000).omitted).toEqual([])
     expect(event(1024 * 1024).omitted).toEqual(['result'])
+  })
+})
+
+describe('the object that an event is about', () => {
+  const object = { id: 'vm1', type: 'VM', name_label: 'web', tags: ['a'], host: undefined }
+  const event = freezeEvent('api', 'post', signalOf({ result: true }))
+
+  it('travels as text, and stands in the event after all other properties', () => {
+    const text = objectText(object)
+    const whole = withObject(event, text)
+    expect(text).toBe('{"id":"vm1","type":"VM","name_label":"web","tags":["a"]}')
+    expect([...whole.fields.keys()]).toEqual([...event.fields.keys(), 'object'])
+    expect(whole).toEqual({ ...event, fields: new Map([...event.fields, ['object', text]]) })
+    expect(event.fields.has('object')).toBe(false)
+  })
+
+  it('that is too large is left out, and the event says so', () => {
+    const large = (length: number) => objectText({ ...object, name_label: 'x'.repeat(length) })
+    expect(large(256 * 1024 - 100)).not.toBeNull()
+    expect(large(256 * 1024)).toBeNull()
+    expect(withObject(event, large(256 * 1024))).toEqual({ ...event, omitted: ['object'] })
+    expect(withObject({ ...event, omitted: ['result'] }, null).omitted).toEqual(['result', 'object'])
+  })
+
+  it('may be none', () => {
+    expect(withObject(event, undefined)).toBe(event)
+  })
+})
+
+describe('copyOf', () => {
+  it('keeps still while its original goes on changing, and tells no secrets', () => {
+    const live = { list: [1], password: 's3cret', self: undefined as unknown }
+    live.self = live
+    const copy = copyOf(live)
+    live.list.push(2)
+    expect(copy).toEqual({ list: [1], password: '* obfuscated *', self: '[Circular]' })
+  })
+
+  it('is the value itself where that is larger than an event may be', () => {
+    const large = { text: 'x'.repeat(MAX_EVENT_BYTES) }
+    expect(copyOf(large)).toBe(large)
   })
 })

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { inspect } from 'node:util'
 import { configure, type LogEntry } from '@xen-orchestra/log/configure'
-import { expect, onTestFinished } from 'vitest'
+import { expect, onTestFinished, vi } from 'vitest'
 import type { Params } from '../sandbox/config.ts'
 import type { User } from '../sandbox/host.ts'
 import { startReceiver, type Answering, type Received, type Receiver } from '../sandbox/receiver.ts'
@@ -9,6 +9,14 @@ import { ADMIN, startSandbox, type Client, type Credentials, type Sandbox } from
 
 export const PLUGIN_ID = 'web-hooks'
 const NAMESPACE = 'xo:xo-server-web-hooks'
+
+// on a machine that is busy with something else
+vi.setConfig({ testTimeout: 60_000 })
+
+/** Polls until it holds, for as long as a busy machine may need. */
+export function eventually<T>(holds: () => T | Promise<T>): Promise<T> {
+  return vi.waitFor(holds, { timeout: 30_000 })
+}
 
 /** A body in the format `json`. */
 export type Body = Params
@@ -36,16 +44,25 @@ function readable({ namespace, message, data }: LogEntry): string {
   return `${namespace} ${message}${data === undefined ? '' : ` ${inspect(data, { depth: 10, breakLength: Infinity })}`}`
 }
 
+export interface StartOptions {
+  readonly saved?: unknown
+  readonly autoload?: boolean
+  readonly config?: Params
+  /** Whether the delivery side has a thread of its own, as it has by default. Starting one takes a while. @default false */
+  readonly thread?: boolean
+  /** What requests under way get at an end, in seconds. @default the plugin's own */
+  readonly grace?: number
+}
+
 /**
  * Starts a host with the built plugin. What the test opens after this is closed before it, so that nothing is in flight
  * when the host stops.
  */
-export async function startPlugin(options: { saved?: unknown; autoload?: boolean; config?: Params } = {}) {
+export async function startPlugin({ saved, autoload = true, config, thread = false, grace }: StartOptions = {}) {
   entries.length = 0
-  const { saved, autoload = true, config } = options
   const sandbox = await startSandbox({
     plugin: fileURLToPath(new URL('../..', import.meta.url)),
-    ...(config && { config }),
+    config: { ...config, plugins: { [PLUGIN_ID]: { thread, ...(grace !== undefined && { grace }) } } },
     ...((saved !== undefined || !autoload) && { saved: { autoload, configuration: saved } }),
   })
   onTestFinished(() => sandbox.close())

@@ -1,0 +1,364 @@
+import type { Account, EndpointHealth, EndpointReport, Page, Query, Selection } from './delivery/account.ts'
+import { parseAddressRules } from './delivery/address-guard.ts'
+import type { Connect } from './delivery/attempt.ts'
+import { describeOutcome } from './delivery/delivery.ts'
+import type { Attempt, Delivery, DiscardReason } from './delivery/delivery.ts'
+import { Dispatcher } from './delivery/dispatcher.ts'
+import type { DispatcherEvent } from './delivery/dispatcher.ts'
+import type { HealthChange } from './delivery/health.ts'
+import { Journal } from './delivery/journal.ts'
+import type { Tally, Totals } from './delivery/tally.ts'
+import { connectTo } from './delivery/transport.ts'
+import type { ProxySettings } from './delivery/transport.ts'
+import { parseFilter } from './filter.ts'
+import type { Filter } from './filter.ts'
+import { deliveryOf, idOf, labelOf, Texts } from './handing.ts'
+import type { Handing, PlainHook, Remains } from './handing.ts'
+
+export interface PlainSettings {
+  readonly hooks: readonly PlainHook[]
+  readonly proxy: ProxySettings
+}
+
+/** Lists of xo-server's `[plugins.web-hooks]`, as they stand there: where requests may go, and where not. */
+export interface Addresses {
+  readonly allowed?: unknown
+  readonly denied?: unknown
+}
+
+/** What the first attempt for a hook came to. */
+export interface Answer {
+  readonly hook: string
+  readonly attempt: Attempt
+}
+
+export interface EngineHealth extends Tally {
+  /** By endpoint id. */
+  readonly endpoints: ReadonlyMap<string, EndpointHealth>
+  /** Events whose filter could not be decided in time, by hook. */
+  readonly undecided: ReadonlyMap<string, number>
+  /** Why the journal is not in use. */
+  readonly journal?: string
+}
+
+/** What happened, for whoever logs it. */
+export type CourierEvent =
+  | {
+      readonly type: 'dead'
+      readonly id: string
+      readonly owner: string
+      readonly origin: string
+      readonly attempts: number
+      readonly lastError: string
+    }
+  /** `id`: of one of them. */
+  | { readonly type: 'discarded'; readonly reason: DiscardReason; readonly count: number; readonly id: string }
+  | { readonly type: 'health'; readonly change: HealthChange; readonly report: EndpointReport }
+  /** `problem`: why everything stays in memory; absent: the journal is in use. `lost`: what it should have held. */
+  | { readonly type: 'journal'; readonly problem?: string; readonly recovered: number; readonly lost: number }
+  /** A filter took too long for an event, which was sent; the hook is switched off after the third time. */
+  | { readonly type: 'undecided'; readonly hook: string; readonly isSwitchedOff: boolean }
+  /** A format threw: its hook's event is lost, and counted as discarded. */
+  | { readonly type: 'unformatted'; readonly hook: string; readonly method: string; readonly error: string }
+
+export interface CourierOptions {
+  readonly addresses?: Addresses
+  /** The journal's folder; it may never come. Without, everything stays in memory. */
+  readonly openDirectory?: () => Promise<string>
+  /** What earlier couriers of this run have brought to an end. */
+  readonly ended?: Totals
+  /** This delivery has ended, is on disk, or is not wanted: whoever handed it over may forget it. */
+  readonly onSafe?: (id: string) => void
+  /** Opens the sockets of an endpoint. @default by the proxy of the settings and the addresses */
+  readonly connect?: Connect
+}
+
+/** A hook whose filter was not decided in time so often is switched off until the next configuration. */
+const MAX_UNDECIDED = 3
+
+/** A hook of the settings, ready for use. */
+interface Subscription {
+  readonly hook: PlainHook
+  readonly filter: Filter | undefined
+  /** Events since the configuration for which the filter took too long. */
+  undecided: number
+}
+
+/**
+ * The delivery side's facade: takes an event and its hooks, and makes deliveries of them. Filters and formats run here,
+ * within the call of {@link hand}; the rest is the dispatcher's.
+ *
+ * It has the methods of `Engine` in engine/engine.ts, which stands above it.
+ */
+export class Courier {
+  readonly #dispatcher: Dispatcher
+  readonly #onSafe: (id: string) => void
+  readonly #listeners = new Set<(event: CourierEvent) => void>()
+  readonly #configured: Promise<void>
+  #setConfigured: () => void = () => {}
+  #subscriptions: ReadonlyMap<string, Subscription> = new Map()
+  #proxy: ProxySettings = {}
+  /** By hook, since the start. */
+  readonly #undecided = new Map<string, number>()
+  /** Why the journal is not in use. */
+  #journalProblem: string | undefined
+  /** Ends the waiting of each {@link ask} under way. */
+  readonly #asking = new Set<() => void>()
+
+  constructor({ addresses = {}, openDirectory, ended, onSafe = () => {}, connect }: CourierOptions = {}) {
+    this.#onSafe = onSafe
+    this.#configured = new Promise(resolve => {
+      this.#setConfigured = resolve
+    })
+    const { rules } = parseAddressRules(addresses.allowed, addresses.denied)
+    this.#dispatcher = new Dispatcher({
+      connect: connect ?? (endpoint => connectTo(endpoint, this.#proxy, rules)),
+      onEvent: event => this.#report(event),
+      ...(ended && { ended }),
+      ...(openDirectory && {
+        openJournal: async () => {
+          const directory = await openDirectory()
+          await this.#configured // what belongs to a hook that is not known yet would be discarded
+          return Journal.open(directory)
+        },
+      }),
+    })
+  }
+
+  get ready(): Promise<void> {
+    return this.#dispatcher.ready
+  }
+
+  configure({ hooks, proxy }: PlainSettings): void {
+    const isProxyNew = proxy.httpProxy !== this.#proxy.httpProxy || proxy.noProxy !== this.#proxy.noProxy
+    this.#proxy = proxy
+    this.#subscriptions = new Map(hooks.map(hook => [hook.id, { hook, filter: filterOf(hook), undecided: 0 }]))
+    for (const id of this.#undecided.keys()) {
+      if (!this.#subscriptions.has(id)) {
+        this.#undecided.delete(id)
+      }
+    }
+    if (isProxyNew) {
+      this.#dispatcher.reconnect()
+    }
+    this.#dispatcher.reconfigure(new Map(hooks.map(({ id, route }) => [id, route])))
+    this.#setConfigured()
+  }
+
+  hand(handing: Handing): void {
+    for (const { delivery } of this.#deliveriesOf(handing)) {
+      this.#dispatcher.submit(delivery)
+    }
+  }
+
+  async ask(handing: Handing): Promise<readonly Answer[]> {
+    const answers = await Promise.all(this.#deliveriesOf(handing).map(made => this.#submitAndWait(made)))
+    return answers.flat()
+  }
+
+  #submitAndWait({ delivery, hook }: Made): Promise<readonly Answer[]> {
+    return new Promise(resolve => {
+      const finish = (attempt?: Attempt): void => {
+        clearTimeout(timer)
+        this.#asking.delete(finish)
+        resolve(attempt === undefined ? [] : [{ hook: hook.id, attempt }])
+      }
+      const timer = setTimeout(finish, hook.route.timeoutMs).unref()
+      this.#asking.add(finish)
+      this.#dispatcher.submit(delivery, finish)
+    })
+  }
+
+  /** Filters have no say: whoever tests a hook wants to see a request. */
+  async probe(handing: Handing): Promise<readonly Answer[]> {
+    const texts = new Texts(handing)
+    const answers = await Promise.all(
+      handing.hooks.map(async (id, index) => {
+        const hook = this.#subscriptions.get(id)?.hook
+        return hook === undefined ? [] : [{ hook: id, attempt: await this.#test(handing, index, hook, texts) }]
+      })
+    )
+    return answers.flat()
+  }
+
+  async #test(handing: Handing, index: number, hook: PlainHook, texts: Texts): Promise<Attempt> {
+    const payload = texts.payloadFor(hook)
+    if (!('problem' in payload)) {
+      return this.#dispatcher.controls.test(deliveryOf(handing, index, hook, payload, texts.headers), hook.route)
+    }
+    const reason = `the event cannot be written in this format: ${payload.problem}`
+    const outcome = { kind: 'unreachable', code: 'UNFORMATTED', reason } as const
+    return { number: 1, trigger: 'test', startedAt: Date.now(), durationMs: 0, outcome }
+  }
+
+  async list(query: Query): Promise<Page<Account>> {
+    return this.#dispatcher.controls.list(query)
+  }
+
+  async get(id: string): Promise<Account | undefined> {
+    return this.#dispatcher.controls.get(id)
+  }
+
+  async replay(which: Selection): Promise<number> {
+    return this.#dispatcher.controls.replay(which)
+  }
+
+  async cancel(which: Selection): Promise<number> {
+    return this.#dispatcher.controls.cancel(which)
+  }
+
+  async pause(endpoint: string): Promise<boolean> {
+    return this.#dispatcher.controls.pause(endpoint)
+  }
+
+  async resume(endpoint: string): Promise<boolean> {
+    return this.#dispatcher.controls.resume(endpoint)
+  }
+
+  async health(): Promise<EngineHealth> {
+    return {
+      ...this.#dispatcher.stats(),
+      undecided: new Map(this.#undecided),
+      ...(this.#journalProblem !== undefined && { journal: this.#journalProblem }),
+    }
+  }
+
+  /** Totals of what has come to its end. */
+  get ended(): Totals {
+    return this.#dispatcher.ended()
+  }
+
+  /** Counts deliveries that were handed over, but will not be sent. */
+  discard(remains: Remains, reason: DiscardReason): void {
+    remains.hooks.forEach((owner, index) => {
+      if (owner !== '') {
+        this.#discard({ id: idOf(remains, index), owner, label: remains.label }, reason)
+      }
+    })
+  }
+
+  /** Counts deliveries of one hook of which nothing is known but how many. @param id - of one of them */
+  lose(owner: string, id: string, count: number): void {
+    for (let lost = 0; lost < count; ++lost) {
+      this.#discard({ id, owner, label: '' }, 'lost')
+    }
+  }
+
+  listen(listener: (event: CourierEvent) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  async close(graceMs: number): Promise<void> {
+    await this.#dispatcher.close(graceMs)
+    this.#asking.forEach(finish => finish())
+  }
+
+  /** What is to be sent; what is not is counted on the way, unless a filter does not want it. */
+  #deliveriesOf(handing: Handing): Made[] {
+    const texts = new Texts(handing)
+    const made: Made[] = []
+    handing.hooks.forEach((owner, index) => {
+      if (owner === '') {
+        return
+      }
+      const id = idOf(handing, index)
+      const delivery = { id, owner, label: labelOf(handing.event) }
+      const subscription = this.#subscriptions.get(owner)
+      if (subscription === undefined) {
+        this.#discard(delivery, 'hook removed')
+        return
+      }
+      const { hook } = subscription
+      switch (this.#verdict(subscription, texts)) {
+        case 'unwanted':
+          this.#onSafe(id)
+          return
+        case 'switched off':
+          this.#discard(delivery, 'filter too slow')
+          return
+        case 'wanted':
+      }
+      const payload = texts.payloadFor(hook)
+      if ('problem' in payload) {
+        this.#discard(delivery, 'unformatted')
+        this.#emit({ type: 'unformatted', hook: owner, method: handing.event.method, error: payload.problem })
+        return
+      }
+      made.push({ hook, delivery: deliveryOf(handing, index, hook, payload, texts.headers) })
+    })
+    return made
+  }
+
+  #verdict(subscription: Subscription, texts: Texts): 'wanted' | 'unwanted' | 'switched off' {
+    const { filter, hook } = subscription
+    if (filter === undefined) {
+      return 'wanted'
+    }
+    if (subscription.undecided >= MAX_UNDECIDED) {
+      return 'switched off'
+    }
+    const isWanted = filter(texts.searchable)
+    if (isWanted === undefined) {
+      ++subscription.undecided
+      this.#undecided.set(hook.id, (this.#undecided.get(hook.id) ?? 0) + 1)
+      this.#emit({ type: 'undecided', hook: hook.id, isSwitchedOff: subscription.undecided === MAX_UNDECIDED })
+    }
+    return isWanted === false ? 'unwanted' : 'wanted'
+  }
+
+  #discard(delivery: Pick<Delivery, 'id' | 'owner' | 'label'>, reason: DiscardReason): void {
+    this.#dispatcher.discard(delivery, reason)
+    this.#onSafe(delivery.id)
+  }
+
+  #report(event: DispatcherEvent): void {
+    switch (event.type) {
+      case 'attempted':
+        return
+      case 'safe':
+        this.#onSafe(event.id)
+        return
+      case 'dead': {
+        const { kept, endpoint, attempt } = event
+        const lastError = describeOutcome(attempt.outcome)
+        const { origin } = new URL(endpoint.url)
+        this.#emit({ type: 'dead', id: kept.id, owner: kept.owner, origin, attempts: attempt.number, lastError })
+        return
+      }
+      case 'discarded':
+        this.#emit({ type: 'discarded', reason: event.reason, count: 1, id: event.id })
+        return
+      case 'health':
+        this.#emit(event)
+        return
+      case 'journal':
+        this.#journalProblem = event.problem
+        this.#emit(event)
+        return
+      default:
+        event satisfies never
+    }
+  }
+
+  #emit(event: CourierEvent): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(event)
+      } catch {
+        // a listener that throws must not keep the others from hearing, nor deliveries from going
+      }
+    }
+  }
+}
+
+interface Made {
+  readonly hook: PlainHook
+  readonly delivery: Delivery
+}
+
+/** What a filter cannot be read from keeps nothing from being sent: better one too many than one too few. */
+function filterOf({ filter: text }: PlainHook): Filter | undefined {
+  const filter = text === undefined ? undefined : parseFilter(text)
+  return typeof filter === 'function' ? filter : undefined
+}

@@ -1,0 +1,140 @@
+/** A read that has not been made by then is not waited for any longer. */
+const READ_WITHIN_MS = 5_000
+
+export const NO_ANSWER = 'the data directory does not answer'
+
+/** An operation of the disk that goes before all reads. Never rejects. */
+export interface Step {
+  /** Without a sign of life for so long, the disk hangs. */
+  readonly withinMs: number
+  /** `isAlive`: the disk answers. */
+  readonly run: (isAlive: () => void) => Promise<void>
+  /** It has ended after all. */
+  readonly afterHanging: () => void
+}
+
+interface Read {
+  readonly run: () => Promise<void>
+  readonly fail: (error: Error) => void
+}
+
+/**
+ * Operations of the disk, one at a time, since the process has few threads for them: a step goes first, then come reads in
+ * the order in which they were asked for. While one *hangs*, nothing else is begun, and reads reject.
+ */
+export class Turns {
+  readonly #onHanging: () => void
+  readonly #afterHanging: () => void
+  #operation: Promise<void> | undefined
+  #step: Step | undefined
+  #reads: Read[] = []
+  #isHanging = false
+  #isClosed = false
+
+  /**
+   * @param onHanging - an operation takes too long
+   * @param afterHanging - a read that took too long has ended
+   */
+  constructor(onHanging: () => void, afterHanging: () => void) {
+    this.#onHanging = onHanging
+    this.#afterHanging = afterHanging
+  }
+
+  get isHanging(): boolean {
+    return this.#isHanging
+  }
+
+  /** The next operation, in place of one that has not begun. */
+  next(step: Step): void {
+    this.#step = step
+    this.#pump()
+  }
+
+  /** Reads in its turn; rejects if that has not ended within 5 s. */
+  read<T>(run: () => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (this.#isHanging || this.#isClosed) {
+        reject(this.#refusal())
+        return
+      }
+      const timer = setTimeout(() => reject(new Error(NO_ANSWER)), READ_WITHIN_MS).unref()
+      const fail = (error: unknown): void => {
+        clearTimeout(timer)
+        reject(error as Error)
+      }
+      const succeed = (value: T): void => {
+        clearTimeout(timer)
+        resolve(value)
+      }
+      this.#reads.push({ run: () => run().then(succeed, fail), fail })
+      this.#pump()
+    })
+  }
+
+  /** Settles once nothing is under way; nothing begins any more but what is asked for with {@link last}. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    this.#step = undefined
+    this.#failReads()
+    while (this.#operation !== undefined) {
+      await this.#operation
+    }
+  }
+
+  /** After {@link close}. */
+  async last(step: Step): Promise<void> {
+    this.#operation = this.#run(step)
+    await this.#operation
+    this.#operation = undefined
+  }
+
+  #failReads(): void {
+    const reads = this.#reads
+    this.#reads = []
+    for (const { fail } of reads) {
+      fail(this.#refusal())
+    }
+  }
+
+  #refusal(): Error {
+    return new Error(this.#isHanging ? NO_ANSWER : 'the journal is closed')
+  }
+
+  #pump(): void {
+    if (this.#operation !== undefined || this.#isClosed) {
+      return
+    }
+    const step = this.#step ?? this.#nextRead()
+    if (step !== undefined) {
+      this.#step = undefined
+      this.#operation = this.#run(step).then(() => {
+        this.#operation = undefined
+        this.#pump()
+      })
+    }
+  }
+
+  #nextRead(): Step | undefined {
+    const read = this.#reads.shift()
+    return read && { withinMs: READ_WITHIN_MS, run: read.run, afterHanging: this.#afterHanging }
+  }
+
+  async #run({ withinMs, run, afterHanging }: Step): Promise<void> {
+    let wasHanging = false
+    const timer = setTimeout(() => {
+      wasHanging = true
+      this.#isHanging = true
+      this.#failReads()
+      this.#onHanging()
+    }, withinMs).unref()
+    await run(() => {
+      this.#isHanging = false
+      timer.refresh()
+    })
+    clearTimeout(timer)
+    this.#isHanging = false
+    if (wasHanging) {
+      afterHanging()
+    }
+  }
+}

@@ -1,0 +1,221 @@
+import type { DiscardReason } from '../delivery/delivery.ts'
+import { remainsOf } from '../handing.ts'
+import type { Handing, Remains } from '../handing.ts'
+import type { Order } from './protocol.ts'
+
+/** One handing whose deliveries are not all safe. Changed by {@link Held} only. */
+export interface Entry {
+  readonly id: string
+  /** Not 0, which stands for none; an int32. */
+  readonly number: number
+  readonly bytes: number
+  content: Content
+  /** How many of its deliveries are not safe; 0: it is not held any more. */
+  left: number
+  /** Places of those that are. */
+  readonly safe: number[]
+  /** The delivery side has it. */
+  isPosted: boolean
+}
+
+type Content =
+  | { readonly name: 'copy'; readonly handing: Handing }
+  /** Let go of: if it has to be handed over again, there is nothing to hand over. */
+  | { readonly name: 'given up'; readonly remains: Remains; readonly reason: DiscardReason }
+
+/** Deliveries of one hook that were lost, `id` being one of them. */
+interface Loss {
+  readonly id: string
+  readonly count: number
+}
+
+/** Estimated: an entry, and an event without its texts. */
+const ENTRY_BYTES = 512
+
+/** A part of the bound that is freed at once, so that the oldest are not looked for at each event. */
+const ROOM = 1 / 8
+
+/** The delivery side is not to stay with one order for long. */
+const MAX_LOSS = 10_000
+
+/**
+ * What was handed over to the delivery side and is not safe yet: it may die, and whoever comes in its place gets it again.
+ *
+ * Bounded in bytes. At the bound copies are let go of, the oldest first. While the delivery side lives, it has them all the
+ * same; if it dies, their deliveries are discarded as `lost`. What it was never given is lost there and then, and only how
+ * many they were is kept.
+ */
+export class Held {
+  readonly #maxBytes: number
+  /** By id of the handing, the oldest first. */
+  readonly #entries = new Map<string, Entry>()
+  /** By hook. */
+  readonly #losses = new Map<string, Loss>()
+  #bytes = 0
+  #lastNumber = 0
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes
+  }
+
+  get size(): number {
+    return this.#entries.size
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  add(handing: Handing): Entry {
+    this.#lastNumber = (this.#lastNumber % 0x7fffffff) + 1
+    const entry: Entry = {
+      id: handing.id,
+      number: this.#lastNumber,
+      bytes: ENTRY_BYTES + bytesOf(handing),
+      content: { name: 'copy', handing },
+      left: handing.hooks.length,
+      safe: [],
+      isPosted: false,
+    }
+    this.#entries.set(handing.id, entry)
+    this.#bytes += entry.bytes
+    if (this.#bytes > this.#maxBytes) {
+      this.#makeRoom(entry)
+    }
+    return entry
+  }
+
+  /** This delivery has ended, or is on disk. Told twice it counts once. */
+  safe(deliveryId: string): void {
+    const dash = deliveryId.lastIndexOf('-')
+    const entry = this.#entries.get(deliveryId.slice(0, dash))
+    if (entry === undefined) {
+      return
+    }
+    if (entry.left > 1) {
+      const place = Number(deliveryId.slice(dash + 1))
+      if (!entry.safe.includes(place)) {
+        entry.safe.push(place)
+        --entry.left
+      }
+    } else if (entry.safe.length === 0 || !entry.safe.includes(Number(deliveryId.slice(dash + 1)))) {
+      this.#remove(entry)
+    }
+  }
+
+  /** The order that gives it to the delivery side, without what is safe already; `undefined`: it is not held any more. */
+  orderOf(entry: Entry): Extract<Order, { type: 'hand' | 'discard' }> | undefined {
+    const { content, left, number, safe } = entry
+    if (left === 0) {
+      return undefined
+    }
+    entry.isPosted = true
+    return content.name === 'copy'
+      ? { type: 'hand', number, handing: withoutSafe(content.handing, safe) }
+      : { type: 'discard', remains: withoutSafe(content.remains, safe), reason: content.reason }
+  }
+
+  /** The delivery side has died. @returns all that the next one has to be given, the oldest first */
+  recall(): Entry[] {
+    const entries = [...this.#entries.values()]
+    for (const entry of entries) {
+      entry.isPosted = false
+    }
+    return entries
+  }
+
+  find(number: number): Entry | undefined {
+    return [...this.#entries.values()].find(entry => entry.number === number)
+  }
+
+  /** Its deliveries are to be discarded for this reason. */
+  giveUp(entry: Entry, reason: DiscardReason): void {
+    if (entry.content.name === 'copy') {
+      entry.content = { name: 'given up', remains: remainsOf(entry.content.handing), reason }
+      this.#bytes -= entry.bytes
+    }
+  }
+
+  /** What was lost before the delivery side was given it, once. */
+  takeLosses(): Extract<Order, { type: 'lost' }>[] {
+    const orders = [...this.#losses].flatMap(([owner, { id, count }]) =>
+      Array.from({ length: Math.ceil(count / MAX_LOSS) }, (_, index) => ({
+        type: 'lost' as const,
+        owner,
+        id,
+        count: Math.min(MAX_LOSS, count - index * MAX_LOSS),
+      }))
+    )
+    this.#losses.clear()
+    return orders
+  }
+
+  /** These are to be told again. */
+  putBackLosses(orders: readonly Extract<Order, { type: 'lost' }>[]): void {
+    for (const { owner, id, count } of orders) {
+      this.#lose(owner, id, count)
+    }
+  }
+
+  /** Forgets everything. @returns how many deliveries that were */
+  clear(): number {
+    let count = 0
+    for (const { left } of this.#entries.values()) {
+      count += left
+    }
+    for (const loss of this.#losses.values()) {
+      count += loss.count
+    }
+    this.#entries.clear()
+    this.#losses.clear()
+    this.#bytes = 0
+    return count
+  }
+
+  #makeRoom(newest: Entry): void {
+    const goal = this.#maxBytes * (1 - ROOM)
+    for (const entry of this.#entries.values()) {
+      if (this.#bytes <= goal || entry === newest) {
+        return
+      }
+      const { content, isPosted, safe } = entry
+      if (content.name !== 'copy') {
+        continue
+      }
+      if (isPosted) {
+        this.giveUp(entry, 'lost')
+        continue
+      }
+      this.#remove(entry)
+      content.handing.hooks.forEach((owner, place) => {
+        if (!safe.includes(place)) {
+          this.#lose(owner, `${entry.id}-${place}`, 1)
+        }
+      })
+    }
+  }
+
+  #lose(owner: string, id: string, more: number): void {
+    this.#losses.set(owner, { id, count: (this.#losses.get(owner)?.count ?? 0) + more })
+  }
+
+  #remove(entry: Entry): void {
+    this.#entries.delete(entry.id)
+    this.giveUp(entry, 'lost') // whoever still has the entry does not keep the event
+    entry.left = 0
+  }
+}
+
+/** In characters, mostly: an event is written in ASCII. */
+function bytesOf({ event, object }: Handing): number {
+  let bytes = object?.length ?? 0
+  for (const [key, text] of event.fields) {
+    bytes += key.length + text.length
+  }
+  return bytes
+}
+
+/** The places of those that are safe stay, and are empty. */
+function withoutSafe<T extends { readonly hooks: readonly string[] }>(all: T, safe: readonly number[]): T {
+  return safe.length === 0 ? all : { ...all, hooks: all.hooks.map((id, place) => (safe.includes(place) ? '' : id)) }
+}

@@ -1,0 +1,259 @@
+import { Courier } from '../courier.ts'
+import type { CourierEvent } from '../courier.ts'
+import type { DiscardReason } from '../delivery/delivery.ts'
+import type { Totals } from '../delivery/tally.ts'
+import type { Handing } from '../handing.ts'
+import { remainsOf } from '../handing.ts'
+import { messageOf } from '../problem.ts'
+import type { Answers, Batch, Beginning, Order, Question, Reply, Report } from './protocol.ts'
+
+/** What need not be known at once is reported with all that happens in the meantime. */
+const REPORT_AFTER_MS = 20
+
+/** Of one kind and hook no more are told in one report: whoever logs them says one a minute. */
+const MAX_ALIKE = 20
+
+export interface Surroundings {
+  readonly report: (report: Report) => void
+  /** This handing is being worked on; 0: none. */
+  readonly mark: (number: number) => void
+  /** Working on a handing failed in a way that nobody has thought of. Throws, or the handing is set aside. */
+  readonly onBug: (error: unknown) => void
+}
+
+/**
+ * The delivery side's end of the seam: works off the host end's batches, and reports. It runs in a worker thread (worker.ts),
+ * or, where there is none, in the host's own.
+ *
+ * @returns what takes a batch
+ */
+export function serve(beginning: Beginning, surroundings: Surroundings): (batch: Batch) => void {
+  const end = new DeliveryEnd(beginning, surroundings)
+  return batch => end.take(batch)
+}
+
+class DeliveryEnd {
+  readonly #courier: Courier
+  readonly #surroundings: Surroundings
+  #taken = 0
+  /** What is to be reported. */
+  #safe: string[] = []
+  #events: CourierEvent[] = []
+  #discarded = new Map<DiscardReason, { count: number; id: string }>()
+  #alike = new Map<string, number>()
+  #replies: Reply[] = []
+  #isReady = false
+  #asksForDirectory = false
+  /** The totals that were reported last. */
+  #ended: string | undefined
+  #timer: NodeJS.Timeout | undefined
+  #immediate: NodeJS.Immediate | undefined
+  /** Of the journal's folder. */
+  #awaited: { resolve: (path: string) => void; reject: (error: Error) => void }[] = []
+  #isClosed = false
+
+  constructor({ addresses, hasJournal, ended }: Beginning, surroundings: Surroundings) {
+    this.#surroundings = surroundings
+    this.#courier = new Courier({
+      addresses,
+      ...(hasJournal && { openDirectory: () => this.#directory() }),
+      ...(ended !== undefined && { ended: JSON.parse(ended) as Totals }),
+      onSafe: id => {
+        this.#safe.push(id)
+        this.#reportLater()
+      },
+    })
+    this.#courier.listen(event => this.#note(event))
+    void this.#courier.ready.then(() => {
+      this.#isReady = true
+      this.#reportSoon()
+    })
+    this.#reportSoon()
+  }
+
+  take({ number, orders }: Batch): void {
+    for (const order of orders) {
+      this.#obey(order)
+    }
+    this.#taken = number
+    this.#reportLater()
+  }
+
+  #obey(order: Order): void {
+    switch (order.type) {
+      case 'configure':
+        this.#courier.configure(order.settings)
+        return
+      case 'hand':
+        this.#work(order.number, order.handing, () => this.#courier.hand(order.handing))
+        return
+      case 'discard':
+        this.#courier.discard(order.remains, order.reason)
+        return
+      case 'lost':
+        this.#courier.lose(order.owner, order.id, order.count)
+        this.#surroundings.mark(0)
+        return
+      case 'question':
+        void this.#reply(order.number, this.#answer(order.question))
+        return
+      case 'directory':
+        this.#awaited.forEach(({ resolve }) => resolve(order.path))
+        this.#awaited = []
+        return
+      case 'no directory':
+        this.#awaited.forEach(({ reject }) => reject(new Error(order.problem)))
+        this.#awaited = []
+        return
+      case 'close':
+        void this.#close(order.graceMs)
+        return
+      default:
+        order satisfies never
+    }
+  }
+
+  /** Filters and formats run within this: whatever they do to the thread is this handing's doing. */
+  #work(number: number, handing: Handing, run: () => void): void {
+    const { mark, onBug } = this.#surroundings
+    mark(number)
+    try {
+      run()
+    } catch (error) {
+      onBug(error)
+      this.#courier.discard(remainsOf(handing), 'set aside')
+    }
+    mark(0)
+  }
+
+  async #reply(number: number, answer: Promise<Answers[Question['name']]>): Promise<void> {
+    let reply: Reply
+    try {
+      reply = { number, value: await answer }
+    } catch (error) {
+      reply = { number, problem: messageOf(error) }
+    }
+    this.#replies.push(reply)
+    this.#reportSoon()
+  }
+
+  #answer(question: Question): Promise<Answers[Question['name']]> {
+    switch (question.name) {
+      case 'ask': {
+        let answers: Promise<Answers['ask']> = Promise.resolve([])
+        this.#work(question.mark, question.handing, () => {
+          answers = this.#courier.ask(question.handing)
+        })
+        return answers
+      }
+      case 'probe':
+        return this.#courier.probe(question.handing)
+      case 'list':
+        return this.#courier.list(question.query)
+      case 'get':
+        return this.#courier.get(question.id)
+      case 'replay':
+        return this.#courier.replay(question.which)
+      case 'cancel':
+        return this.#courier.cancel(question.which)
+      case 'pause':
+        return this.#courier.pause(question.endpoint)
+      case 'resume':
+        return this.#courier.resume(question.endpoint)
+      case 'health':
+        return this.#courier.health()
+      default:
+        return question satisfies never
+    }
+  }
+
+  #directory(): Promise<string> {
+    return new Promise((resolve, reject) => {
+      this.#awaited.push({ resolve, reject })
+      this.#asksForDirectory = true
+      this.#reportSoon()
+    })
+  }
+
+  #note(event: CourierEvent): void {
+    if (event.type === 'discarded') {
+      const before = this.#discarded.get(event.reason)
+      this.#discarded.set(event.reason, { count: (before?.count ?? 0) + event.count, id: event.id })
+    } else {
+      const kind = kindOf(event)
+      const alike = this.#alike.get(kind) ?? 0
+      if (alike < MAX_ALIKE) {
+        this.#alike.set(kind, alike + 1)
+        this.#events.push(event)
+      }
+    }
+    this.#reportLater()
+  }
+
+  #reportLater(): void {
+    this.#timer ??= setTimeout(() => this.#report(), REPORT_AFTER_MS).unref()
+  }
+
+  #reportSoon(): void {
+    this.#immediate ??= setImmediate(() => this.#report())
+  }
+
+  #report(last: Pick<Report, 'closed'> = {}): void {
+    clearTimeout(this.#timer)
+    clearImmediate(this.#immediate)
+    this.#timer = undefined
+    this.#immediate = undefined
+    if (this.#isClosed) {
+      return
+    }
+    const ended = JSON.stringify(this.#courier.ended)
+    const report: Report = {
+      taken: this.#taken,
+      safe: this.#safe,
+      ...(ended !== this.#ended && { ended }),
+      events: [
+        ...this.#events,
+        ...[...this.#discarded].map(([reason, { count, id }]) => ({ type: 'discarded', reason, count, id }) as const),
+      ],
+      replies: this.#replies,
+      isReady: this.#isReady,
+      asksForDirectory: this.#asksForDirectory,
+      ...last,
+    }
+    this.#ended = ended
+    this.#safe = []
+    this.#events = []
+    this.#discarded.clear()
+    this.#alike.clear()
+    this.#replies = []
+    this.#asksForDirectory = false
+    this.#surroundings.report(report)
+  }
+
+  async #close(graceMs: number): Promise<void> {
+    await this.#courier.close(graceMs)
+    // those whose courier has closed before it was asked for the journal
+    this.#awaited.forEach(({ reject }) => reject(new Error('stopped')))
+    this.#awaited = []
+    // answers to questions that the end of the courier has settled are on their way
+    await new Promise(resolve => setImmediate(resolve))
+    this.#report({ closed: await this.#courier.health() })
+    this.#isClosed = true
+  }
+}
+
+function kindOf(event: Exclude<CourierEvent, { type: 'discarded' }>): string {
+  switch (event.type) {
+    case 'dead':
+      return `dead ${event.owner}`
+    case 'undecided':
+    case 'unformatted':
+      return `${event.type} ${event.hook}`
+    case 'health':
+      return `health ${event.report.endpoint}`
+    case 'journal':
+      return 'journal'
+    default:
+      return event satisfies never
+  }
+}

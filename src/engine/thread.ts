@@ -1,0 +1,448 @@
+import type { Addresses, Answer, EngineHealth, PlainSettings } from '../courier.ts'
+import type { Account, Page, Query, Selection } from '../delivery/account.ts'
+import { NO_TOTALS, tallyOf } from '../delivery/tally.ts'
+import type { Totals } from '../delivery/tally.ts'
+import type { Handing } from '../handing.ts'
+import { messageOf } from '../problem.ts'
+import type { Engine, EngineEvent } from './engine.ts'
+import { Deaths } from './deaths.ts'
+import type { Pauses } from './deaths.ts'
+import { Held } from './held.ts'
+import { Outbox } from './outbox.ts'
+import type { Item } from './outbox.ts'
+import type { Answers, Batch, Beginning, Order, Question, Report } from './protocol.ts'
+import { Questions } from './questions.ts'
+import { spawnWorker, WatchedWorker } from './watched-worker.ts'
+import type { End, Spawn } from './watched-worker.ts'
+
+export interface ThreadOptions {
+  readonly addresses?: Addresses
+  /** Finds the journal's folder; may take for ever. Without, everything stays in memory. */
+  readonly openDirectory?: () => Promise<string>
+  /** What the thread runs. @default worker.js beside this file */
+  readonly entry?: URL
+  readonly spawn?: Spawn
+  /** Of copies of what is not safe yet. @default 32 MiB */
+  readonly maxHeldBytes?: number
+  /** Waits between a death and a new thread, if they follow one another: doubling. @default 1 s to 1 min */
+  readonly pauses?: Pauses
+  /** Between two looks at the thread's heartbeat. @default 1 s */
+  readonly checkMs?: number
+}
+
+/** More is posted at once, without waiting for the end of the tick. */
+const EAGER_BYTES = 256 * 1024
+/** Of copies of what is not safe yet. */
+const MAX_HELD_BYTES = 32 * 1024 * 1024
+/** Starts that fail, if there never was a thread, before it is done without. */
+const MAX_FAILED_STARTS = 2
+/** Beyond the grace, for the journal and for messages. */
+const CLOSE_PATIENCE_MS = 3_000
+/** That a thread is gone, once it has been told to. */
+const TERMINATE_PATIENCE_MS = 1_000
+const CHECK_MS = 1_000
+const PAUSES = { firstMs: 1_000, longestMs: 60_000 }
+/** The answers that came in time are on their way when a hook's timeout is over. */
+const ANSWER_PATIENCE_MS = 500
+
+/** Who works off batches: a thread, or this one. */
+interface Worker {
+  post(batch: Batch): void
+  /** Leads to `#onEnd`. */
+  terminate(reason: string): void
+  ref(): void
+}
+
+/**
+ * - `starting`: a thread has been started, and has not reported yet. Nothing is posted.
+ * - `up`: it has. What is handed over is posted at the end of the tick.
+ * - `down`: the last one has died, the next one is started in a while.
+ * - `closed`: there is none, and will be none.
+ *
+ * `starting → up → down → starting …`; `closed` from everywhere.
+ */
+type State =
+  | { readonly name: 'starting'; readonly worker: Worker | undefined }
+  | { readonly name: 'up'; readonly worker: Worker; readonly since: number }
+  | { readonly name: 'down'; readonly timer: NodeJS.Timeout | undefined }
+  | { readonly name: 'closed' }
+
+/**
+ * The delivery side in a thread of its own: nothing that a receiver, a filter, a format, a disk or a name server does costs
+ * this thread more than a message.
+ *
+ * That thread may die or hang: it is replaced, and the next one gets what was not safe ({@link Held}), under the same ids. If
+ * none can be started at all, the delivery side runs in this thread.
+ */
+export class ThreadEngine implements Engine {
+  readonly ready: Promise<void>
+  readonly #options: ThreadOptions
+  readonly #held: Held
+  readonly #questions = new Questions()
+  readonly #listeners = new Set<(event: EngineEvent) => void>()
+  #state: State = { name: 'starting', worker: undefined }
+  #settings: PlainSettings | undefined
+  /** Empty unless `up`. */
+  readonly #outbox: Outbox
+  #flushing: NodeJS.Immediate | undefined
+  /** Questions about first attempts, of which none is answered, by number of the handing's entry. */
+  readonly #asks = new Map<number, number>()
+  /** Totals of the thread and of all before it, in JSON. */
+  #ended: string | undefined
+  /** The journal's folder. */
+  #directory: string | undefined
+  #isSearching = false
+  #wasUp = false
+  #failedStarts = 0
+  readonly #deaths: Deaths
+  #closing: Extract<Order, { type: 'close' }> | undefined
+  #closed: Promise<void> = Promise.resolve()
+  /** As the last thread has left it. */
+  #last: EngineHealth | undefined
+  /** Handed over when it was too late. */
+  #stopped = 0
+  #settleReady: () => void = () => {}
+  /** Of the thread that is being closed. */
+  #settleClosed: () => void = () => {}
+  #settleGone: () => void = () => {}
+
+  constructor(options: ThreadOptions = {}) {
+    this.#options = options
+    this.#held = new Held(options.maxHeldBytes ?? MAX_HELD_BYTES)
+    this.#outbox = new Outbox(this.#held, this.#questions)
+    this.#deaths = new Deaths(options.pauses ?? PAUSES)
+    this.ready = new Promise(resolve => {
+      this.#settleReady = resolve
+    })
+    this.#start()
+  }
+
+  configure(settings: PlainSettings): void {
+    this.#settings = settings
+    this.#say({ order: { type: 'configure', settings } })
+  }
+
+  hand(handing: Handing): void {
+    if (this.#closing !== undefined) {
+      this.#stop(handing.hooks.length, `${handing.id}-0`)
+    } else if (handing.hooks.length > 0) {
+      this.#say({ entry: this.#held.add(handing) })
+    }
+  }
+
+  async ask(handing: Handing): Promise<readonly Answer[]> {
+    if (this.#closing !== undefined || handing.hooks.length === 0) {
+      this.hand(handing)
+      return []
+    }
+    const entry = this.#held.add(handing)
+    const { number, answer } = this.#questions.ask({ name: 'ask', handing, mark: entry.number })
+    this.#asks.set(entry.number, number)
+    this.#say({ entry, ask: number })
+    const patienceMs = this.#longestTimeout(handing) + ANSWER_PATIENCE_MS
+    const timer = setTimeout(() => this.#questions.giveUp(number, 'it took too long'), patienceMs).unref()
+    try {
+      return await answer
+    } catch {
+      return []
+    } finally {
+      clearTimeout(timer)
+      this.#asks.delete(entry.number)
+    }
+  }
+
+  async probe(handing: Handing): Promise<readonly Answer[]> {
+    try {
+      return await this.#question({ name: 'probe', handing })
+    } catch {
+      return []
+    }
+  }
+
+  list(query: Query): Promise<Page<Account>> {
+    return this.#question({ name: 'list', query })
+  }
+
+  get(id: string): Promise<Account | undefined> {
+    return this.#question({ name: 'get', id })
+  }
+
+  replay(which: Selection): Promise<number> {
+    return this.#question({ name: 'replay', which })
+  }
+
+  cancel(which: Selection): Promise<number> {
+    return this.#question({ name: 'cancel', which })
+  }
+
+  pause(endpoint: string): Promise<boolean> {
+    return this.#question({ name: 'pause', endpoint })
+  }
+
+  resume(endpoint: string): Promise<boolean> {
+    return this.#question({ name: 'resume', endpoint })
+  }
+
+  async health(): Promise<EngineHealth> {
+    const health = this.#last ?? (await this.#question({ name: 'health' }))
+    if (this.#stopped === 0) {
+      return health
+    }
+    const { accepted, discarded } = health
+    const stopped = (discarded.stopped ?? 0) + this.#stopped
+    return { ...health, accepted: accepted + this.#stopped, discarded: { ...discarded, stopped } }
+  }
+
+  listen(listener: (event: EngineEvent) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  close(graceMs: number): Promise<void> {
+    if (this.#closing === undefined) {
+      this.#closing = { type: 'close', graceMs }
+      this.#closed = this.#close(this.#closing)
+    }
+    return this.#closed
+  }
+
+  async #close(order: Extract<Order, { type: 'close' }>): Promise<void> {
+    const worker = 'worker' in this.#state ? this.#state.worker : undefined
+    if (this.#state.name === 'down') {
+      clearTimeout(this.#state.timer)
+    } else {
+      worker?.ref()
+      this.#say({ order })
+      await settled(order.graceMs + CLOSE_PATIENCE_MS, resolve => {
+        this.#settleClosed = resolve
+      })
+      await settled(TERMINATE_PATIENCE_MS, resolve => {
+        this.#settleGone = resolve
+        worker?.terminate('closed')
+      })
+    }
+    this.#state = { name: 'closed' }
+    clearImmediate(this.#flushing)
+    this.#outbox.clear()
+    if (this.#last === undefined) {
+      // nobody has said what became of the rest
+      this.#last = healthOf(this.#ended)
+      this.#stop(this.#held.clear(), '')
+    }
+    this.#questions.giveUpAll('the plugin has stopped')
+    this.#settleReady()
+  }
+
+  /** These come too late. @param id - of one of them */
+  #stop(count: number, id: string): void {
+    this.#stopped += count
+    if (count > 0) {
+      this.#emit({ type: 'discarded', reason: 'stopped', count, id })
+    }
+  }
+
+  #longestTimeout({ hooks }: Handing): number {
+    const ids = new Set(hooks)
+    const known = this.#settings?.hooks.filter(({ id }) => ids.has(id)) ?? []
+    return Math.max(0, ...known.map(({ route }) => route.timeoutMs))
+  }
+
+  #question<Q extends Question>(question: Q): Promise<Answers[Q['name']]> {
+    if (this.#state.name === 'closed') {
+      return Promise.reject(new Error('the plugin has stopped'))
+    }
+    const { number, answer } = this.#questions.ask(question)
+    this.#say({ question: number })
+    return answer
+  }
+
+  /** Posts it with all else that is said within this turn of the event loop. */
+  #say(item: Item): void {
+    if (this.#state.name !== 'up') {
+      return // #sayAgain makes up for it
+    }
+    this.#outbox.push(item)
+    if (this.#outbox.bytes > EAGER_BYTES) {
+      this.#flush()
+    } else {
+      this.#flushing ??= setImmediate(() => this.#flush())
+    }
+  }
+
+  #flush(): void {
+    clearImmediate(this.#flushing)
+    this.#flushing = undefined
+    while (this.#state.name === 'up') {
+      const batch = this.#outbox.next(this.#closing !== undefined)
+      if (batch === undefined) {
+        return
+      }
+      this.#state.worker.post(batch)
+    }
+  }
+
+  /** A new delivery side knows nothing. */
+  #sayAgain(): void {
+    if (this.#settings !== undefined) {
+      this.#say({ order: { type: 'configure', settings: this.#settings } })
+    }
+    for (const entry of this.#held.recall()) {
+      this.#say({ entry, ask: this.#asks.get(entry.number) })
+    }
+    for (const question of this.#questions.recall()) {
+      this.#say({ question })
+    }
+    if (this.#closing !== undefined) {
+      this.#say({ order: this.#closing })
+    }
+  }
+
+  #start(): void {
+    const { spawn = spawnWorker, entry = new URL('./worker.js', import.meta.url), checkMs = CHECK_MS } = this.#options
+    try {
+      const worker = new WatchedWorker(spawn, entry, this.#beginning(), {
+        onReport: report => this.#take(report),
+        onEnd: end => this.#over(end),
+        checkMs,
+      })
+      this.#state = { name: 'starting', worker }
+    } catch (error) {
+      this.#over({ reason: messageOf(error), hasReported: false, mark: 0 })
+    }
+  }
+
+  #beginning(): Beginning {
+    const { addresses = {}, openDirectory } = this.#options
+    return { addresses, hasJournal: openDirectory !== undefined, ended: this.#ended }
+  }
+
+  async #startHere(reason: string): Promise<void> {
+    this.#emit({ type: 'no thread', reason })
+    this.#state = { name: 'starting', worker: undefined }
+    try {
+      // not before it is needed: it loads all that the thread is to load
+      const { serve } = await import('./serve.ts')
+      if (this.#state.name === 'starting') {
+        const surroundings = { report: (report: Report) => this.#take(report), mark: () => {}, onBug: () => {} }
+        const post = serve(this.#beginning(), surroundings)
+        this.#state = { name: 'starting', worker: { post, terminate: () => this.#settleGone(), ref: () => {} } }
+      }
+    } catch (error) {
+      this.#emit({ type: 'no thread', reason: `nor can it be run in this one: ${messageOf(error)}` })
+      this.#settleReady()
+    }
+  }
+
+  #take(report: Report): void {
+    if (this.#state.name === 'starting' && this.#state.worker !== undefined) {
+      this.#state = { name: 'up', worker: this.#state.worker, since: performance.now() }
+      this.#wasUp = true
+      this.#sayAgain()
+    }
+    this.#outbox.acknowledge(report.taken)
+    for (const id of report.safe) {
+      this.#held.safe(id)
+    }
+    this.#ended = report.ended ?? this.#ended
+    for (const event of report.events) {
+      this.#emit(event)
+    }
+    for (const reply of report.replies) {
+      this.#questions.answer(reply)
+    }
+    if (report.isReady) {
+      this.#settleReady()
+    }
+    if (report.asksForDirectory) {
+      void this.#tellDirectory()
+    }
+    if (report.closed !== undefined) {
+      this.#last = report.closed
+      this.#held.clear()
+      this.#settleClosed()
+    } else if (!this.#outbox.isEmpty) {
+      this.#flushing ??= setImmediate(() => this.#flush())
+    }
+  }
+
+  /** Found once; as long as it is not, the delivery side asks again. */
+  async #tellDirectory(): Promise<void> {
+    const { openDirectory } = this.#options
+    if (openDirectory === undefined || this.#isSearching) {
+      return
+    }
+    this.#isSearching = true
+    let order: Order
+    try {
+      this.#directory ??= await openDirectory()
+      order = { type: 'directory', path: this.#directory }
+    } catch (error) {
+      order = { type: 'no directory', problem: messageOf(error) }
+    }
+    this.#isSearching = false
+    this.#say({ order })
+  }
+
+  /** The thread has ended, or could not be started. */
+  #over({ reason, hasReported, mark }: End): void {
+    this.#settleGone()
+    if (this.#state.name === 'closed') {
+      return
+    }
+    const livedMs = this.#state.name === 'up' ? performance.now() - this.#state.since : 0
+    this.#state = { name: 'down', timer: undefined }
+    this.#outbox.clear()
+    this.#questions.outlive()
+    if (this.#closing !== undefined) {
+      this.#settleClosed()
+      return
+    }
+    if (!this.#wasUp && !hasReported && ++this.#failedStarts >= MAX_FAILED_STARTS) {
+      void this.#startHere(reason)
+      return
+    }
+    if (this.#wasUp) {
+      this.#emit({ type: 'replaced', reason })
+    }
+    const { pauseMs, guilty } = this.#deaths.add(livedMs, mark)
+    if (guilty !== undefined) {
+      this.#setAside(guilty)
+    }
+    this.#state = { name: 'down', timer: setTimeout(() => this.#start(), pauseMs).unref() }
+  }
+
+  #setAside(number: number): void {
+    const entry = this.#held.find(number)
+    if (entry?.content.name === 'copy') {
+      const { method, callId } = entry.content.handing.event
+      this.#held.giveUp(entry, 'set aside')
+      this.#emit({ type: 'set aside', method, callId })
+    }
+  }
+
+  #emit(event: EngineEvent): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(event)
+      } catch {
+        // it harms neither the others nor the deliveries
+      }
+    }
+  }
+}
+
+/** Settles when `run` says so, or after so long. */
+async function settled(patienceMs: number, run: (resolve: () => void) => void): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  await new Promise<void>(resolve => {
+    timer = setTimeout(resolve, patienceMs)
+    run(resolve)
+  })
+  clearTimeout(timer)
+}
+
+/** Of a delivery side that is gone: what it has ended. */
+function healthOf(ended: string | undefined): EngineHealth {
+  const { endpoints: _, ...totals } = ended === undefined ? NO_TOTALS : (JSON.parse(ended) as Totals)
+  return { ...tallyOf(totals, 0, 0), endpoints: new Map(), undecided: new Map() }
+}

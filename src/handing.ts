@@ -1,0 +1,161 @@
+import type { Delivery, Payload, Route } from './delivery/delivery.ts'
+import type { Event } from './event/event.ts'
+import { searchableOf } from './filter.ts'
+import type { Searchable } from './filter.ts'
+import { formats } from './formats/index.ts'
+import { messageOf } from './problem.ts'
+
+/** One hook, as the delivery side needs it. */
+export interface PlainHook {
+  readonly id: string
+  readonly name: string
+  /** Name of a format, see `formats/index.ts`. */
+  readonly format: string
+  /** Its bodies tell of the object that the event is about. */
+  readonly includeObject: boolean
+  /** Which of its events are sent, in the syntax of XO's searches; without, all. */
+  readonly filter?: string
+  readonly route: Route
+}
+
+/** One event for some hooks. */
+export interface Handing {
+  /** Unique. Its deliveries are `<id>-<place in hooks>`: the same, however often it is handed over. */
+  readonly id: string
+  readonly event: Event
+  /** JSON of the object that the event is about; `null`: it was too large. */
+  readonly object?: string | null
+  /** Ids of hooks, each once. An empty one holds the place of a delivery that is done with. */
+  readonly hooks: readonly string[]
+  /** Who caused it: where there is no room, whoever causes most loses first. */
+  readonly party: string
+  /** Marked as a test (`X-XO-Test`). */
+  readonly isTest?: boolean
+}
+
+/** What is left of a handing whose event is gone: enough to count its deliveries. */
+export interface Remains {
+  readonly id: string
+  /** What it was about. */
+  readonly label: string
+  readonly hooks: readonly string[]
+}
+
+/** A `pre` that comes later than this says nothing any more. */
+const PRE_LIFETIME_MS = 5 * 60_000
+
+/** What the deliveries of one event share: each made when the first of them asks for it. */
+export class Texts {
+  readonly headers: readonly string[]
+  readonly #event: Event
+  /** The event with its object. */
+  readonly #whole: Event
+  #searchable: Searchable | undefined
+  /** By format, and whether with the object. */
+  readonly #payloads = new Map<string, Payload | { readonly problem: string }>()
+
+  constructor({ event, object, isTest = false }: Handing) {
+    this.#event = event
+    this.#whole = withObject(event, object)
+    this.headers = headersOf(event, isTest)
+  }
+
+  get searchable(): Searchable {
+    return (this.#searchable ??= searchableOf(this.#whole))
+  }
+
+  payloadFor({ format, includeObject }: PlainHook): Payload | { readonly problem: string } {
+    const key = `${includeObject ? 'with' : 'without'} ${format}`
+    let payload = this.#payloads.get(key)
+    if (payload === undefined) {
+      payload = this.#build(format, includeObject)
+      this.#payloads.set(key, payload)
+    }
+    return payload
+  }
+
+  #build(name: string, includeObject: boolean): Payload | { readonly problem: string } {
+    const format = formats.get(name)
+    if (format === undefined) {
+      return { problem: 'there is no such format' }
+    }
+    try {
+      return format.build(includeObject ? this.#whole : this.#event)
+    } catch (error) {
+      return { problem: messageOf(error) }
+    }
+  }
+}
+
+/** The object stands after all other properties. */
+function withObject(event: Event, object: string | null | undefined): Event {
+  if (object === undefined) {
+    return event
+  }
+  return object === null
+    ? { ...event, omitted: [...event.omitted, 'object'] }
+    : { ...event, fields: new Map([...event.fields, ['object', object]]) }
+}
+
+export function idOf({ id }: Pick<Handing, 'id'>, index: number): string {
+  return `${id}-${index}`
+}
+
+export function remainsOf({ id, event, hooks }: Handing): Remains {
+  return { id, label: labelOf(event), hooks }
+}
+
+export function labelOf({ method, outcome }: Event): string {
+  return `${method} ${outcome}`
+}
+
+/** @param index - the place of the hook in the handing */
+export function deliveryOf(
+  handing: Handing,
+  index: number,
+  { id, name }: PlainHook,
+  payload: Payload,
+  headers: readonly string[]
+): Delivery {
+  const { event, party } = handing
+  return {
+    id: idOf(handing, index),
+    owner: id,
+    party,
+    label: labelOf(event),
+    payload,
+    headers: [...headers, 'X-XO-Hook', headerText(name)],
+    order: { key: event.callId, leads: event.phase === 'pre' },
+    acceptedAt: Date.now(),
+    ...(event.phase === 'pre' && { lifetimeMs: PRE_LIFETIME_MS }),
+  }
+}
+
+function headersOf({ method, phase, outcome, timestamp }: Event, isTest: boolean): string[] {
+  return [
+    'X-XO-Event',
+    headerText(method),
+    'X-XO-Event-Type',
+    phase,
+    'X-XO-Event-Status',
+    outcome,
+    'X-XO-Created',
+    isoDate(timestamp),
+    ...(isTest ? ['X-XO-Test', 'true'] : []),
+  ]
+}
+
+/** A signal without a usable time is of now: another plugin may have made it. */
+function isoDate(timestamp: number): string {
+  const date = new Date(timestamp)
+  return (Number.isNaN(date.getTime()) ? new Date() : date).toISOString()
+}
+
+/** What a header cannot carry is percent-encoded as UTF-8: a name may be in any script. */
+function headerText(text: string): string {
+  return text
+    .toWellFormed()
+    .slice(0, 200)
+    .toWellFormed()
+    .replace(/[^\x20-\x7e]/gu, encodeURIComponent)
+}

@@ -1,0 +1,110 @@
+import { expect, it } from 'vitest'
+
+import { Held } from '../../src/engine/held.ts'
+import { handingOf } from './fixtures.ts'
+
+const MIB = 1024 * 1024
+
+it('what is safe is let go of, delivery by delivery', () => {
+  const held = new Held(MIB)
+  const handing = handingOf({ hooks: ['a', 'b', 'c'] })
+  const entry = held.add(handing)
+  expect(held.orderOf(entry)).toEqual({ type: 'hand', number: entry.number, handing })
+
+  held.safe(`${handing.id}-1`)
+  held.safe(`${handing.id}-1`)
+  held.safe('another-0')
+  expect(held.orderOf(entry)).toEqual({
+    type: 'hand',
+    number: entry.number,
+    handing: { ...handing, hooks: ['a', '', 'c'] },
+  })
+
+  held.safe(`${handing.id}-0`)
+  held.safe(`${handing.id}-0`)
+  expect(held.recall()).toEqual([entry])
+  held.safe(`${handing.id}-2`)
+  expect(held.recall()).toEqual([])
+  expect(held.orderOf(entry)).toBeUndefined()
+  expect(held.bytes).toBe(0)
+})
+
+it('an id may have dashes', () => {
+  const held = new Held(MIB)
+  held.add(handingOf({ id: '1-2-3' }))
+  held.safe('1-2-3-0')
+  expect(held.size).toBe(0)
+})
+
+it('at the bound, the oldest copies of what has been posted go first', () => {
+  const held = new Held(20_000)
+  const entries = Array.from({ length: 100 }, () => {
+    const entry = held.add(handingOf())
+    held.orderOf(entry)
+    return entry
+  })
+  expect(held.bytes).toBeLessThanOrEqual(20_000)
+  expect(held.size).toBe(100)
+  expect(held.takeLosses()).toEqual([])
+
+  const orders = held.recall().map(entry => held.orderOf(entry))
+  const given = orders.findIndex(order => order?.type === 'hand')
+  expect(given).toBeGreaterThan(50)
+  expect(orders[0]).toEqual({
+    type: 'discard',
+    remains: { id: entries[0]?.id, label: 'vm.start success', hooks: ['a'] },
+    reason: 'lost',
+  })
+  expect(orders.slice(0, given).every(order => order?.type === 'discard')).toBe(true)
+  expect(orders.slice(given).every(order => order?.type === 'hand')).toBe(true)
+
+  entries.forEach(({ id }) => held.safe(`${id}-0`))
+  expect({ size: held.size, bytes: held.bytes }).toEqual({ size: 0, bytes: 0 })
+})
+
+it('what was never posted is lost at the bound, and counted by hook', () => {
+  const held = new Held(20_000)
+  const handings = Array.from({ length: 100 }, () => handingOf({ hooks: ['a', 'b'] }))
+  handings.forEach(handing => held.add(handing))
+  const lost = 100 - held.size
+  expect(lost).toBeGreaterThan(50)
+  const losses = [
+    { type: 'lost', owner: 'a', id: `${handings[lost - 1]?.id}-0`, count: lost },
+    { type: 'lost', owner: 'b', id: `${handings[lost - 1]?.id}-1`, count: lost },
+  ] as const
+  const taken = held.takeLosses()
+  expect(taken).toEqual(losses)
+  expect(held.takeLosses()).toEqual([])
+  held.putBackLosses(taken)
+  expect(held.takeLosses()).toEqual(losses)
+})
+
+it('a great loss is told in parts', () => {
+  const held = new Held(MIB)
+  held.putBackLosses([{ type: 'lost', owner: 'a', id: 'x-0', count: 25_000 }])
+  expect(held.takeLosses().map(({ count }) => count)).toEqual([10_000, 10_000, 5_000])
+})
+
+it('what is given up is discarded when it is handed over again', () => {
+  const held = new Held(MIB)
+  const entry = held.add(handingOf({ hooks: ['a', 'b'] }))
+  held.safe(`${entry.id}-0`)
+  expect(held.find(entry.number)).toBe(entry)
+  held.giveUp(entry, 'set aside')
+  expect(held.bytes).toBe(0)
+  expect(held.orderOf(entry)).toEqual({
+    type: 'discard',
+    remains: { id: entry.id, label: 'vm.start success', hooks: ['', 'b'] },
+    reason: 'set aside',
+  })
+})
+
+it('in the end it knows how many there were', () => {
+  const held = new Held(MIB)
+  const { id } = held.add(handingOf({ hooks: ['a', 'b', 'c'] }))
+  held.add(handingOf())
+  held.safe(`${id}-0`)
+  held.putBackLosses([{ type: 'lost', owner: 'a', id: 'x-0', count: 7 }])
+  expect(held.clear()).toBe(10)
+  expect(held.clear()).toBe(0)
+})

@@ -15,7 +15,7 @@ import { Pump } from './pump.ts'
 import { Queues } from './queues.ts'
 import type { Asker, Budget } from './queues.ts'
 import { Recorder } from './recorder.ts'
-import { discardMissing, restore, stateOf } from './restart.ts'
+import { restore, stateOf } from './restart.ts'
 import type { Parts } from './restart.ts'
 import { Room } from './room.ts'
 import { Routes } from './routes.ts'
@@ -36,7 +36,7 @@ export type DispatcherEvent =
 export interface DispatcherOptions {
   readonly connect: Connect
   /** Without, everything stays in memory. */
-  readonly openJournal?: () => Promise<{ journal: Journal; recovered: Recovered }>
+  readonly openJournal?: (isAlive: () => void) => Promise<{ journal: Journal; recovered: Recovered }>
   readonly onEvent?: (event: DispatcherEvent) => void
   /** What an engine that died had brought to its end. */
   readonly ended?: Totals
@@ -308,8 +308,6 @@ export class Dispatcher {
       for (const kept of restore(this.#parts, recovered, random, spreadMs)) {
         this.#recorder?.heard({ ...kept, state: { name: 'ended', how: 'stopped' } }, kept.state)
       }
-    } else {
-      discardMissing(this.#ledger)
     }
     this.#tell({ type: 'journal', recovered: isFirst ? deliveries.length : 0, lost })
     this.#begin()

@@ -144,6 +144,7 @@ export class Ledger {
     this.#shares.remove(kept)
     this.#count(kept, -1)
     kept.endpoint = endpoint
+    kept.progress = elsewhere(kept.progress)
     ++kept.ticket
     this.#count(kept, 1)
     this.#shares.add(kept)
@@ -268,4 +269,9 @@ export class Ledger {
       this.#accounts.delete(endpoint)
     }
   }
+}
+
+/** At another endpoint it has not failed, nor was it hastened there. */
+function elsewhere({ failedIn: _, wasHastened: __, ...progress }: Progress): Progress {
+  return progress
 }

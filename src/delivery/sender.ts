@@ -130,9 +130,12 @@ export class Sender {
     if (pauseMs > 0) {
       origins.hold(origin, now, pauseMs)
     }
-    const { state, progress } = fateOf({ ...kept.progress, failedIn: health.streak }, outcome, {
+    const hasMoved = kept.endpoint !== endpoint.id
+    const before = hasMoved ? kept.progress : { ...kept.progress, failedIn: health.streak }
+    const { state, progress } = fateOf(before, outcome, {
       now,
       isRouted: route !== undefined,
+      hasMoved,
       isCancelled: kept.state.name === 'sending' && kept.state.isCancelled,
       maxDeadMs,
       random,
@@ -145,7 +148,7 @@ export class Sender {
       tell({ type: 'dead', kept, endpoint, attempt: done })
     }
     if (isBack) {
-      queues.hasten(endpoint.id, now)
+      queues.answersAgain(endpoint.id, now)
     }
     if (change !== undefined || pauseMs > 0) {
       recorder?.stateChanged()

@@ -99,7 +99,7 @@ export class WebHooksPlugin {
     await this.unload()
     const turn = ++this.#turn
     const deadline = performance.now() + READY_WITHIN_MS
-    await settledSoon(this.#configuration.restore(), undefined, KNOWN_WITHIN_MS)
+    await within(KNOWN_WITHIN_MS, this.#configuration.restore())
     const engine = await this.#newEngine({
       addresses: this.#static.addresses,
       openDirectory: () => this.#configuration.restore(),
@@ -117,7 +117,7 @@ export class WebHooksPlugin {
     }
     this.#configuration.resume()
     this.#mailer.start()
-    await settledSoon(relay.ready, undefined, Math.max(0, deadline - performance.now()))
+    await within(deadline - performance.now(), relay.ready)
     if (this.#configuration.settings.hooks.length === 0) {
       log.info('no hooks are configured yet')
     }
@@ -296,6 +296,18 @@ function staticOptionsOf(config: PluginContext['staticConfig']): StaticOptions {
     addresses: { allowed, denied },
     state: percent === undefined || percent === 0 ? {} : { fullRatio: percent / 100 },
   }
+}
+
+/** Waits for it, whatever it comes to, but no longer than `ms`. The process lives as long: nothing else may keep it alive. */
+function within(ms: number, promise: Promise<unknown>): Promise<void> {
+  return new Promise(resolve => {
+    const timer = setTimeout(resolve, Math.max(0, ms))
+    const end = (): void => {
+      clearTimeout(timer)
+      resolve()
+    }
+    promise.then(end, end)
+  })
 }
 
 async function engineInThread(options: EngineOptions): Promise<Engine> {

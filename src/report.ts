@@ -21,12 +21,14 @@ interface Line {
 }
 
 interface Kind {
-  /** A line was logged, and the next one may be once this has fired. */
-  readonly timer: NodeJS.Timeout
+  /** When its last line was logged. */
+  readonly at: number
   /** Of the lines since then, the newest. */
-  last: Line | undefined
+  last?: Line
   /** Occurrences that these lines tell. */
   unsaid: number
+  /** Logs the newest; only as long as there is one. */
+  timer?: NodeJS.Timeout
 }
 
 /**
@@ -35,6 +37,7 @@ interface Kind {
  */
 export class SparseLog {
   readonly #log: Log
+  /** By name, the one that was logged last stands last. */
   readonly #kinds = new Map<string, Kind>()
 
   constructor(log: Log) {
@@ -53,50 +56,40 @@ export class SparseLog {
   /** Says at once what has not been said yet. Leaves no timer. */
   flush(): void {
     for (const [name, kind] of [...this.#kinds]) {
-      this.#end(name, kind)
+      this.#sayRest(name, kind)
     }
+    this.#kinds.clear()
   }
 
   #say(name: string, line: Line): void {
     const kind = this.#kinds.get(name)
-    if (kind !== undefined) {
-      kind.last = line
-      kind.unsaid += line.count
+    const waitMs = kind === undefined ? 0 : kind.at + LOG_PERIOD_MS - performance.now()
+    if (kind === undefined || waitMs <= 0) {
+      // a timer that is late has left its line unsaid
+      clearTimeout(kind?.timer)
+      this.#write(name, line, kind?.unsaid ?? 0)
       return
     }
-    for (const [oldest, each] of this.#kinds) {
-      if (this.#kinds.size < MAX_KINDS) {
-        break
-      }
-      this.#end(oldest, each)
-    }
-    this.#write(line, 0)
-    this.#open(name)
+    kind.last = line
+    kind.unsaid += line.count
+    kind.timer ??= setTimeout(() => this.#sayRest(name, kind), waitMs).unref()
   }
 
-  #open(name: string): void {
-    const timer = setTimeout(() => this.#periodOver(name), LOG_PERIOD_MS).unref()
-    this.#kinds.set(name, { timer, last: undefined, unsaid: 0 })
-  }
-
-  #periodOver(name: string): void {
-    const kind = this.#kinds.get(name)
-    if (kind !== undefined && this.#end(name, kind)) {
-      this.#open(name)
-    }
-  }
-
-  /** @returns whether there was something to be said */
-  #end(name: string, { timer, last, unsaid }: Kind): boolean {
+  #sayRest(name: string, { last, timer, unsaid }: Kind): void {
     clearTimeout(timer)
-    this.#kinds.delete(name)
     if (last !== undefined) {
-      this.#write(last, unsaid - last.count)
+      this.#write(name, last, unsaid - last.count)
     }
-    return last !== undefined
   }
 
-  #write({ level, message, data }: Line, notLogged: number): void {
+  #write(name: string, { level, message, data }: Line, notLogged: number): void {
+    this.#kinds.delete(name)
+    this.#kinds.set(name, { at: performance.now(), unsaid: 0 })
+    const [oldest] = this.#kinds
+    if (this.#kinds.size > MAX_KINDS && oldest !== undefined) {
+      this.#sayRest(...oldest)
+      this.#kinds.delete(oldest[0])
+    }
     this.#log[level](message, notLogged === 0 ? data : { ...data, notLogged })
   }
 }

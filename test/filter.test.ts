@@ -6,10 +6,10 @@ import { parse } from 'complex-matcher'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
-import { freezeEvent, withObject } from '../src/event/event.ts'
+import { freezeEvent, objectText, withObject } from '../src/event/event.ts'
 import { parseFilter, searchableOf } from '../src/filter.ts'
 import type { Filter } from '../src/filter.ts'
-import { sampleObject } from '../src/event/object.ts'
+import { sampleObject } from '../src/sample.ts'
 import { HOSTILE_FILTERS } from './fixtures/hostile-filters.ts'
 
 const signal = {
@@ -22,7 +22,7 @@ const signal = {
   duration: 1_500,
   result: true,
 }
-const event = withObject(freezeEvent('api', 'post', signal), sampleObject)
+const event = withObject(freezeEvent('api', 'post', signal), objectText(sampleObject))
 
 function filterOf(search: string): Filter {
   const filter = parseFilter(search)

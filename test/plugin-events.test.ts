@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { ids } from './sandbox/made-up-pool.ts'
 import type { Receiver } from './sandbox/receiver.ts'
 import { ADMIN, type Sandbox } from './sandbox/sandbox.ts'
@@ -12,6 +12,7 @@ import {
   phaseAndMethod,
   startPlugin,
   userOf,
+  eventually,
 } from './helpers/running-plugin.ts'
 
 /** A plugin with hooks to one receiver. */
@@ -271,7 +272,7 @@ describe('a backup job', () => {
     const run = gate()
     sandbox.host.on('backup:preCall', () => run.opened)
     const scheduled = sandbox.host.runSchedule(ids.schedule)
-    await vi.waitFor(() => expect(sandbox.host.runningJobs).toHaveProperty(ids.job))
+    await eventually(() => expect(sandbox.host.runningJobs).toHaveProperty(ids.job))
     await expect(call(sandbox, 'backupNg.runJob', job)).rejects.toThrow('already running')
     run.open()
     await scheduled
@@ -321,7 +322,7 @@ describe('a backup job', () => {
       })
     })
     await call(sandbox, 'backupNg.runJob', job)
-    await vi.waitFor(() => expect(scheduled).toBeDefined())
+    await eventually(() => expect(scheduled).toBeDefined())
     await scheduled
 
     const sent = await allSent(sandbox, receiver, 4)
@@ -356,7 +357,7 @@ describe('a backup job', () => {
     const run = gate()
     sandbox.host.on('backup:preCall', ({ params }) => (params.id === 'other' ? run.opened : undefined))
     const byHand = call(sandbox, 'backupNg.runJob', { ...job, id: 'other' })
-    await vi.waitFor(() => expect(sandbox.host.runningJobs).toHaveProperty('other'))
+    await eventually(() => expect(sandbox.host.runningJobs).toHaveProperty('other'))
     await sandbox.host.runSchedule(ids.schedule)
     run.open()
     await byHand

@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import {
   allSent,
   call,
@@ -8,6 +8,7 @@ import {
   phaseAndMethod,
   startPlugin,
   userOf,
+  eventually,
 } from './helpers/running-plugin.ts'
 import type { Body } from './helpers/running-plugin.ts'
 import { ids } from './sandbox/made-up-pool.ts'
@@ -19,7 +20,6 @@ const RUNS = 'backupNg.runJob metadataBackup.runJob mirrorBackup.runJob'
 const NOBODY = '(unknown user)'
 
 /** However busy the machine is. */
-const PATIENCE = { timeout: 20_000 }
 
 async function startWith(method: string): Promise<{ sandbox: Sandbox; receiver: Receiver }> {
   const sandbox = await startPlugin()
@@ -63,7 +63,7 @@ it('a run of which a name cannot be looked up in time is told without it', async
   const getJob = host.getJob.bind(host)
   Object.assign(host, { getJob: (id: string) => (++looks === 1 ? getJob(id) : new Promise(() => {})) })
   await host.runSchedule(ids.schedule)
-  await vi.waitFor(() => expect(receiver.requests).toHaveLength(2), PATIENCE)
+  await eventually(() => expect(receiver.requests).toHaveLength(2))
 
   const sent = await allSent(sandbox, receiver, 2)
   expect(sent.map(outline)).toEqual(['pre backupNg.runJob (unknown user)', 'post backupNg.runJob (unknown user)'])
@@ -166,7 +166,7 @@ describe.each(KINDS)('a $name backup', ({ method, job, schedule, jobName }) => {
     const interrupted = { ...host.getJob(job), userId: owner.id }
     const id = host.interruptRun(interrupted, host.getSchedule(schedule))
     host.announceInterrupted(id, interrupted.type)
-    await vi.waitFor(() => expect(receiver.requests).toHaveLength(1), PATIENCE)
+    await eventually(() => expect(receiver.requests).toHaveLength(1))
 
     const [post] = await allSent(sandbox, receiver, 1)
     expect(post).toMatchObject({
@@ -244,7 +244,7 @@ describe('a backup that fails', () => {
       setImmediate(() => late.forEach(args => emit.call(host.tasks, 'update', ...args)))
     })
     await start(sandbox)
-    await vi.waitFor(() => expect(receiver.requests).toHaveLength(2), PATIENCE)
+    await eventually(() => expect(receiver.requests).toHaveLength(2))
 
     const [, post] = await allSent(sandbox, receiver, 2)
     expect(post).toMatchObject({ error: { message: 'VM database: no' }, run: { status: 'failure' } })
@@ -303,7 +303,7 @@ describe('a backup that fails', () => {
     const { sandbox, receiver } = await startWith(RUNS)
     sandbox.host.createJob({ ...sandbox.host.getJob(ids.mirrorJob), sourceRemote: undefined })
     await start(sandbox)
-    await vi.waitFor(() => expect(receiver.requests).toHaveLength(2), PATIENCE)
+    await eventually(() => expect(receiver.requests).toHaveLength(2))
 
     const sent = await allSent(sandbox, receiver, 2)
     expect(sent.map(outline)).toEqual([`pre mirrorBackup.runJob ${userName}`, `post mirrorBackup.runJob ${userName}`])
@@ -350,7 +350,7 @@ describe('an action of the REST API', () => {
     const running = gate()
     sandbox.host.on('backup:preCall', () => running.opened)
     const byRest = sandbox.host.runScheduleByRest(userOf(sandbox), ids.schedule)
-    await vi.waitFor(() => expect(sandbox.host.runningJobs).toHaveProperty(ids.job), PATIENCE)
+    await eventually(() => expect(sandbox.host.runningJobs).toHaveProperty(ids.job))
     // as cron does, in the context of whom has set the schedule
     await sandbox.host.runWithApiContext(userOf(sandbox), () => sandbox.host.runSchedule(ids.schedule))
     running.open()

@@ -146,7 +146,6 @@ describe('the Test button', () => {
 
     expect(reports).toMatchObject([{ ok: false, outcome: 'no answer in time' }])
     expect(reports[0]!.durationMs).toBeGreaterThanOrEqual(299)
-    expect(reports[0]!.durationMs).toBeLessThan(2_000)
   })
 
   it('says that the proxy refuses', async () => {

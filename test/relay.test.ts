@@ -92,8 +92,8 @@ describe('an event', () => {
   it('has an id of its own each time', () => {
     const { relay, engine } = start([hookOf('a')])
     const signal = signalOf('vm.start')
-    relay.accept('api', 'pre', signal)
-    relay.accept('api', 'post', signal)
+    void relay.accept('api', 'pre', signal)
+    void relay.accept('api', 'post', signal)
     expect(new Set(engine.handed.map(({ id }) => id)).size).toBe(2)
   })
 
@@ -103,18 +103,18 @@ describe('an event', () => {
     ['the source', 'backup', { userId: 'alice' }, 'backup'],
   ] as const)('is caused by %s', (_, source, more, party) => {
     const { relay, engine } = start([hookOf('a')])
-    relay.accept(source, 'post', signalOf('vm.start', more))
+    void relay.accept(source, 'post', signalOf('vm.start', more))
     expect(engine.handed[0]).toMatchObject({ party })
   })
 
   it('is not for a hook that is paused, which stays known to the delivery side', () => {
     const { relay, engine } = start([hookOf('a', { isPaused: true }), hookOf('b', { method: 'host.*' })])
     expect([relay.wants('vm.start'), relay.waits('vm.start')]).toEqual([false, false])
-    relay.accept('api', 'post', signalOf('vm.start'))
+    void relay.accept('api', 'post', signalOf('vm.start'))
     expect(engine.handed).toEqual([])
     expect(engine.settings[0]!.hooks.map(({ id }) => id)).toEqual(['a', 'b'])
     relay.reconfigure(settingsOf(hookOf('a')))
-    relay.accept('api', 'post', signalOf('vm.start'))
+    void relay.accept('api', 'post', signalOf('vm.start'))
     expect(engine.handed).toHaveLength(1)
   })
 })
@@ -126,7 +126,7 @@ describe('what crosses to the delivery side', () => {
     const settings = { ...settingsOf(hookOf('a')), others: [other] }
     const relay = new Relay(settings, {}, { engine, namesOf: name => [name] })
     expect(engine.settings[0]!.hooks.map(({ id }) => id)).toEqual(['a', 'b'])
-    relay.accept('api', 'post', signalOf('vm.start'))
+    void relay.accept('api', 'post', signalOf('vm.start'))
     expect(engine.handed[0]!.hooks).toEqual(['a'])
   })
 
@@ -265,13 +265,13 @@ describe('the object that an event is about', () => {
     const objects = new Objects()
     objects.add('vm-1', 'web-1')
     const plain = start([hookOf('a')], objects)
-    plain.relay.accept('api', 'pre', signalOf('vm.start'))
-    plain.relay.accept('api', 'post', signalOf('vm.start'))
+    void plain.relay.accept('api', 'pre', signalOf('vm.start'))
+    void plain.relay.accept('api', 'post', signalOf('vm.start'))
     expect([objects.looks, plain.engine.handed.map(nameIn)]).toEqual([0, [undefined, undefined]])
 
     for (const more of [{ includeObject: true }, { filter: 'object:web' }]) {
       const { relay, engine } = start([hookOf('a'), hookOf('b', more)], objects)
-      relay.accept('api', 'post', signalOf('vm.start'))
+      void relay.accept('api', 'post', signalOf('vm.start'))
       expect(engine.handed.map(nameIn)).toEqual(['web-1'])
       expect(engine.handed[0]!.hooks).toEqual(['a', 'b'])
     }
@@ -282,20 +282,20 @@ describe('the object that an event is about', () => {
     objects.add('vm-1', 'web-1')
     const { relay, engine } = start([hookOf('a', { includeObject: true, phases: ['post'] })], objects)
     const signal = signalOf('vm.delete')
-    relay.accept('api', 'pre', signal)
+    void relay.accept('api', 'pre', signal)
     objects.known.clear()
-    relay.accept('api', 'post', signal)
-    relay.accept('api', 'post', signal)
+    void relay.accept('api', 'post', signal)
+    void relay.accept('api', 'post', signal)
     expect(engine.handed.map(nameIn)).toEqual(['web-1', undefined])
   })
 
   it.each([
-    ['its post is not for the hook that asks', (relay: Relay, post: Signal) => relay.accept('api', 'post', post)],
+    ['its post is not for the hook that asks', (relay: Relay, post: Signal) => void relay.accept('api', 'post', post)],
     [
       'its post is not for any hook by then',
       (relay: Relay, post: Signal) => {
         relay.reconfigure(settingsOf(hookOf('b', { method: 'host.*', includeObject: true })))
-        relay.accept('api', 'post', post)
+        void relay.accept('api', 'post', post)
         relay.reconfigure(settingsOf(hookOf('a', { includeObject: true })))
       },
     ],
@@ -315,7 +315,7 @@ describe('the object that an event is about', () => {
           },
         })
         relay.reconfigure(settingsOf(hookOf('a', { includeObject: true })))
-        expect(() => relay.accept('api', 'post', unreadable)).toThrow('hostile')
+        expect(() => void relay.accept('api', 'post', unreadable)).toThrow('hostile')
       },
     ],
   ])('is not kept once the call is over and %s', (_, end) => {
@@ -323,12 +323,12 @@ describe('the object that an event is about', () => {
     objects.add('vm-1', 'web-1')
     const { relay, engine } = start([hookOf('a', { includeObject: true, status: 'failure' })], objects)
     const signal = signalOf('vm.delete')
-    relay.accept('api', 'pre', signal)
+    void relay.accept('api', 'pre', signal)
     objects.known.clear()
     engine.handed.length = 0
     end(relay, { ...signal, result: true })
     expect(engine.handed).toEqual([])
-    relay.accept('api', 'post', { ...signal, error: {} })
+    void relay.accept('api', 'post', { ...signal, error: {} })
     expect(engine.handed.map(nameIn)).toEqual([undefined])
   })
 
@@ -338,10 +338,10 @@ describe('the object that an event is about', () => {
     const hook = hookOf('a', { includeObject: true, phases: ['post'] })
     const { relay, engine } = start([hook], objects)
     const signal = signalOf('vm.delete')
-    relay.accept('api', 'pre', signal)
+    void relay.accept('api', 'pre', signal)
     objects.known.clear()
     relay.reconfigure(settingsOf(hook))
-    relay.accept('api', 'post', signal)
+    void relay.accept('api', 'post', signal)
     expect(engine.handed.map(nameIn)).toEqual(['web-1'])
   })
 
@@ -350,9 +350,9 @@ describe('the object that an event is about', () => {
     objects.add('vm-1', 'web-1')
     const { relay, engine } = start([hookOf('a', { includeObject: true, phases: ['post'] })], objects)
     const signals = Array.from({ length: 1_001 }, () => signalOf('vm.delete'))
-    signals.forEach(signal => relay.accept('api', 'pre', signal))
+    signals.forEach(signal => void relay.accept('api', 'pre', signal))
     objects.known.clear()
-    signals.slice(0, 2).forEach(signal => relay.accept('api', 'post', signal))
+    signals.slice(0, 2).forEach(signal => void relay.accept('api', 'post', signal))
     expect(engine.handed.map(nameIn)).toEqual([undefined, 'web-1'])
   })
 
@@ -360,7 +360,7 @@ describe('the object that an event is about', () => {
     const objects = new Objects()
     objects.add('vm-1', 'web-1')
     const { relay, engine } = start([hookOf('a', { includeObject: true })], objects)
-    relay.accept('state', 'post', signalOf('vm.started', { result: UUID }), () => ({
+    void relay.accept('state', 'post', signalOf('vm.started', { result: UUID }), () => ({
       id: 'x',
       type: 'VM',
       name_label: 'y',
@@ -372,7 +372,7 @@ describe('the object that an event is about', () => {
     fakeTime()
     const objects = new Objects()
     const { relay, engine } = start([hookOf('a'), hookOf('b', { includeObject: true })], objects)
-    relay.accept('api', 'post', signalOf('vm.create', { result: UUID }))
+    void relay.accept('api', 'post', signalOf('vm.create', { result: UUID }))
     expect(engine.handed.map(({ hooks, ...rest }) => [hooks, nameIn(rest)])).toEqual([[['a'], undefined]])
     objects.add(UUID, 'new')
     objects.finish()
@@ -387,7 +387,7 @@ describe('the object that an event is about', () => {
     objects.add('vm-1', 'template')
     const asking = [hookOf('a', { includeObject: true }), hookOf('b', { includeObject: true })]
     const { relay, engine } = start(asking, objects)
-    relay.accept('api', 'post', signalOf('vm.create', { result: UUID }))
+    void relay.accept('api', 'post', signalOf('vm.create', { result: UUID }))
     expect(engine.handed).toEqual([])
     relay.reconfigure(settingsOf(asking[1]!))
     await vi.advanceTimersByTimeAsync(60_000)
@@ -398,7 +398,7 @@ describe('the object that an event is about', () => {
     fakeTime()
     const objects = new Objects()
     const { relay, engine } = start([hookOf('a', { includeObject: true })], objects)
-    relay.accept('api', 'post', signalOf('vm.create', { result: UUID }))
+    void relay.accept('api', 'post', signalOf('vm.create', { result: UUID }))
     await relay.close(5)
     expect(engine.handed).toHaveLength(1)
     expect(engine.graces).toEqual([5])
@@ -409,7 +409,7 @@ describe('the object that an event is about', () => {
     fakeTime()
     const objects = new Objects()
     const { relay, engine } = start([hookOf('a', { includeObject: true })], objects)
-    relay.accept('api', 'post', signalOf('vm.create', { result: UUID }))
+    void relay.accept('api', 'post', signalOf('vm.create', { result: UUID }))
     relay.reconfigure(settingsOf())
     objects.finish()
     expect(engine.handed).toEqual([])

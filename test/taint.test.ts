@@ -9,7 +9,16 @@ import { ClassicLevel } from 'classic-level'
 import { expect, it, onTestFinished, vi } from 'vitest'
 
 import { makeCertificate } from './helpers/certificate.ts'
-import { call, clientOf, openReceiver, PLUGIN_ID, pluginLog, startPlugin, wholeLog } from './helpers/running-plugin.ts'
+import {
+  call,
+  clientOf,
+  openReceiver,
+  PLUGIN_ID,
+  pluginLog,
+  startPlugin,
+  wholeLog,
+  eventually,
+} from './helpers/running-plugin.ts'
 import type { Params } from './sandbox/config.ts'
 import { OBFUSCATED_VALUE } from './sandbox/plugins.ts'
 import type { Received } from './sandbox/receiver.ts'
@@ -77,6 +86,8 @@ async function makeDirectory(): Promise<string> {
 async function readJournal(directory: string): Promise<{ records: string; files: string }> {
   const location = join(directory, PLUGIN_ID, 'journal')
   const raw = await Promise.all((await readdir(location)).map(name => readFile(join(location, name), 'latin1')))
+  // and which hook is which
+  raw.push(await readFile(join(directory, PLUGIN_ID, 'known-hooks.json'), 'latin1'))
   const db = new ClassicLevel<string, Buffer>(location, { valueEncoding: 'buffer' })
   const records: string[] = []
   for await (const [key, value] of db.iterator()) {
@@ -157,8 +168,8 @@ it('what is secret in the configuration is told to its receivers, and to nobody 
   const client = await clientOf(sandbox)
 
   await call(sandbox, 'vm.start', { id: 'no such VM' }).catch(() => {})
-  await vi.waitFor(() => expect(mails).toHaveLength(6), { timeout: 10_000 })
-  await vi.waitFor(() => expect(good.requests).toHaveLength(4))
+  await eventually(() => expect(mails).toHaveLength(6))
+  await eventually(() => expect(good.requests).toHaveLength(4))
   const told = [...good.requests, ...bad.requests, ...gone.requests, ...cut.requests]
   const sent = told.map(({ url, headers }) => `${url} ${JSON.stringify(headers)}`).join('\n')
 
@@ -193,11 +204,13 @@ it('what is secret in the configuration is told to its receivers, and to nobody 
     { hooks: [{ ...second, authentication: { authorization: 'basic', user: `${taint.plant('bad: user')}:` } }] },
     { hooks: [{ ...second, tls: { certificate, encryptionKey: taint.plant('bad: key') } }] },
     { hooks: [{ ...second, tls: { ca: taint.plant('bad: ca') } }] },
-    // the first is removed: its neighbours arrive with the secrets of others
+    // secrets that would go to another origin than the one that they were saved for
     {
-      hooks: hooks
-        .slice(3)
-        .map(hook => ({ ...hook, authentication: { authorization: 'bearer', token: OBFUSCATED_VALUE } })),
+      hooks: hooks.slice(3).map((hook, index) => ({
+        ...hook,
+        url: `https://${index}.example/${taint.plant(`bad: other origin ${index}`)}`,
+        authentication: { authorization: 'bearer', token: OBFUSCATED_VALUE },
+      })),
     },
   ]
   for (const configuration of refused) {
@@ -205,8 +218,13 @@ it('what is secret in the configuration is told to its receivers, and to nobody 
     expect(answer).toContain('expected')
     answers.push(answer)
   }
-  const shown = JSON.stringify(await client.call('plugin.get'))
+  const [plugin] = (await client.call('plugin.get')) as [{ configuration: { hooks: object[] } }]
+  const shown = JSON.stringify(plugin)
   expect(taint.in(shown).filter(place => /token|password|passphrase/.test(place))).toEqual(['user-info: URL password'])
+  // the first is removed: its neighbours arrive with the secrets of others, and get their own again
+  const configuration = { ...plugin.configuration, hooks: plugin.configuration.hooks.slice(1) }
+  await client.call('plugin.configure', { id: PLUGIN_ID, configuration })
+  expect(pluginLog('info').join('\n')).toContain('has its own secret again')
 
   await sandbox.plugins.unload(PLUGIN_ID)
   const bodies = told.map(({ body }) => body).join('\n')
@@ -288,7 +306,7 @@ it('what is secret in calls is in no body, log or journal', async () => {
     await call(sandbox, method, params[method] ?? {}).catch(() => {})
   }
   const count = 4 * Object.keys({ ...results, ...params }).length
-  await vi.waitFor(() => expect(receiver.requests).toHaveLength(count), { timeout: 5_000 })
+  await eventually(() => expect(receiver.requests).toHaveLength(count))
   await sandbox.plugins.unload(PLUGIN_ID)
 
   const { records, files } = await readJournal(datadir)
@@ -323,7 +341,7 @@ it('the credentials of a proxy are told to it, and to nobody else', async () => 
   const answer = await errorOf(client.call('plugin.test', { id: PLUGIN_ID }))
   expect(answer).toContain('failed')
   await call(sandbox, 'vm.start', { id: 'x' }).catch(() => {})
-  await vi.waitFor(() => expect(mails).toHaveLength(1), { timeout: 5_000 })
+  await eventually(() => expect(mails).toHaveLength(1))
   sandbox.host.config.change({ httpProxy: `http//${taint.plant('no URL')}` })
   await sandbox.plugins.unload(PLUGIN_ID)
 

@@ -1,8 +1,12 @@
 import { isPending } from './kept.ts'
 import type { Kept } from './kept.ts'
 
-/** The URL of an endpoint that deliveries are bound for, or were being sent to. */
-export type UrlOf = (endpoint: string) => string | undefined
+export interface CallsOptions {
+  /** The URL of an endpoint that deliveries are bound for, or were being sent to. */
+  readonly urlOf: (endpoint: string) => string | undefined
+  /** Nothing of this owner is sent at present. */
+  readonly isPaused: (owner: string) => boolean
+}
 
 /**
  * Order within a call: a follower (its `post`) is not sent to a URL while a leader (its `pre`) is bound for, or being sent
@@ -12,17 +16,19 @@ export type UrlOf = (endpoint: string) => string | undefined
  * - Hook A moves from x to y while its `pre` is under way to x: followers to x wait for the end of that attempt, followers
  *   to y for what becomes of the `pre`, since a retry of it would go to y.
  *
+ * The `pre` of a hook that is paused holds nobody back, unless it is under way: nobody knows when it would go.
+ *
  * Leaders settle within five minutes, as they expire then: so nothing is held for longer.
  */
 export class Calls {
-  readonly #urlOf: UrlOf
+  readonly #options: CallsOptions
   /** By order key. */
   readonly #leaders = new Map<string, Set<Kept>>()
   /** By order key: those that have asked in vain. */
   readonly #held = new Map<string, Set<Kept>>()
 
-  constructor(urlOf: UrlOf) {
-    this.#urlOf = urlOf
+  constructor(options: CallsOptions) {
+    this.#options = options
   }
 
   /** Whether a leader stands in the way of this delivery. */
@@ -34,12 +40,11 @@ export class Calls {
     if (leaders === undefined) {
       return false
     }
-    const url = this.#urlOf(kept.endpoint)
-    for (const leader of leaders) {
-      if (
-        this.#urlOf(leader.endpoint) === url ||
-        (leader.state.name === 'sending' && this.#urlOf(leader.state.endpoint) === url)
-      ) {
+    const { urlOf, isPaused } = this.#options
+    const url = urlOf(kept.endpoint)
+    for (const { endpoint, owner, state } of leaders) {
+      const isBound = urlOf(endpoint) === url && !isPaused(owner)
+      if (isBound || (state.name === 'sending' && urlOf(state.endpoint) === url)) {
         return true
       }
     }

@@ -8,7 +8,7 @@ import type { Kept } from './kept.ts'
 import type { Ledger } from './ledger.ts'
 import type { Line, Lines } from './lines.ts'
 import type { Origins } from './origins.ts'
-import type { Queues } from './queues.ts'
+import type { Budget, Queues } from './queues.ts'
 import type { Recorder } from './recorder.ts'
 import type { Tally } from './tally.ts'
 
@@ -125,28 +125,43 @@ export class Controls {
     return line !== undefined
   }
 
-  /** A paused, disabled, failing or held endpoint gets a new chance. @returns whether there is such an endpoint */
+  /**
+   * A paused, disabled, failing or held endpoint gets a new chance, and what waits there becomes due; that of others at its
+   * origin too, if that was held back. @returns whether there is such an endpoint
+   */
   resume(endpoint: string): boolean {
-    const { lines, origins, recorder } = this.#options
+    const { lines, origins, queues, recorder } = this.#options
     const line = lines.get(endpoint)
     if (line === undefined) {
       return false
     }
-    line.lane.unpause()
-    origins.release(line.lane.origin)
-    this.renew(line)
+    const now = performance.now()
+    const { lane } = line
+    lane.unpause()
+    queues.hasten(endpoint, now, this.renew(line, now))
+    if (origins.heldUntil(lane.origin) > now) {
+      origins.release(lane.origin)
+      for (const other of lines.all().filter(each => each.lane.origin === lane.origin)) {
+        queues.hasten(other.lane.endpoint.id, now)
+        this.#options.wake(other)
+      }
+    }
     recorder?.stateChanged()
     return true
   }
 
-  /** What waits at an endpoint in trouble becomes due, oldest first; it goes one at a time until one succeeds. */
-  renew(line: Line): void {
-    const { queues, wake } = this.#options
+  /**
+   * Someone has looked at the endpoint: it gets a new chance, with one request at a time until one succeeds.
+   *
+   * @returns with which budget of attempts what waits there is due now: a new one if the endpoint was disabled, as that
+   *   was no time in which a delivery could be tried; `undefined`: nothing was wrong with it
+   */
+  renew(line: Line, now: number): Budget | undefined {
+    const { origins, wake } = this.#options
     const wasDisabled = line.lane.health.disabled !== undefined
-    if (line.lane.renew()) {
-      queues.hasten(line.lane.endpoint.id, performance.now(), wasDisabled ? 'new' : 'same')
-    }
+    const wasInTrouble = line.lane.renew() || origins.heldUntil(line.lane.origin) > now
     wake(line)
+    return wasDisabled ? 'new' : wasInTrouble ? 'same' : undefined
   }
 }
 

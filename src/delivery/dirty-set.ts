@@ -74,7 +74,7 @@ export class DirtySet {
    */
   heard(kept: Kept, before: State | undefined, isOpen: boolean): News | undefined {
     if (kept.state.name === 'ended') {
-      return this.#hasEnded(kept, isOpen)
+      return this.#hasEnded(kept)
     }
     if (before === undefined) {
       if (kept.stored > 0) {
@@ -91,17 +91,23 @@ export class DirtySet {
   }
 
   /** What was never written never is: that it has ended is in the totals of the engine's state. */
-  #hasEnded(kept: Kept, isOpen: boolean): News {
+  #hasEnded(kept: Kept): News {
     const { number, stored } = kept
     this.#unsaved.delete(kept)
     this.#changed.delete(kept)
     this.#isStateDirty = true
     kept.stored = 0
-    if (stored === 0 || !isOpen) {
+    if (stored === 0) {
       return 'only counted'
     }
     this.remove(number, stored)
     return 'removed'
+  }
+
+  /** The journal was opened again: what has to be removed from it is told anew. */
+  forgetEnded(): void {
+    this.#ended.clear()
+    this.#endedBytes = 0
   }
 
   /** The disk holds what is not kept. */
@@ -191,8 +197,9 @@ export class DirtySet {
       }
     }
     this.#changed.clear()
-    this.#ended.clear()
-    this.#endedBytes = 0
+    // still on disk, as far as is known
+    writing?.ended.forEach(number => this.#ended.add(number))
+    this.#endedBytes += writing?.endedBytes ?? 0
     this.#rows = [...(writing?.rows ?? []), ...this.#rows]
     this.#limitRows()
     this.#isStateDirty = true

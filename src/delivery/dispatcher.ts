@@ -13,7 +13,7 @@ import type { Line } from './lines.ts'
 import { Origins } from './origins.ts'
 import { Pump } from './pump.ts'
 import { Queues } from './queues.ts'
-import type { Asker } from './queues.ts'
+import type { Asker, Budget } from './queues.ts'
 import { Recorder } from './recorder.ts'
 import { discardMissing, restore, stateOf } from './restart.ts'
 import type { Parts } from './restart.ts'
@@ -175,22 +175,17 @@ export class Dispatcher {
    * failing or held back get a new chance: someone has looked at them.
    */
   reconfigure(routes: ReadonlyMap<string, Route>): void {
+    const now = performance.now()
     this.#routes.set(routes)
-    this.#origins.releaseAll()
+    const renewed = new Map<string, Budget>()
     for (const { endpoint } of routes.values()) {
-      this.controls.renew(this.#lines.to(endpoint))
-    }
-    for (const kept of [...this.#ledger.all()]) {
-      const route = routes.get(kept.owner)
-      if (route === undefined) {
-        if (kept.state.name !== 'sending') {
-          this.#discard(kept, 'hook removed') // else the end of its attempt looks at the routes
-        }
-      } else if (route.endpoint.id !== kept.endpoint) {
-        this.#ledger.move(kept, route.endpoint.id)
+      const budget = this.controls.renew(this.#lines.to(endpoint), now)
+      if (budget !== undefined) {
+        renewed.set(endpoint.id, budget)
       }
     }
-    this.#queues.releaseAll()
+    this.#origins.releaseAll()
+    this.#queues.reroute(now, renewed)
     for (const line of this.#lines.all()) {
       this.#removeIfUnused(line)
     }

@@ -13,6 +13,8 @@ export interface Facts {
   /** A hook still wants it. */
   readonly isRouted: boolean
   readonly isCancelled: boolean
+  /** It is bound for another endpoint by now: how long this one would have it wait does not matter there. */
+  readonly hasMoved: boolean
   /** A dead letter is kept for this long. */
   readonly maxDeadMs: number
   readonly random: () => number
@@ -27,12 +29,13 @@ export interface Facts {
  * @param before - the progress as the attempt began
  */
 export function fateOf(before: Progress, outcome: AttemptOutcome, facts: Facts): Fate {
-  const { now, isRouted, isCancelled, maxDeadMs, random, schedule } = facts
+  const { now, isRouted, isCancelled, hasMoved, maxDeadMs, random, schedule } = facts
   const tried: Progress = {
     ...before,
     attempts: before.attempts + 1,
     firstTriedAt: before.firstTriedAt ?? now,
     trigger: 'retry',
+    isAhead: false,
   }
   if (outcome.kind === 'answered' && outcome.ok) {
     return ended('delivered', tried)
@@ -41,18 +44,20 @@ export function fateOf(before: Progress, outcome: AttemptOutcome, facts: Facts):
     return ended(isCancelled ? 'cancelled' : 'hook removed', tried)
   }
   const age = now - (tried.firstTriedAt ?? now)
-  const decision = decideRetry(outcome, before.failures + 1, age, random, schedule)
+  const failures = before.isAhead === true ? Math.max(before.failures, 1) : before.failures + 1
+  const decision = decideRetry(outcome, failures, age, random, schedule)
   if (!decision.retry) {
     return {
       state: { name: 'dead' },
-      progress: { ...tried, failures: before.failures + 1, expiresAt: now + maxDeadMs },
+      progress: { ...tried, failures, expiresAt: now + maxDeadMs },
     }
   }
-  const progress = decision.asked ? tried : { ...tried, failures: before.failures + 1 }
-  const dueAt = now + decision.delayMs
+  const progress = decision.asked ? tried : { ...tried, failures }
+  const stepMs = hasMoved ? 0 : decision.delayMs
+  const dueAt = now + stepMs
   return dueAt >= progress.expiresAt
     ? ended('expired', progress)
-    : { state: { name: 'waiting', dueAt, stepMs: decision.delayMs }, progress }
+    : { state: { name: 'waiting', dueAt, stepMs }, progress }
 }
 
 function ended(how: 'delivered' | DiscardReason, progress: Progress): Fate {

@@ -318,11 +318,3 @@ async function* latestFirst(pages: AsyncIterable<Buffer>): AsyncGenerator<LogRow
     yield* parseRows(decodeRecord(page)).toReversed()
   }
 }
-
-function logPage(number: number, rows: readonly LogRow[]): LogPage {
-  return {
-    number,
-    settled: rows.filter(row => row.settled !== undefined).length,
-    newestAt: rows.reduce((newest, row) => Math.max(newest, row.at), 0),
-  }
-}

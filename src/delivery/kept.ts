@@ -68,6 +68,10 @@ export interface Progress {
   readonly trigger: Trigger
   /** The streak of its endpoint's health in which it failed last; of this run only. */
   readonly failedIn?: number
+  /** When its endpoint answered again last, so that it was made due; of this run only. */
+  readonly hastenedAt?: number
+  /** Its next attempt comes ahead of its time, for that reason: a failure is not charged. */
+  readonly isAhead?: boolean
 }
 
 /** What a request is made of. Deliveries of one event may share the payload, and the bytes in it. */

@@ -31,6 +31,10 @@ export class Lane {
   #window = LANE_CONCURRENCY
   #inFlight = 0
   #turn = 0
+  /** The greatest number that was ever here. */
+  #newest = 0
+  /** What has a number up to this was there when the endpoint answered again: it goes oldest first. */
+  #backlog = 0
   readonly #urgent = new Queue<Kept>()
   readonly #fresh = new Queue<Kept>()
   readonly #waiting = new DueQueue<Kept>()
@@ -65,6 +69,7 @@ export class Lane {
   /** A delivery is `queued` or `waiting` for this endpoint now. */
   push(kept: Kept, isUrgent: boolean): void {
     const { state } = kept
+    this.#newest = Math.max(this.#newest, kept.number)
     if (state.name === 'waiting') {
       this.#waiting.push(kept, state.dueAt)
     } else {
@@ -90,14 +95,15 @@ export class Lane {
     return name === 'closed' || (name === 'half-open' && this.#inFlight === 0)
   }
 
-  /** Fresh deliveries go ahead of retries, which yet have a share. */
+  /** Fresh deliveries go ahead of retries, which yet have a share; a backlog goes oldest first, whatever it is made of. */
   #takeTurn(now: number): Kept | undefined {
-    const isRetryDue = this.#waiting.due(now) !== undefined
-    const isFreshDue = this.#fresh.first() !== undefined
-    if (isRetryDue && (!isFreshDue || ++this.#turn % RETRY_TURN === 0)) {
-      return this.#waiting.shift(now)
+    const retry = this.#waiting.due(now)
+    const fresh = this.#fresh.first()
+    if (retry === undefined || fresh === undefined) {
+      return this.#waiting.shift(now) ?? this.#fresh.shift()
     }
-    return this.#fresh.shift()
+    const isRetrysTurn = fresh.number <= this.#backlog ? retry.number < fresh.number : ++this.#turn % RETRY_TURN === 0
+    return isRetrysTurn ? this.#waiting.shift(now) : this.#fresh.shift()
   }
 
   /** The one that `next` gave is being sent. */
@@ -125,7 +131,11 @@ export class Lane {
     } else if (isSuccess && before.circuit.name === 'closed') {
       this.#window = Math.min(this.#window + 1, LANE_CONCURRENCY)
     }
-    return { ...(change && { change }), isBack: isSuccess && isOwnTrouble(before) }
+    const isBack = isSuccess && isOwnTrouble(before)
+    if (isBack) {
+      this.#backlog = this.#newest
+    }
+    return { ...(change && { change }), isBack }
   }
 
   /** Someone has looked at it: it gets a new chance, with one request at a time. @returns whether it was in trouble */
@@ -135,6 +145,7 @@ export class Lane {
     }
     this.#health = renewed(this.#health)
     this.#window = 1
+    this.#backlog = this.#newest
     return true
   }
 

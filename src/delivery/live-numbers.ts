@@ -114,13 +114,13 @@ function wholeOf(record: Readonly<Record<string, unknown>> | undefined): LiveNum
 }
 
 function changed(
-  { sequence: before, live, next }: LiveNumbersFound,
+  { live, next }: LiveNumbersFound,
   record: Readonly<Record<string, unknown>> | undefined
 ): LiveNumbersFound | undefined {
   const { sequence } = record ?? {}
   const ended = numbersOf(record?.ended)
   const added = numbersOf(record?.added)
-  if (!isCount(sequence) || sequence <= before || ended === undefined || added === undefined) {
+  if (!isCount(sequence) || ended === undefined || added === undefined) {
     return undefined
   }
   return { sequence, live, next: apply(live, next, ended, added) }

@@ -1,6 +1,6 @@
 import { Calls } from './calls.ts'
 import type { Attempt } from './delivery.ts'
-import type { Kept } from './kept.ts'
+import type { Kept, Progress } from './kept.ts'
 import type { Ledger } from './ledger.ts'
 import type { Line, Lines } from './lines.ts'
 import type { Origins } from './origins.ts'
@@ -8,6 +8,9 @@ import type { Routes } from './routes.ts'
 
 /** Is called once the first attempt of a delivery is over; without an attempt, if none was made. */
 export type Asker = (attempt: Attempt | undefined) => void
+
+/** Of attempts: what is left of it, or all of the schedule anew. */
+export type Budget = 'same' | 'new'
 
 export interface QueuesOptions {
   readonly ledger: Ledger
@@ -18,6 +21,8 @@ export interface QueuesOptions {
   readonly wake: (line: Line) => void
 }
 
+const HASTEN_EVERY_MS = 10 * 60_000
+
 /** Sees to it that each delivery that may go stands in the queue of its lane, and that those that may not do not go. */
 export class Queues {
   readonly #options: QueuesOptions
@@ -27,7 +32,10 @@ export class Queues {
 
   constructor(options: QueuesOptions) {
     this.#options = options
-    this.#calls = new Calls(endpoint => options.lines.get(endpoint)?.lane.endpoint.url)
+    this.#calls = new Calls({
+      urlOf: endpoint => options.lines.get(endpoint)?.lane.endpoint.url,
+      isPaused: owner => this.#isPaused(owner),
+    })
   }
 
   /** The delivery of this id, which is about to be accepted, is urgent. */
@@ -64,11 +72,6 @@ export class Queues {
     }
   }
 
-  /** After the routes have changed: hooks may have been enabled, and calls gone apart. */
-  releaseAll(): void {
-    this.#release([...this.#options.ledger.all()])
-  }
-
   #release(kept: readonly Kept[]): void {
     for (const each of kept) {
       if (each.state.name === 'held' && !this.#isHeldBack(each)) {
@@ -80,7 +83,11 @@ export class Queues {
   }
 
   #isHeldBack(kept: Kept): boolean {
-    return this.#options.routes.of(kept.owner)?.isPaused === true || this.#calls.isHeldBack(kept)
+    return this.#isPaused(kept.owner) || this.#calls.isHeldBack(kept)
+  }
+
+  #isPaused(owner: string): boolean {
+    return this.#options.routes.of(owner)?.isPaused === true
   }
 
   /** The next delivery of a line that may go; those that something holds back step aside, until they are released. */
@@ -112,18 +119,59 @@ export class Queues {
   }
 
   /**
-   * The endpoint answers again, or has a new chance: all that waits there becomes due, and goes oldest first.
-   *
-   * @param budget - a new one where the endpoint was disabled: that time was none in which a delivery could be tried
+   * The endpoint answers again: all that waits there becomes due, and goes oldest first. Each not more often than every ten
+   * minutes, and without a charge if it fails: what an endpoint will never take has the attempts of the schedule, however
+   * often others fail and succeed around it.
    */
-  hasten(endpoint: string, now: number, budget: 'same' | 'new' = 'same'): void {
-    const { ledger } = this.#options
-    for (const kept of ledger.at(endpoint)) {
-      if (kept.state.name === 'waiting') {
-        const { progress } = kept
-        const renewed = { ...progress, failures: 0, firstTriedAt: undefined }
-        ledger.enter(kept, { name: 'waiting', dueAt: now, stepMs: 0 }, budget === 'new' ? renewed : progress)
+  answersAgain(endpoint: string, now: number): void {
+    for (const kept of this.#options.ledger.at(endpoint)) {
+      const { state, progress } = kept
+      if (state.name === 'waiting' && state.dueAt <= now) {
+        this.#hasten(kept, now)
+      } else if (now - (progress.hastenedAt ?? Number.NEGATIVE_INFINITY) >= HASTEN_EVERY_MS) {
+        this.#hasten(kept, now, { ...progress, hastenedAt: now, isAhead: true })
       }
     }
   }
+
+  /** Someone has looked at the endpoint: all that waits there becomes due. */
+  hasten(endpoint: string, now: number, budget?: Budget): void {
+    this.#options.ledger.at(endpoint).forEach(kept => this.#hasten(kept, now, within(budget, kept.progress)))
+  }
+
+  /** If it is waiting, it becomes due. What is due becomes so with it: among those of one instant the oldest goes first. */
+  #hasten(kept: Kept, now: number, progress = kept.progress): void {
+    if (kept.state.name === 'waiting') {
+      this.#options.ledger.enter(kept, { name: 'waiting', dueAt: now, stepMs: 0 }, progress)
+    }
+  }
+
+  /**
+   * The routes are new: what is kept follows its owner, and what has none any more is discarded, but what is being sent:
+   * the end of its attempt looks at the routes.
+   *
+   * @param renewed - endpoints at which what waits is due now
+   */
+  reroute(now: number, renewed: ReadonlyMap<string, Budget>): void {
+    const { ledger, routes } = this.#options
+    for (const kept of [...ledger.all()]) {
+      const route = routes.of(kept.owner)
+      if (route === undefined) {
+        if (kept.state.name !== 'sending') {
+          ledger.enter(kept, { name: 'ended', how: 'hook removed' })
+        }
+      } else if (route.endpoint.id !== kept.endpoint) {
+        ledger.move(kept, route.endpoint.id)
+        this.#hasten(kept, now) // it waits for an endpoint that it is not bound for any more
+      } else if (renewed.has(kept.endpoint)) {
+        this.#hasten(kept, now, within(renewed.get(kept.endpoint), kept.progress))
+      }
+    }
+    // hooks may have been enabled, and calls gone apart
+    this.#release([...ledger.all()])
+  }
+}
+
+function within(budget: Budget = 'same', progress: Progress): Progress {
+  return budget === 'new' ? { ...progress, failures: 0, firstTriedAt: undefined } : progress
 }

@@ -298,6 +298,7 @@ export class Recorder {
 
   /** Puts in order what is in the store and in memory. @returns what is left to be taken over */
   #reconcile(recovered: Recovered): Recovered {
+    this.#dirty.forgetEnded()
     const left: RecoveredDelivery[] = []
     let lost = this.#wasOpen ? 0 : recovered.lost
     for (const found of recovered.deliveries) {

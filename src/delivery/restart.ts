@@ -30,7 +30,8 @@ export function stateOf({ ledger, lines, origins, clock }: Parts): EngineState {
 }
 
 /**
- * What an earlier run has left is kept again, in its order; what belongs to a hook that is gone is discarded.
+ * What an earlier run has left is kept again, in its order; what belongs to a hook that is gone, or has expired meanwhile, is
+ * discarded.
  *
  * @param spreadMs - what became due while nothing ran comes spread over this
  * @returns those that are kept already (handed over again before the journal opened): the journal's are void
@@ -60,6 +61,8 @@ export function restore(
     ledger.restore(kept)
     if (route === undefined) {
       ledger.enter(kept, { name: 'ended', how: 'hook removed' })
+    } else if (kept.progress.expiresAt <= now) {
+      ledger.enter(kept, { name: 'ended', how: 'expired' }) // its timer would come after the first requests
     }
   }
   if (lost > 0) {

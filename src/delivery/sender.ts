@@ -102,9 +102,14 @@ export class Sender {
     return false
   }
 
-  /** It was not sent after all, and has come no further. */
+  /**
+   * It was not sent after all, and has come no further. What is as it was accepted stays so: after a restart it goes in the
+   * order in which it came.
+   */
   #putBack(kept: Kept, stepMs: number): void {
-    this.#options.ledger.enter(kept, { name: 'waiting', dueAt: performance.now() + stepMs, stepMs })
+    const isFresh = stepMs === 0 && kept.progress.attempts === 0 && kept.progress.trigger === 'event'
+    const waiting = { name: 'waiting', dueAt: performance.now() + stepMs, stepMs } as const
+    this.#options.ledger.enter(kept, isFresh ? { name: 'queued' } : waiting)
   }
 
   #attempted(lane: Lane, kept: Kept, done: Attempt): void {
@@ -125,9 +130,12 @@ export class Sender {
     if (pauseMs > 0) {
       origins.hold(origin, now, pauseMs)
     }
-    const { state, progress } = fateOf({ ...kept.progress, failedIn: health.streak }, outcome, {
+    const hasMoved = kept.endpoint !== endpoint.id
+    const before = hasMoved ? kept.progress : { ...kept.progress, failedIn: health.streak }
+    const { state, progress } = fateOf(before, outcome, {
       now,
       isRouted: route !== undefined,
+      hasMoved,
       isCancelled: kept.state.name === 'sending' && kept.state.isCancelled,
       maxDeadMs,
       random,
@@ -140,7 +148,7 @@ export class Sender {
       tell({ type: 'dead', kept, endpoint, attempt: done })
     }
     if (isBack) {
-      queues.hasten(endpoint.id, now)
+      queues.answersAgain(endpoint.id, now)
     }
     if (change !== undefined || pauseMs > 0) {
       recorder?.stateChanged()

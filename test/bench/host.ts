@@ -42,15 +42,18 @@ export interface BenchHook {
 /** The plugin as it is built, since what runs from the sources is not what is installed. */
 const BUILT = new URL('../../dist/index.js', import.meta.url).href
 
-/**
- * @param onCall - in the plugin's place: hears `pre` and `post`
- * @param earlier - the folder of a host that was stopped; `null`: the plugin cannot have a folder, and keeps everything
- *   in memory
- */
+export interface HostOptions {
+  /** In the plugin's place: hears `pre` and `post`. */
+  readonly onCall?: (signal: Signal) => void
+  /** The folder of a host that was stopped. */
+  readonly directory?: string
+  /** `false`: the plugin cannot have a folder, and keeps everything in memory. */
+  readonly hasFolder?: boolean
+}
+
 export async function startHost(
   hooks: readonly BenchHook[],
-  onCall?: (signal: Signal) => void,
-  earlier?: string | null
+  { onCall, directory: earlier, hasFolder = true }: HostOptions = {}
 ): Promise<BenchHost> {
   const directory = earlier ?? (await mkdtemp(join(tmpdir(), 'xo-server-web-hooks-bench-')))
   const xo = new EventEmitter()
@@ -75,7 +78,7 @@ export async function startHost(
     const context: PluginContext = {
       xo: xo as unknown as Xo,
       staticConfig: {},
-      getDataDir: () => (earlier === null ? Promise.reject(new Error('no folder')) : Promise.resolve(directory)),
+      getDataDir: () => (hasFolder ? Promise.resolve(directory) : Promise.reject(new Error('no folder'))),
     }
     const plugin = factory(context)
     plugin.configure({

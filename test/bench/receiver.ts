@@ -7,8 +7,8 @@ import type { AddressInfo, Socket } from 'node:net'
  * The receiver of the benches, in a process of its own. Speaks just enough HTTP to be faster than any sender, so that
  * what is measured is the sender.
  *
- * Paths that begin with `/mute` are never answered. The body may say when it was sent, `"sentAt":"<process.hrtime>"`;
- * that clock is the same in all processes of a machine.
+ * Paths that begin with `/mute` are never answered, `/slow/<ms>` after so long; neither counts as answered. The body may
+ * say when it was sent, `"sentAt":"<process.hrtime>"`; that clock is the same in all processes of a machine.
  */
 export interface BenchReceiver {
   /** Without a path. */
@@ -17,6 +17,8 @@ export interface BenchReceiver {
   reset(): Promise<void>
   /** What has come since `reset`, once that is `count` answered requests; rejects if they take too long. */
   received(count: number, patienceMs?: number): Promise<Received>
+  /** Calls back with the number of answered requests, at once and after every so many, until the next `reset`. */
+  watch(every: number, listener: (answered: number) => void): void
   /** Cuts the connections that wait for an answer. */
   hangUp(): Promise<void>
   close(): void
@@ -25,34 +27,51 @@ export interface BenchReceiver {
 export interface Received {
   readonly answered: number
   readonly unanswered: number
-  /** Of the answered ones. */
-  readonly headBytes: number
   readonly bodyBytes: number
-  /** From `sentAt` until the body was there, ms. */
+  /** From `sentAt` until the body was there, ms; and to which path it came. */
   readonly latencies: readonly number[]
+  readonly paths: readonly string[]
 }
 
 interface Command {
-  readonly name: 'reset' | 'received' | 'hangUp'
+  readonly name: 'reset' | 'received' | 'hangUp' | 'watch'
   readonly count: number
 }
 
 export async function startReceiver(): Promise<BenchReceiver> {
   const child = fork(import.meta.filename, ['--receive'], { serialization: 'advanced' })
   const [port] = (await once(child, 'message')) as [number]
+  let listener: ((answered: number) => void) | undefined
+  let onAnswer: ((received: Received) => void) | undefined
+  child.on('message', (message: number | Received) => {
+    if (typeof message === 'number') {
+      listener?.(message)
+    } else {
+      onAnswer?.(message)
+    }
+  })
   // one command at a time is all that is needed
-  const ask = async (command: Command, patienceMs: number): Promise<Received> => {
-    const signal = AbortSignal.timeout(patienceMs)
-    child.send(command)
-    const [answer] = (await once(child, 'message', { signal })) as [Received]
-    return answer
-  }
+  const ask = (command: Command, patienceMs: number): Promise<Received> =>
+    new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`the receiver: no ${command.count} requests`)), patienceMs)
+      onAnswer = received => {
+        clearTimeout(timer)
+        resolve(received)
+      }
+      child.send(command)
+    })
   return {
     url: `http://127.0.0.1:${port}`,
     async reset() {
+      listener = undefined
       await ask({ name: 'reset', count: 0 }, 5_000)
     },
     received: (count, patienceMs = 60_000) => ask({ name: 'received', count }, patienceMs),
+    watch(every, onProgress) {
+      listener = onProgress
+      child.send({ name: 'watch', count: every } satisfies Command)
+      onProgress(0)
+    },
     async hangUp() {
       await ask({ name: 'hangUp', count: 0 }, 5_000)
     },
@@ -66,28 +85,40 @@ const ANSWER = 'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Len
 const SENT_AT = '"sentAt":"'
 
 function receive(): void {
-  const nothing = () => ({ answered: 0, unanswered: 0, headBytes: 0, bodyBytes: 0, latencies: [] as number[] })
+  const nothing = () => ({
+    ...{ answered: 0, unanswered: 0, bodyBytes: 0 },
+    latencies: [] as number[],
+    paths: [] as string[],
+  })
   let received = nothing()
   let onEnough: (() => void) | undefined
   let enough = Number.POSITIVE_INFINITY
-  const mute = new Set<Socket>()
+  let every = Number.POSITIVE_INFINITY
+  const waiting = new Set<Socket>()
 
   const take = (socket: Socket, head: string, body: Buffer): void => {
-    if (head.startsWith('POST /mute')) {
+    const path = head.slice('POST '.length, head.indexOf(' ', 'POST '.length))
+    if (path.startsWith('/mute') || path.startsWith('/slow')) {
       ++received.unanswered
-      mute.add(socket)
+      waiting.add(socket)
+      if (path.startsWith('/slow')) {
+        setTimeout(() => waiting.delete(socket) && socket.write(ANSWER), Number(path.split('/')[2])).unref()
+      }
       return
     }
     ++received.answered
-    received.headBytes += head.length
     received.bodyBytes += body.length
     const at = body.indexOf(SENT_AT)
     if (at !== -1) {
       const from = at + SENT_AT.length
       const sentAt = BigInt(body.toString('latin1', from, body.indexOf('"', from)))
       received.latencies.push(Number(process.hrtime.bigint() - sentAt) / 1e6)
+      received.paths.push(path)
     }
     socket.write(ANSWER)
+    if (received.answered % every === 0) {
+      process.send?.(received.answered)
+    }
     if (received.answered >= enough) {
       onEnough?.()
     }
@@ -109,15 +140,20 @@ function receive(): void {
       }
     })
     socket.on('error', () => socket.destroy())
-    socket.on('close', () => mute.delete(socket))
+    socket.on('close', () => waiting.delete(socket))
   })
   server.listen(0, '127.0.0.1', () => process.send?.((server.address() as AddressInfo).port))
 
   process.on('message', ({ name, count }: Command) => {
+    if (name === 'watch') {
+      every = count
+      return
+    }
     if (name === 'reset') {
       received = nothing()
+      every = Number.POSITIVE_INFINITY
     } else if (name === 'hangUp') {
-      mute.forEach(socket => socket.destroy())
+      waiting.forEach(socket => socket.destroy())
     }
     enough = count
     onEnough = () => {

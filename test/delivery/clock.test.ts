@@ -184,6 +184,17 @@ describe('a delivery of an earlier run', () => {
     }
   })
 
+  it('has no more than was left of its life, even if the disk no longer knows its clock', () => {
+    fakeClocks()
+    const clock = new DiskClock()
+    const recovered = { delivery: storedOf(keptWith(), clock), progress: undefined, bytes: 4, stored: 321 }
+    vi.setSystemTime(EPOCH - DAY)
+    const later = new DiskClock()
+    later.continue(undefined)
+    const { progress } = keptOf(recovered, later, 'endpoint', performance.now(), 0)
+    expect(progress.expiresAt - performance.now()).toBeCloseTo(HOUR)
+  })
+
   it('was not tried in the future', () => {
     fakeClocks()
     const kept = triedWith({ name: 'dead' }, { firstTriedAt: performance.now() + DAY })

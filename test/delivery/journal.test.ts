@@ -7,7 +7,7 @@ import { ClassicLevel } from 'classic-level'
 
 import { Journal } from '../../src/delivery/journal.ts'
 import type { LogRow, Recovered, StoredDelivery, StoredProgress } from '../../src/delivery/journal.ts'
-import { apply, numbersOf, runsOf } from '../../src/delivery/live-numbers.ts'
+import { apply, LiveNumbers, numbersOf, runsOf } from '../../src/delivery/live-numbers.ts'
 import type { StoredContent } from '../../src/delivery/journal.ts'
 import {
   compactStore,
@@ -21,7 +21,6 @@ import {
 
 const STAMP = { clock: 5_000, epoch: 1_700_000_000_000 }
 const NUMBERS = 'journal.numbers'
-// eslint-disable-next-line @typescript-eslint/unbound-method -- called with its own `this` by the spy
 const realBatch = ClassicLevel.prototype.batch as (this: unknown) => never
 
 type Changes = Partial<Parameters<Journal['write']>[0]>
@@ -726,6 +725,37 @@ describe('the file of numbers', () => {
     await journal.close()
     await writeStore(directory, [[keyOf('d', 2), undefined]])
     expect(await found(directory)).toMatchObject({ numbers: [3, 4], lost: 1 })
+  })
+
+  it('that cannot be written for a while is told all of that while by the store', async () => {
+    const directory = await storeOf(adding(1, 2))
+    const { journal } = await open(directory)
+    const spies = (['append', 'rewrite'] as const).map(name =>
+      vi.spyOn(LiveNumbers.prototype, name).mockRejectedValue(new Error('no space'))
+    )
+    onTestFinished(() => spies.forEach(spy => spy.mockRestore()))
+    await write(journal, adding(3, 4))
+    await write(journal, { ended: [1, 3] })
+    await journal.close()
+    spies.forEach(spy => spy.mockRestore())
+    expect(await found(directory)).toMatchObject({ numbers: [2, 4], lost: 0 })
+  })
+
+  it('that was not written on opening, as after a kill there, tells nothing twice', async () => {
+    const directory = await storeOf(adding(1, 2, 3))
+    const numbers = await readFile(join(directory, NUMBERS))
+    await writeStore(directory, [[keyOf('d', 1), undefined]])
+    expect(await found(directory)).toMatchObject({ numbers: [2, 3], lost: 1 })
+    await writeFile(join(directory, NUMBERS), numbers)
+    expect(await found(directory)).toMatchObject({ numbers: [2, 3], lost: 0 })
+  })
+
+  it('says nothing of a store of format 1', async () => {
+    const directory = await storeOf(adding(1, 2, 3), { ended: [1, 2] })
+    await rm(join(directory, 'journal'), { recursive: true })
+    await writeStore(directory, page1(0, 'a', 1000, 'a', false))
+    const { recovered, lost } = await found(directory)
+    expect([recovered.deliveries.map(({ delivery }) => delivery.id), lost]).toEqual([['a'], 0])
   })
 
   it('does not grow for ever', async () => {

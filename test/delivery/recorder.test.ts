@@ -34,7 +34,7 @@ class FakeDisk {
   mostBusy = 0
   readonly faults: Partial<Record<Operation, Error>> = {}
   /** By operation, how those that are held up are let go. */
-  readonly #gates = new Map<Operation, PromiseWithResolvers<void>>()
+  readonly #gates = new Map<Operation, Promise<void>>()
 
   /** From now on these do not answer; they do what they have to. @returns lets them go */
   holdUp(operation: Operation): () => void {
@@ -42,7 +42,7 @@ class FakeDisk {
     const promise = new Promise<void>(resolve => {
       release = resolve
     })
-    this.#gates.set(operation, { promise, resolve: release, reject: () => {} })
+    this.#gates.set(operation, promise)
     return () => {
       this.#gates.delete(operation)
       release()
@@ -60,7 +60,7 @@ class FakeDisk {
     try {
       const fault = this.faults[operation]
       const result = fault === undefined ? effect() : undefined
-      await this.#gates.get(operation)?.promise
+      await this.#gates.get(operation)
       await Promise.resolve()
       if (fault !== undefined) {
         throw fault
@@ -280,7 +280,11 @@ describe('what is kept', () => {
     expect(kept.stored).toBe(0)
     // at once, as bounds go by it
     expect(run.recorder.bytes).toBe(1100)
+    const release = disk.holdUp('write')
     await later(20)
+    expect(run.recorder.bytes).toBe(1100)
+    release()
+    await later(0)
     expect(disk.begun()).toEqual(['write -1'])
     expect(disk.state).toEqual({ ended: 1 })
     expect(run.recorder.bytes).toBe(1100)
@@ -662,11 +666,19 @@ describe('a write that fails', () => {
     await later(30 * SECOND)
     expect(await run.recorder.read(kept)).toBeDefined()
     expect(disk.begun()).toEqual(['write +1', 'write +2', 'probe', 'probe', 'read 1'])
+    expect(run.recorder.bytes).toBe(1100)
+    enter(run, kept, DELIVERED)
+    expect(run.recorder.bytes).toBe(0)
     expect(run.problems).toEqual([undefined, 'ENOSPC', 'ENOSPC', 'ENOSPC'])
     delete disk.faults.write
     delete disk.faults.probe
-    await later(11 * SECOND)
+    const release = disk.holdUp('write')
+    await vi.waitFor(() => expect(disk.begun().at(-1)).toBe('write +2 -1'), { interval: 10, timeout: 11 * SECOND })
+    expect(run.recorder.bytes).toBe(0)
+    release()
+    await later(0)
     expect(run.saved).toEqual([1, 2])
+    expect(run.recorder.bytes).toBe(1100)
   })
 
   it('is tried again as it was: what needs no change is not written', async () => {
@@ -760,6 +772,7 @@ describe('closing', () => {
     releaseLater()
     await later(SECOND)
     expect(disk.calls.at(-1)).toBe('close')
+    expect(run.opened.filter(({ isFirst }) => isFirst)).toHaveLength(operation === 'open' ? 0 : 1)
     expect([...disk.held.keys()]).toEqual(expected)
     expect(vi.getTimerCount()).toBe(0)
   })

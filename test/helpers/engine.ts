@@ -102,8 +102,14 @@ export function headerOf({ headers }: OutgoingRequest, name: string): string {
   return values[0]!
 }
 
+/**
+ * `x`, `x/path`: a URL, of which the first part decides the origin. `x#1`, `x#2`: other endpoints at the URL of `x`, as with
+ * other credentials.
+ */
 export function endpointOf(id: string): Endpoint {
-  return { id, url: `http://${id}.example/`, headers: [] }
+  const [place = ''] = id.split('#')
+  const [host = '', path = ''] = place.split('/')
+  return { id, url: `http://${host}.example/${path}`, headers: [] }
 }
 
 export function routeTo(id: string, limits: Partial<Route> = {}): Route {
@@ -154,6 +160,7 @@ export class Engine {
     )
     this.dispatcher.reconfigure(new Map(entries))
     this.check()
+    this.#checkIds()
   }
 
   /** The state of the circuit of an endpoint. */
@@ -191,6 +198,7 @@ export class Engine {
   async pass(ms: number): Promise<void> {
     await vi.advanceTimersByTimeAsync(ms)
     this.check()
+    this.#checkIds()
   }
 
   /** Ends a request under way. */
@@ -277,6 +285,18 @@ export class Engine {
       this.#lastSent.set(sent.id, sent)
     }
     this.#sentChecked = this.network.sent.length
+  }
+
+  /** Whatever was submitted is either kept or settled. */
+  #checkIds(): void {
+    const { controls } = this.dispatcher
+    for (const id of this.submitted.keys()) {
+      if ((controls.get(id) === undefined) !== this.#settled.has(id)) {
+        expect.fail(
+          `${id} is ${controls.get(id)?.status}, and ${this.#settled.has(id) ? '' : 'not '}said to be settled`
+        )
+      }
+    }
   }
 }
 

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { inspect } from 'node:util'
 import { configure, type LogEntry } from '@xen-orchestra/log/configure'
-import { expect, onTestFinished } from 'vitest'
+import { expect, onTestFinished, vi } from 'vitest'
 import type { Params } from '../sandbox/config.ts'
 import type { User } from '../sandbox/host.ts'
 import { startReceiver, type Answering, type Received, type Receiver } from '../sandbox/receiver.ts'
@@ -9,6 +9,14 @@ import { ADMIN, startSandbox, type Client, type Credentials, type Sandbox } from
 
 export const PLUGIN_ID = 'web-hooks'
 const NAMESPACE = 'xo:xo-server-web-hooks'
+
+// on a machine that is busy with something else
+vi.setConfig({ testTimeout: 60_000 })
+
+/** Polls until it holds, for as long as a busy machine may need. */
+export function eventually<T>(holds: () => T | Promise<T>): Promise<T> {
+  return vi.waitFor(holds, { timeout: 30_000 })
+}
 
 /** A body in the format `json`. */
 export type Body = Params

@@ -193,6 +193,9 @@ export class Host extends EventEmitter {
   readonly tasks = new Tasks()
   readonly users = new Map<string, User>()
 
+  /** Of the registry of plugins, which is made after the host. */
+  configurePlugin: ((id: string, configuration: unknown) => Promise<void>) | undefined
+
   readonly #context = new AsyncLocalStorage<ApiContext>()
   readonly #executors = new Map<string, (run: JobRun) => unknown>()
   readonly #jobs = new Map<string, Job>()

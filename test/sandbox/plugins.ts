@@ -69,6 +69,7 @@ export class Plugins {
 
   constructor(host: Host) {
     this.#host = host
+    host.configurePlugin = (id, configuration) => this.configure(id, configuration)
     const warn = (...parts: unknown[]): void => {
       this.schemaWarnings.push(parts.join(' '))
     }
@@ -113,6 +114,11 @@ export class Plugins {
     }
   }
 
+  /** What is in the database, with its secrets: the host shows it to nobody. */
+  saved(id: string): unknown {
+    return this.#readMetadata(id)?.configuration
+  }
+
   getAll(): Params[] {
     return [...this.#plugins.keys()].map(id => this.get(id))
   }
@@ -121,6 +127,8 @@ export class Plugins {
     const plugin = this.#plugin(id)
     const merged = mergeObfuscated(configuration, this.#readMetadata(id)?.configuration)
     await this.#configure(plugin, merged)
+    // the database takes a while
+    await new Promise(setImmediate)
     this.#writeMetadata(id, { configuration: merged })
   }
 

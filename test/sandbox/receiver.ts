@@ -61,7 +61,7 @@ export async function startReceiver(answer: Answering = () => ({})): Promise<Rec
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
-    next(count = 1, timeoutMs = 5_000) {
+    next(count = 1, timeoutMs = 30_000) {
       const first = given
       given += count
       return new Promise((resolve, reject) => {

@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+import type { Signal } from '../../src/xo.ts'
+import { startHost } from './host.ts'
+import { bodyOf, median, ratioRow, signalOf, timed, valueRow } from './measure.ts'
+import type { Figure } from './measure.ts'
+import { startReceiver } from './receiver.ts'
+
+// What a call of xo-server costs before it goes on.
+
+export const unmatchedCall: Figure = async report => {
+  const ROUNDS = 21
+  const CALLS = 50_000
+  const hooks = Array.from({ length: 1_000 }, (_, index) => ({
+    name: `hook ${index}`,
+    method: index % 2 === 0 ? `vm.m${index}` : `*.vm${index}.*`,
+    url: 'http://127.0.0.1:9/',
+  }))
+  let heard = 0
+  const plugin = await startHost(hooks)
+  const empty = await startHost([], {
+    onCall: () => {
+      ++heard
+    },
+  })
+  const signals = Array.from({ length: 16 }, (_, index) => signalOf(`bench.m${index}`, 600))
+  const callAll = (host: typeof plugin, signalFor: (signal: Signal) => Signal): void => {
+    for (let i = 0; i < CALLS; ++i) {
+      const signal = signals[i % signals.length]!
+      host.pre(signalFor(signal))
+      host.post(signalFor(signal))
+    }
+  }
+  const ways: Record<string, { signalFor: (signal: Signal) => Signal; bound: number }> = {
+    'the emits alone': { signalFor: signal => signal, bound: 1.5 },
+    'with the objects that the host makes for them': { signalFor: asHostMakes, bound: 1.1 },
+  }
+
+  for (const [way, { signalFor, bound }] of Object.entries(ways)) {
+    const ours: number[] = []
+    const theirs: number[] = []
+    for (let round = 0; round < ROUNDS; ++round) {
+      theirs.push(timed(() => callAll(empty, signalFor)))
+      ours.push(timed(() => callAll(plugin, signalFor)))
+    }
+    // of what never waited for the CPU
+    const [own, other] = [Math.min(...ours), Math.min(...theirs)]
+    const detail = [own, other].map(ms => ((ms / CALLS) * 1e6).toFixed(0)).join(' ns to ')
+    report(ratioRow(`to two empty listeners, ${way} (${detail} ns)`, own / other, '≤', bound))
+  }
+  assert.equal(heard, 2 * 2 * ROUNDS * CALLS)
+  await plugin.close()
+  await empty.close()
+}
+
+/** Source: `#callApiMethod` in packages/xo-server/src/xo-mixins/api.mjs. */
+function asHostMakes({ userId, userName, userIp, method, params, result }: Signal): Signal {
+  const callId = Math.random().toString(36).slice(2)
+  const timestamp = Date.now()
+  const data = { callId, userId, userName, userIp, method, params: { ...(params as object) }, timestamp }
+  return { ...data, duration: 0, result, timestamp }
+}
+
+export const matchedPost: Figure = async (report, isFull) => {
+  const calls = isFull ? 4_000 : 1_000
+  const PAUSE_MS = 3
+  const receiver = await startReceiver()
+  const signal = signalOf('bench.m1', 600)
+  const host = await startHost([{ method: 'bench.m1', url: receiver.url }])
+  const answers: Promise<unknown>[] = []
+  const fetching = await startHost([], {
+    onCall: event => {
+      const headers = { 'Content-Type': 'application/json' }
+      answers.push(fetch(receiver.url, { method: 'POST', headers, body: bodyOf(event) }).then(answer => answer.text()))
+    },
+  })
+  const ours: Tick[] = []
+  const theirs: Tick[] = []
+  for (let call = 0; call < calls; ++call) {
+    ours.push(await tick(() => host.post(signal)))
+    // what either does in later ticks is over before the other begins
+    await receiver.received(2 * call + 1)
+    await sleep(PAUSE_MS)
+    theirs.push(await tick(() => fetching.post(signal)))
+    await answers.pop()
+    await sleep(PAUSE_MS)
+  }
+  const { answered, bodyBytes } = await receiver.received(2 * calls)
+  assert.equal(answered, 2 * calls)
+  assert.equal(bodyBytes, 2 * calls * Buffer.byteLength(bodyOf(signal)))
+  await host.close()
+  await fetching.close()
+  receiver.close()
+  const medianOf = (ticks: readonly Tick[], part: keyof Tick): number =>
+    median(ticks.slice(calls / 4).map(each => each[part])) * 1e3
+  const [own, other] = [medianOf(ours, 'tick'), medianOf(theirs, 'tick')]
+  report(valueRow('on the tick, median', own, 'µs', 8))
+  report(ratioRow('to `fetch`, called in its place', own / other, '≤', 0.1))
+  report(valueRow('in the turn after it: the hand-over', medianOf(ours, 'after'), 'µs'))
+  report(valueRow('`fetch`: what it does on the tick', other, 'µs'))
+  report(valueRow('`fetch`: in the turn after it', medianOf(theirs, 'after'), 'µs'))
+}
+
+/** What `work` takes with the microtasks that it leaves behind, before the loop goes on; and the turn after it; ms. */
+interface Tick {
+  readonly tick: number
+  readonly after: number
+}
+
+function tick(work: () => void): Promise<Tick> {
+  return new Promise(resolve => {
+    let start = 0
+    let end = 0
+    setImmediate(() => {
+      start = performance.now()
+      work()
+      // behind whatever `work` has put off to the next turn
+      setImmediate(() => resolve({ tick: end - start, after: performance.now() - end }))
+    })
+    // runs right after the microtasks of the one before
+    setImmediate(() => {
+      end = performance.now()
+    })
+  })
+}

@@ -1,0 +1,127 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+
+import type { TaskLog } from '../../src/xo.ts'
+import { startHost } from './host.ts'
+import type { BenchObject } from './host.ts'
+import { median, timed, valueRow } from './measure.ts'
+import type { Figure } from './measure.ts'
+import { startReceiver } from './receiver.ts'
+
+// What xo-server's news of tasks and objects cost it.
+
+export const unmatchedUpdate: Figure = async report => {
+  const ROUNDS = 21
+  const UPDATES = 20_000
+  const BOUND_NS = 2_000
+  const hooks = Array.from({ length: 1_000 }, (_, index) => ({
+    name: `hook ${index}`,
+    method: index % 2 === 0 ? `bench.m${index}` : `*.bench${index}.*`,
+    url: 'http://127.0.0.1:9/',
+  }))
+  const host = await startHost(hooks)
+  const taskOf = (properties: object, index: number): TaskLog => ({
+    ...{ id: `0mwr2g8r2-${index}`, start: Date.now(), status: 'pending' },
+    properties: { objectId: '67aac198-0174-11ea-8d71-362b9e155667', userId: 'b4tm4n', progress: index, ...properties },
+  })
+  const kinds: Record<string, object> = {
+    'an API call': { type: 'api.call', name: 'API call: vm.start', method: 'vm.start' },
+    'an action of the REST API': { type: 'xo:rest-api:action', name: 'REST API: start VM' },
+    'an action that is not known': { type: 'xo:rest-api:action', name: 'REST API: do something "new" to a VM' },
+    'a backup': { type: 'backup', name: 'backup run', runJobId: '1795305356676', jobId: 'job', jobName: 'nightly' },
+  }
+  for (const [kind, properties] of Object.entries(kinds)) {
+    const tasks = Array.from({ length: 16 }, (_, index) => taskOf(properties, index))
+    const rounds: number[] = []
+    for (let round = 0; round < ROUNDS; ++round) {
+      const ms = timed(() => {
+        for (let i = 0; i < UPDATES; ++i) {
+          host.update(tasks[i % tasks.length]!)
+        }
+      })
+      rounds.push((ms / UPDATES) * 1e6)
+    }
+    const ns = median(rounds)
+    report(valueRow(kind, ns, 'ns', BOUND_NS, 0))
+  }
+  await host.close()
+}
+
+/** An object of a pool as xo-server makes it, as far as that matters to its size. */
+function vmOf(index: number, memory: number, changes: object = {}): BenchObject {
+  return {
+    id: `67aac198-0174-11ea-8d71-${String(index).padStart(12, '0')}`,
+    uuid: `67aac198-0174-11ea-8d71-${String(index).padStart(12, '0')}`,
+    type: 'VM',
+    name_label: `vm ${index}`,
+    name_description: '',
+    tags: [],
+    power_state: 'Running',
+    $container: 'host',
+    $pool: 'pool',
+    current_operations: {},
+    CPUs: { number: 2, max: 4 },
+    memory: { size: memory, usage: memory },
+    startTime: 1_700_000_000,
+    VIFs: [],
+    ...changes,
+  }
+}
+
+export const objectUpdates: Figure = async report => {
+  const OBJECTS = 10_000
+  const ROUNDS = 15
+  const receiver = await startReceiver()
+  const methods = [
+    'vm.started',
+    'vm.halted vm.suspended',
+    'vm.migrated',
+    'vm.renamed vm.rebooted',
+    'vm.created sr.full',
+  ]
+  const hooks = methods.map((method, index) => ({ name: `hook ${index}`, method, url: `${receiver.url}/${index}` }))
+  const plugin = await startHost([])
+  const watching = await startHost(hooks)
+  /** How long the flush takes; `changed` of the objects have another name. */
+  const flush = (host: typeof plugin, round: number, changed: number): number => {
+    const end = host.objects.bufferEvents()
+    for (let i = 0; i < OBJECTS; ++i) {
+      const vm = vmOf(i, round, i < changed ? { name_label: `vm ${i}, ${round}` } : {})
+      host.objects.set(vm.id, vm)
+    }
+    return timed(end)
+  }
+  const pool = { id: 'pool', type: 'pool', name_label: 'pool', $pool: 'pool', master: 'host' }
+  for (const host of [plugin, watching]) {
+    host.objects.set(pool.id, pool)
+    flush(host, 0, 0)
+    await sleep(1)
+  }
+  const without: number[] = []
+  const quiet: number[] = []
+  const busy: number[] = []
+  let told = 0
+  for (let round = 1; round <= ROUNDS; ++round) {
+    without.push(flush(plugin, round, 0))
+    quiet.push(flush(watching, round, 0))
+    await receiver.received(told)
+    // one that changes also changes back in the next flush
+    busy.push(flush(watching, round + 0.5, 100))
+    told += 200
+    flush(watching, round + 0.7, 0)
+    await receiver.received(told, 10_000)
+  }
+  // told in the turns after the flush
+  const most: number[] = []
+  for (let round = 1; round <= 3; ++round) {
+    most.push(flush(watching, round / 7, OBJECTS))
+    told += OBJECTS
+    await receiver.received(told)
+  }
+  await plugin.close()
+  await watching.close()
+  receiver.close()
+  report(valueRow('the whole flush, when nothing that counts has changed', median(quiet), 'ms', 50))
+  report(valueRow('the whole flush, when 100 of them are events', median(busy), 'ms', 50))
+  report(valueRow('the whole flush, when all of them are events', median(most), 'ms', 50))
+  report(valueRow('the whole flush without state hooks', median(without), 'ms'))
+}

@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    dir: 'test',
+    // most tests wait: for sockets, for a disk, for threads
+    maxWorkers: 3,
+    // a busy machine is slow, and no fault of the product
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+  },
+})

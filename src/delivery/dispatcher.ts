@@ -265,6 +265,7 @@ export class Dispatcher {
     if (kept.state.name === 'ended') {
       this.#told(kept, kept.state.how)
     }
+    this.#room.changed(kept)
     this.#queues.changed(kept)
   }
 

@@ -23,6 +23,7 @@ import { endRow } from './rows.ts'
 import { Sender } from './sender.ts'
 import type { SenderEvent } from './sender.ts'
 import type { Totals } from './tally.ts'
+import type { Patience } from './turns.ts'
 
 /** What happened, for whoever logs it. A listener that throws harms nobody. */
 export type DispatcherEvent =
@@ -58,6 +59,8 @@ export interface DispatcherOptions {
   readonly pauses?: Pauses
   /** What became due while nothing ran comes spread over this, ms. @default 60000 */
   readonly spreadMs?: number
+  /** With the disk of the journal. */
+  readonly patience?: Patience
   readonly random?: () => number
 }
 
@@ -143,6 +146,7 @@ export class Dispatcher {
         clock: parts.clock,
         maxLogged: options.maxLogged ?? 10_000,
         maxLoggedMs: this.#maxLoggedMs,
+        patience: options.patience,
       })
     this.#room = new Room({
       ledger,

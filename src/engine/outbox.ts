@@ -102,9 +102,11 @@ export class Outbox {
 
   /** All batches up to this one have been worked off. */
   acknowledge(taken: number): void {
-    while (this.#window[0] !== undefined && this.#window[0].number <= taken) {
-      this.#windowBytes -= this.#window.shift()?.bytes ?? 0
+    let count = 0
+    for (let posted = this.#window[0]; posted !== undefined && posted.number <= taken; posted = this.#window[++count]) {
+      this.#windowBytes -= posted.bytes
     }
+    this.#window.splice(0, count) // all at once: there may be thousands
   }
 
   /** The delivery side has died: all that was on the way is lost, and nothing waits any more. */

@@ -79,7 +79,12 @@ export class Lane {
 
   /** The next one that may go, taken out of the queue; `undefined` if none may. */
   next(now: number): Kept | undefined {
-    return this.#mayGo(now, this.#window) ? (this.#urgent.shift() ?? this.#takeTurn(now)) : undefined
+    if (!this.#mayGo(now, this.#window)) {
+      return undefined
+    }
+    // a probe is one that has not failed yet, if there is one: else some events that are never taken would probe for ever
+    const isProbe = this.circuitAt(now).name === 'half-open'
+    return this.#urgent.shift() ?? (isProbe ? (this.#fresh.shift() ?? this.#waiting.shift(now)) : this.#takeTurn(now))
   }
 
   /** As `next`, for urgent ones only, which need not wait for a place. */

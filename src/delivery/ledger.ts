@@ -47,7 +47,8 @@ export class Ledger {
   readonly #ended = new Counter()
   /** What had ended before this run. */
   #before = NO_TOTALS
-  #nextNumber = 1
+  /** Greater than that of an earlier run whose journal may be read late; from then on the journal says which is next. */
+  #nextNumber = Date.now() * 1000
 
   constructor(bounds: Bounds, onChange: (kept: Kept, before: State | undefined) => void) {
     this.#bounds = bounds

@@ -144,10 +144,15 @@ describe('a thread that dies', () => {
     engine.configure(settingsOf(hookTo(receiver.url)))
     await engine.ready
     command('spin')
-    const handing = handingOf()
-    engine.hand(handing)
-    await vi.waitFor(() => expect(bodiesOf(receiver.requests)).toHaveProperty('size', 1), PATIENCE)
-    expect(replacements()).toContain('it did not turn any more')
+    const ids = new Set<string>()
+    await vi.waitFor(() => {
+      // before it hangs, and while it does
+      const handing = handingOf()
+      ids.add(`${handing.id}-0`)
+      engine.hand(handing)
+      expect(replacements()).toContain('it did not turn any more')
+    }, PATIENCE)
+    await vi.waitFor(() => expect(new Set(bodiesOf(receiver.requests).keys())).toEqual(ids), PATIENCE)
   })
 
   it('leaves questions to the next, and first attempts unanswered', async () => {

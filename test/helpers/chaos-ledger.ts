@@ -195,7 +195,8 @@ export class Books {
     const { number, hasTrouble, opened } = this.#life
     const isAfterTrouble = number > 0 && (hasTrouble || (opened === undefined && this.#life.isAfterTrouble))
     this.#life = newLife(number + 1, this.#options.nextMoment(), isAfterTrouble)
-    if (isAfterTrouble) {
+    if (isAfterTrouble || opened === undefined) {
+      // how endpoints were was not written
       this.#holds.clear()
       this.#disabled.clear()
       this.#paused.clear()
@@ -375,6 +376,9 @@ export class Books {
       return
     }
     const boundSince = Math.max(this.#mayGoSince(follower), this.#boundSince(follower, url))
+    if (boundSince === Number.POSITIVE_INFINITY) {
+      return // its hook has moved, or was paused, between the decision and the request
+    }
     for (const leader of this.#leaders.get(key) ?? []) {
       const isUnderWay = leader.sendings.some(sent => sent.url === url && sent.outcome === undefined && !sent.isCut)
       const wasBound = Math.max(leader.pendingSince, this.#boundSince(leader, url), this.#knownSince(leader))

@@ -36,6 +36,8 @@ const ENDPOINTS = Object.keys(PATHS)
 const OWNERS = ['h0', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'h7']
 /** To come to rest, once everybody is kind. A busy machine is slow. */
 const REST_MS = 120_000
+/** In the end, what has failed on the way to rest is helped again this often. */
+const HELP_EVERY_MS = 1_000
 const EVERYTHING = { limit: Number.MAX_SAFE_INTEGER }
 
 /** The engine with its times scaled down. */
@@ -372,9 +374,13 @@ class ChaosRun {
     await this.#until('the journal is open', () => this.#books.isOpen)
     this.#route(new Map([...this.#routes].map(([owner, { endpoint }]) => [owner, { endpoint, timeoutMs: 10_000 }])))
     this.#dispatcher.reconfigure(this.#routes)
+    let helpAt = 0
     await this.#until('all is settled', () => {
-      ENDPOINTS.forEach(id => this.#resume(id))
-      this.#replay({})
+      if (performance.now() > helpAt) {
+        helpAt = performance.now() + HELP_EVERY_MS
+        ENDPOINTS.forEach(id => this.#resume(id))
+        this.#replay({})
+      }
       this.#look()
       const { pending, dead } = this.#dispatcher.stats()
       return pending + dead === 0

@@ -272,6 +272,6 @@ export class Ledger {
 }
 
 /** At another endpoint it has not failed, nor was it hastened there. */
-function elsewhere({ failedIn: _, wasHastened: __, ...progress }: Progress): Progress {
+function elsewhere({ failedIn: _, hastenedAt: __, isAhead: ___, ...progress }: Progress): Progress {
   return progress
 }

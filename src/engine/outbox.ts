@@ -29,6 +29,8 @@ export class Outbox {
   readonly #held: Held
   readonly #questions: Questions
   #items: Item[] = []
+  /** The posted beginning is cut off once it is half of the array. */
+  #start = 0
   #bytes = 0
   #lastBatch = 0
   readonly #window: Posted[] = []
@@ -45,7 +47,7 @@ export class Outbox {
   }
 
   get isEmpty(): boolean {
-    return this.#items.length === 0
+    return this.#start === this.#items.length
   }
 
   push(item: Item): void {
@@ -65,19 +67,19 @@ export class Outbox {
     const losses = this.#held.takeLosses()
     orders.push(...losses)
     let bytes = 0
-    let count = 0
-    for (const item of this.#items) {
+    let end = this.#start
+    for (; end < this.#items.length; ++end) {
+      const item = this.#items[end]!
       if (bytes >= BATCH_BYTES || (!isLast && this.#windowBytes + bytes >= WINDOW_BYTES)) {
         break
       }
-      ++count
       bytes += 'entry' in item ? item.entry.bytes : 0
       const order = this.#orderOf(item)
       if (order !== undefined) {
         orders.push(order)
       }
     }
-    this.#items = count === this.#items.length ? [] : this.#items.slice(count)
+    this.#advance(end)
     this.#bytes -= bytes
     if (orders.length === 0) {
       return undefined
@@ -86,6 +88,12 @@ export class Outbox {
     this.#window.push({ number, bytes, losses })
     this.#windowBytes += bytes
     return { number, orders }
+  }
+
+  #advance(to: number): void {
+    const isHalf = to * 2 >= this.#items.length
+    this.#items = isHalf ? this.#items.slice(to) : this.#items
+    this.#start = isHalf ? 0 : to
   }
 
   #orderOf(item: Item): Order | undefined {
@@ -114,6 +122,7 @@ export class Outbox {
     this.#held.putBackLosses(this.#window.splice(0).flatMap(({ losses }) => losses))
     this.#windowBytes = 0
     this.#items = []
+    this.#start = 0
     this.#bytes = 0
   }
 }

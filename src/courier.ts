@@ -114,10 +114,10 @@ export class Courier {
       onEvent: event => this.#report(event),
       ...(ended && { ended }),
       ...(openDirectory && {
-        openJournal: async () => {
+        openJournal: async isAlive => {
           const directory = await openDirectory()
           await this.#configured // what belongs to a hook that is not known yet would be discarded
-          return Journal.open(directory)
+          return Journal.open(directory, isAlive)
         },
       }),
     })

@@ -321,7 +321,7 @@ describe('an endpoint that is disabled by itself', () => {
     await engine.pass(HOUR)
     engine.dispatcher.controls.resume('x')
     await engine.pass(10)
-    expect(engine.idsSent()).toEqual(['d1', post, 'd1'])
+    expect(engine.idsSent()).toEqual(['d1', 'd1', post])
     await engine.close()
   })
 

@@ -84,6 +84,7 @@ export class Outbox {
   open(post: (batch: Batch) => void, settings: PlainSettings | undefined): void {
     this.#absorb()
     this.#post = post
+    this.#start = 0
     this.#items = [
       ...(settings === undefined ? [] : [{ order: { type: 'configure', settings } } as const]),
       ...this.#held.recall().map(entry => ({ entry })),

@@ -89,6 +89,23 @@ describe('without a journal, the memory', () => {
     expect(run.total).toMatchObject({ pending: 1 })
   })
 
+  it('that a body takes which is being sent is not freed by discarding others that share it: they stay', async () => {
+    const run = new DurableRun({ directory: undefined, answering: () => underWay, maxBytes: 10_000 })
+    const payload = { contentType: 'text/plain', body: bodyOf(0, 9_000) }
+    const ids = Array.from({ length: 50 }, (_, index) => `shared ${index}`)
+    for (const id of ids) {
+      const order = { key: id, leads: false }
+      run.dispatcher.submit({ id, owner: 'a', payload, label: id, headers: [], order, acceptedAt: Date.now() })
+    }
+    await run.later(25, () => run.sent.length === 8)
+    run.submit({ owner: 'b', body: bodyOf(1, 1_800) })
+    await run.later(25, () => run.events.some(({ type }) => type === 'discarded'))
+    // of a's nothing could be freed
+    const discarded = run.events.flatMap(event => (event.type === 'discarded' ? [event.id] : []))
+    expect(discarded).toHaveLength(1)
+    expect(ids).not.toContain(discarded[0])
+  })
+
   it('is bounded by number, too, with dead letters: the oldest of them goes first', async () => {
     let outcome: AttemptOutcome | Promise<AttemptOutcome> = failing
     const run = new DurableRun({ directory: undefined, answering: () => outcome, schedule: [], maxPending: 6 })

@@ -64,7 +64,7 @@ export class Sender {
     this.#options.queues.answer(kept.id, done)
     if (!this.#isClosing || done.outcome.kind !== 'unreachable') {
       this.#attempted(lane, kept, done)
-    } else if (!this.#discardIfCancelled(kept)) {
+    } else {
       this.#putBack(kept, 0)
     }
   }
@@ -104,12 +104,20 @@ export class Sender {
 
   /**
    * It was not sent after all, and has come no further. What is as it was accepted stays so: after a restart it goes in the
-   * order in which it came.
+   * order in which it came. What nobody wants any more is discarded instead.
    */
   #putBack(kept: Kept, stepMs: number): void {
+    const { ledger, routes } = this.#options
+    if (this.#discardIfCancelled(kept)) {
+      return
+    }
+    if (routes.of(kept.owner) === undefined) {
+      ledger.enter(kept, { name: 'ended', how: 'hook removed' })
+      return
+    }
     const isFresh = stepMs === 0 && kept.progress.attempts === 0 && kept.progress.trigger === 'event'
     const waiting = { name: 'waiting', dueAt: performance.now() + stepMs, stepMs } as const
-    this.#options.ledger.enter(kept, isFresh ? { name: 'queued' } : waiting)
+    ledger.enter(kept, isFresh ? { name: 'queued' } : waiting)
   }
 
   #attempted(lane: Lane, kept: Kept, done: Attempt): void {

@@ -106,7 +106,7 @@ export class Sender {
 
   /**
    * It was not sent after all, and has come no further. What is as it was accepted stays so: after a restart it goes in the
-   * order in which it came.
+   * order in which it came. What nobody wants any more is discarded instead.
    */
   #putBack(kept: Kept, stepMs: number): void {
     if (this.#discardIfUnwanted(kept)) {
@@ -114,7 +114,7 @@ export class Sender {
     }
     const isFresh = stepMs === 0 && kept.progress.attempts === 0 && kept.progress.trigger === 'event'
     const waiting = { name: 'waiting', dueAt: performance.now() + stepMs, stepMs } as const
-    this.#options.ledger.enter(kept, isFresh ? { name: 'queued' } : waiting)
+    ledger.enter(kept, isFresh ? { name: 'queued' } : waiting)
   }
 
   #attempted(lane: Lane, kept: Kept, done: Attempt): void {

@@ -99,6 +99,8 @@ export class Books {
   readonly #options: BooksOptions
   readonly problems: string[] = []
   readonly #entries = new Map<string, Entry>()
+  /** Those that have not ended, and some that have. */
+  readonly #open = new Set<Entry>()
   /** By order key, those that lead. */
   readonly #leaders = new Map<string, Entry[]>()
   /** By owner, the latest last. */
@@ -185,6 +187,7 @@ export class Books {
       ...{ attempts: 0, isDead: false, wasDead: false, isCancelled: false, pendingSince: moment },
     }
     this.#entries.set(delivery.id, entry)
+    this.#open.add(entry)
     if (delivery.order.leads) {
       this.#leaders.set(delivery.order.key, [...(this.#leaders.get(delivery.order.key) ?? []), entry])
     }
@@ -196,11 +199,14 @@ export class Books {
     const isAfterTrouble = number > 0 && (hasTrouble || (opened === undefined && this.#life.isAfterTrouble))
     this.#life = newLife(number + 1, this.#options.nextMoment(), isAfterTrouble)
     if (isAfterTrouble || opened === undefined) {
-      // how endpoints were was not written
-      this.#holds.clear()
-      this.#disabled.clear()
-      this.#paused.clear()
+      this.#forgetEndpoints() // how they were was not written
     }
+  }
+
+  #forgetEndpoints(): void {
+    this.#holds.clear()
+    this.#disabled.clear()
+    this.#paused.clear()
   }
 
   ready(): void {
@@ -275,6 +281,7 @@ export class Books {
     }
     ++this.#cameBack
     entry.fate = 'open'
+    this.#open.add(entry)
     entry.isCancelled = false
     return true
   }
@@ -438,6 +445,9 @@ export class Books {
           this.#opened(event.recovered, event.lost, stats())
         } else {
           this.#hadTrouble = true
+          if (!this.isOpen) {
+            this.#forgetEndpoints() // it goes on without what the journal knows of them
+          }
         }
         return
       case 'safe':
@@ -543,7 +553,7 @@ export class Books {
 
   /** That are kept from earlier lives, after those that were discarded as they were read. */
   #keptBefore(): number {
-    return [...this.#entries.values()].filter(({ fate, life }) => fate === 'open' && life < this.#life.number).length
+    return [...this.#open].filter(({ fate, life }) => fate === 'open' && life < this.#life.number).length
   }
 
   /** Everything is accounted for, by id, at every moment. */
@@ -577,8 +587,11 @@ export class Books {
         this.#say(`${entry === undefined ? id : this.#about(entry)} is kept`)
       }
     }
-    for (const [id, entry] of this.#entries) {
-      if (entry.fate === 'open' && !kept.has(id) && (opened !== undefined || entry.life === number)) {
+    for (const entry of this.#open) {
+      const { id } = entry.delivery
+      if (entry.fate !== 'open') {
+        this.#open.delete(entry)
+      } else if (!kept.has(id) && (opened !== undefined || entry.life === number)) {
         this.#say(`${this.#about(entry)} is not kept any more`)
         entry.fate = 'discarded' // said once
       }

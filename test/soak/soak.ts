@@ -3,7 +3,11 @@
 // Without a name: all of them. Every soak says its seed, and each problem in full; one problem makes the exit code 1.
 import { parseArgs } from 'node:util'
 
+import { runCrashes } from '../helpers/crash-run.ts'
+import { runTerminations } from '../helpers/thread-run.ts'
 import { soakChaos } from './chaos.ts'
+import { soakFlood } from './flood.ts'
+import { soakModel } from './model.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -22,6 +26,22 @@ const seed = Number(values.seed)
 /** Each settles with what was wrong. */
 const soaks: Readonly<Record<string, () => Promise<readonly string[]>>> = {
   chaos: () => soakChaos(seed, Number(values.runs), Number(values['at-once'])),
+  crash: async () => {
+    const { problems, ...figures } = await runCrashes(seed, Number(values.kills))
+    console.log(`  ${JSON.stringify(figures)}`)
+    return problems
+  },
+  threads: async () => {
+    const all: string[] = []
+    for (const hasJournal of [true, false]) {
+      const { problems, ...figures } = await runTerminations(seed, Number(values.threads), hasJournal)
+      console.log(`  ${hasJournal ? 'with' : 'without'} a journal: ${JSON.stringify(figures)}`)
+      all.push(...problems)
+    }
+    return all
+  },
+  flood: () => soakFlood(Number(values.seconds)),
+  model: () => soakModel(seed, Number(values['model-runs'])),
 }
 
 const names = positionals.length > 0 ? positionals : Object.keys(soaks)

@@ -19,8 +19,6 @@ import type { TaskLog } from './sandbox/tasks.ts'
 const RUNS = 'backupNg.runJob metadataBackup.runJob mirrorBackup.runJob'
 const NOBODY = '(unknown user)'
 
-/** However busy the machine is. */
-
 async function startWith(method: string): Promise<{ sandbox: Sandbox; receiver: Receiver }> {
   const sandbox = await startPlugin()
   const receiver = await openReceiver()

@@ -15,7 +15,7 @@ import { Pump } from './pump.ts'
 import { Queues } from './queues.ts'
 import type { Asker, Budget } from './queues.ts'
 import { Recorder } from './recorder.ts'
-import { discardMissing, restore, stateOf } from './restart.ts'
+import { restore, stateOf } from './restart.ts'
 import type { Parts } from './restart.ts'
 import { Room } from './room.ts'
 import { Routes } from './routes.ts'
@@ -23,6 +23,7 @@ import { endRow } from './rows.ts'
 import { Sender } from './sender.ts'
 import type { SenderEvent } from './sender.ts'
 import type { Totals } from './tally.ts'
+import type { Patience } from './turns.ts'
 
 /** What happened, for whoever logs it. A listener that throws harms nobody. */
 export type DispatcherEvent =
@@ -36,7 +37,7 @@ export type DispatcherEvent =
 export interface DispatcherOptions {
   readonly connect: Connect
   /** Without, everything stays in memory. */
-  readonly openJournal?: () => Promise<{ journal: Journal; recovered: Recovered }>
+  readonly openJournal?: (isAlive: () => void) => Promise<{ journal: Journal; recovered: Recovered }>
   readonly onEvent?: (event: DispatcherEvent) => void
   /** What an engine that died had brought to its end. */
   readonly ended?: Totals
@@ -58,6 +59,8 @@ export interface DispatcherOptions {
   readonly pauses?: Pauses
   /** What became due while nothing ran comes spread over this, ms. @default 60000 */
   readonly spreadMs?: number
+  /** With the disk of the journal. */
+  readonly patience?: Patience
   readonly random?: () => number
 }
 
@@ -143,6 +146,7 @@ export class Dispatcher {
         clock: parts.clock,
         maxLogged: options.maxLogged ?? 10_000,
         maxLoggedMs: this.#maxLoggedMs,
+        patience: options.patience,
       })
     this.#room = new Room({
       ledger,
@@ -265,6 +269,7 @@ export class Dispatcher {
     if (kept.state.name === 'ended') {
       this.#told(kept, kept.state.how)
     }
+    this.#room.changed(kept)
     this.#queues.changed(kept)
   }
 
@@ -311,8 +316,6 @@ export class Dispatcher {
       for (const kept of restore(this.#parts, recovered, random, spreadMs)) {
         this.#recorder?.heard({ ...kept, state: { name: 'ended', how: 'stopped' } }, kept.state)
       }
-    } else {
-      discardMissing(this.#ledger)
     }
     this.#tell({ type: 'journal', recovered: isFirst ? deliveries.length : 0, lost })
     this.#begin()

@@ -79,7 +79,12 @@ export class Lane {
 
   /** The next one that may go, taken out of the queue; `undefined` if none may. */
   next(now: number): Kept | undefined {
-    return this.#mayGo(now, this.#window) ? (this.#urgent.shift() ?? this.#takeTurn(now)) : undefined
+    if (!this.#mayGo(now, this.#window)) {
+      return undefined
+    }
+    // a probe is one that has not failed yet, if there is one: else some events that are never taken would probe for ever
+    const isProbe = this.circuitAt(now).name === 'half-open'
+    return this.#urgent.shift() ?? (isProbe ? (this.#fresh.shift() ?? this.#waiting.shift(now)) : this.#takeTurn(now))
   }
 
   /** As `next`, for urgent ones only, which need not wait for a place. */
@@ -95,14 +100,18 @@ export class Lane {
     return name === 'closed' || (name === 'half-open' && this.#inFlight === 0)
   }
 
-  /** Fresh deliveries go ahead of retries, which yet have a share; a backlog goes oldest first, whatever it is made of. */
+  /**
+   * Fresh deliveries go ahead of retries, which yet have a share; a backlog goes oldest first, whatever it is made of, but
+   * not as probes: old ones may be what the endpoint will never take, and would keep its circuit open.
+   */
   #takeTurn(now: number): Kept | undefined {
     const retry = this.#waiting.due(now)
     const fresh = this.#fresh.first()
     if (retry === undefined || fresh === undefined) {
       return this.#waiting.shift(now) ?? this.#fresh.shift()
     }
-    const isRetrysTurn = fresh.number <= this.#backlog ? retry.number < fresh.number : ++this.#turn % RETRY_TURN === 0
+    const isBacklog = fresh.number <= this.#backlog && this.circuitAt(now).name === 'closed'
+    const isRetrysTurn = isBacklog ? retry.number < fresh.number : ++this.#turn % RETRY_TURN === 0
     return isRetrysTurn ? this.#waiting.shift(now) : this.#fresh.shift()
   }
 

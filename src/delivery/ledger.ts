@@ -47,7 +47,8 @@ export class Ledger {
   readonly #ended = new Counter()
   /** What had ended before this run. */
   #before = NO_TOTALS
-  #nextNumber = 1
+  /** Greater than that of an earlier run whose journal may be read late; from then on the journal says which is next. */
+  #nextNumber = Date.now() * 1000
 
   constructor(bounds: Bounds, onChange: (kept: Kept, before: State | undefined) => void) {
     this.#bounds = bounds
@@ -143,6 +144,7 @@ export class Ledger {
     this.#shares.remove(kept)
     this.#count(kept, -1)
     kept.endpoint = endpoint
+    kept.progress = elsewhere(kept.progress)
     ++kept.ticket
     this.#count(kept, 1)
     this.#shares.add(kept)
@@ -267,4 +269,9 @@ export class Ledger {
       this.#accounts.delete(endpoint)
     }
   }
+}
+
+/** At another endpoint it has not failed, nor was it hastened there. */
+function elsewhere({ failedIn: _, hastenedAt: __, isAhead: ___, ...progress }: Progress): Progress {
+  return progress
 }

@@ -5,8 +5,8 @@ import type { Writing } from './dirty-set.ts'
 import { reasonOf } from './journal.ts'
 import type { Journal, LogRow, Recovered, RecoveredDelivery, StoredProgress } from './journal.ts'
 import type { Content, Kept, State } from './kept.ts'
-import { NO_ANSWER, Turns } from './turns.ts'
-import type { Step } from './turns.ts'
+import { NO_ANSWER, PATIENCE, Turns } from './turns.ts'
+import type { Patience, Step } from './turns.ts'
 
 /** The first that is kept is written after this, with all that came soon after it. */
 const WRITE_AFTER_MS = 20
@@ -16,12 +16,8 @@ const WRITE_FROM_AGE_MS = 10
 const EAGER_BYTES = 4 * 1024 * 1024
 /** The delivery log and the engine's state wait a little, to be written together. */
 const WRITE_LOG_AFTER_MS = 1_000
-const REOPEN_AFTER_MS = 10_000
 const TRIM_LOG_EVERY_MS = 60_000
 
-/** A disk that has not answered for so long is given up until it does. */
-const OPEN_WITHIN_MS = 3_000
-const WRITE_WITHIN_MS = 5_000
 /** Rows of the log that are read in one turn. */
 const ROWS_A_TURN = 200
 
@@ -52,6 +48,8 @@ export interface RecorderOptions {
   /** The log keeps this many settled deliveries, for this long. */
   readonly maxLogged: number
   readonly maxLoggedMs: number
+  /** With the disk. @default {@link PATIENCE} */
+  readonly patience?: Patience | undefined
 }
 
 /**
@@ -75,10 +73,8 @@ export class Recorder {
   #wasOpen = false
   /** The last one: knows what was on disk, open or not. */
   #last: Store | undefined
-  readonly #turns = new Turns(
-    () => this.#hang(),
-    () => this.#openAfter(0)
-  )
+  readonly #patience: Patience
+  readonly #turns: Turns
   readonly #dirty: DirtySet
   #trimmedAt = 0
   #isHurried = false
@@ -91,6 +87,12 @@ export class Recorder {
   constructor(options: RecorderOptions) {
     this.#options = options
     this.#dirty = new DirtySet(options.maxLogged)
+    this.#patience = options.patience ?? PATIENCE
+    this.#turns = new Turns(
+      this.#patience.readMs,
+      () => this.#hang(),
+      () => this.#openAfter(0)
+    )
     this.#turns.next(this.#opening)
   }
 
@@ -222,13 +224,13 @@ export class Recorder {
   }
 
   get #opening(): Step {
-    return { withinMs: OPEN_WITHIN_MS, run: isAlive => this.#open(isAlive), afterHanging: () => {} }
+    return { withinMs: this.#patience.openMs, run: isAlive => this.#open(isAlive), afterHanging: () => {} }
   }
 
   #writingUntil(takenBefore: number): Step {
     // what a write that took too long says of itself is of no use any more: what is on disk is found on opening
     return {
-      withinMs: WRITE_WITHIN_MS,
+      withinMs: this.#patience.writeMs,
       run: () => this.#write(takenBefore),
       afterHanging: () => this.#openAfter(0),
     }
@@ -253,7 +255,7 @@ export class Recorder {
     this.#isBroken = true
     this.#dirty.unsaveAll(this.#onDisk())
     this.#options.onProblem(reasonOf(error))
-    this.#openAfter(REOPEN_AFTER_MS)
+    this.#openAfter(this.#patience.reopenMs)
   }
 
   async #open(isAlive: () => void): Promise<void> {

@@ -38,13 +38,13 @@ export function stateOf({ ledger, lines, origins, clock }: Parts): EngineState {
  */
 export function restore(
   parts: Parts,
-  { deliveries, state, clock: stamp, lost }: Recovered,
+  { deliveries, state, next, lost }: Recovered,
   random: () => number,
   spreadMs: number
 ): readonly Kept[] {
   const { ledger, lines, routes, clock } = parts
   const now = performance.now()
-  clock.continue(stamp)
+  ledger.numberFrom(next - 1)
   recall(parts, parseEngineState(state), now)
   const twice: Kept[] = []
   for (const found of deliveries) {
@@ -79,15 +79,6 @@ function recall({ ledger, lines, origins, routes, clock }: Parts, state: EngineS
     const health = state.health[endpoint.id]
     if (health !== undefined) {
       lines.to(endpoint).lane.recall(restoredHealth(health, now, fromDisk))
-    }
-  }
-}
-
-/** After the journal was opened again: what is neither there nor in memory is lost. */
-export function discardMissing(ledger: Ledger): void {
-  for (const kept of [...ledger.all()]) {
-    if (kept.content === undefined && kept.stored === 0 && kept.state.name !== 'sending') {
-      ledger.enter(kept, { name: 'ended', how: 'damaged' })
     }
   }
 }

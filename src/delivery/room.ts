@@ -42,6 +42,14 @@ export class Room {
     }
   }
 
+  /** After each transition and move, which make void what the queue holds of a delivery. */
+  changed(kept: Kept): void {
+    const { state, stored, content } = kept
+    if (stored > 0 && content !== undefined && (state.name === 'queued' || state.name === 'held')) {
+      this.#spare.push(kept)
+    }
+  }
+
   /** @returns whether its body is in the journal only */
   leaveIfIdle(kept: Kept): boolean {
     const { state, stored, content, endpoint } = kept
@@ -93,12 +101,14 @@ export class Room {
     return true
   }
 
-  /** What is on disk leaves the memory. @returns whether anything did */
+  /** What is on disk leaves the memory, but what was before the journal failed. @returns whether anything did */
   #letGo(): boolean {
     const { ledger } = this.#options
     const before = ledger.memory
     for (let kept = this.#spare.shift(); kept !== undefined; kept = this.#spare.shift()) {
-      ledger.unload(kept)
+      if (kept.stored > 0) {
+        ledger.unload(kept)
+      }
     }
     return ledger.memory < before
   }

@@ -1,5 +1,16 @@
-/** A read that has not been made by then is not waited for any longer. */
-const READ_WITHIN_MS = 5_000
+/** How long a disk may take, ms. */
+export interface Patience {
+  /** To open the journal, without a sign of life. */
+  readonly openMs: number
+  readonly writeMs: number
+  /** To be read, from when that was asked for. */
+  readonly readMs: number
+  /** From a failure until it is tried again. */
+  readonly reopenMs: number
+}
+
+/** A disk that has not answered for so long is given up until it does. */
+export const PATIENCE: Patience = { openMs: 3_000, writeMs: 5_000, readMs: 5_000, reopenMs: 10_000 }
 
 export const NO_ANSWER = 'the data directory does not answer'
 
@@ -23,6 +34,7 @@ interface Read {
  * the order in which they were asked for. While one *hangs*, nothing else is begun, and reads reject.
  */
 export class Turns {
+  readonly #readMs: number
   readonly #onHanging: () => void
   readonly #afterHanging: () => void
   #operation: Promise<void> | undefined
@@ -32,10 +44,12 @@ export class Turns {
   #isClosed = false
 
   /**
+   * @param readMs - how long a read may take, from when it was asked for
    * @param onHanging - an operation takes too long
    * @param afterHanging - a read that took too long has ended
    */
-  constructor(onHanging: () => void, afterHanging: () => void) {
+  constructor(readMs: number, onHanging: () => void, afterHanging: () => void) {
+    this.#readMs = readMs
     this.#onHanging = onHanging
     this.#afterHanging = afterHanging
   }
@@ -50,14 +64,14 @@ export class Turns {
     this.#pump()
   }
 
-  /** Reads in its turn; rejects if that has not ended within 5 s. */
+  /** Reads in its turn; rejects if that has not ended in time. */
   read<T>(run: () => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#isHanging || this.#isClosed) {
         reject(this.#refusal())
         return
       }
-      const timer = setTimeout(() => reject(new Error(NO_ANSWER)), READ_WITHIN_MS).unref()
+      const timer = setTimeout(() => reject(new Error(NO_ANSWER)), this.#readMs).unref()
       const fail = (error: unknown): void => {
         clearTimeout(timer)
         reject(error as Error)
@@ -116,7 +130,7 @@ export class Turns {
 
   #nextRead(): Step | undefined {
     const read = this.#reads.shift()
-    return read && { withinMs: READ_WITHIN_MS, run: read.run, afterHanging: this.#afterHanging }
+    return read && { withinMs: this.#readMs, run: read.run, afterHanging: this.#afterHanging }
   }
 
   async #run({ withinMs, run, afterHanging }: Step): Promise<void> {

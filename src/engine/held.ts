@@ -16,6 +16,8 @@ export interface Entry {
   readonly safe: number[]
   /** The delivery side has it. */
   isPosted: boolean
+  /** The question about its first attempts. */
+  ask: number | undefined
 }
 
 type Content =
@@ -76,6 +78,7 @@ export class Held {
       left: handing.hooks.length,
       safe: [],
       isPosted: false,
+      ask: undefined,
     }
     this.#entries.set(handing.id, entry)
     this.#bytes += entry.bytes
@@ -137,7 +140,10 @@ export class Held {
   }
 
   /** What was lost before the delivery side was given it, once. */
-  takeLosses(): Extract<Order, { type: 'lost' }>[] {
+  takeLosses(): readonly Extract<Order, { type: 'lost' }>[] {
+    if (this.#losses.size === 0) {
+      return []
+    }
     const orders = [...this.#losses].flatMap(([owner, { id, count }]) =>
       Array.from({ length: Math.ceil(count / MAX_LOSS) }, (_, index) => ({
         type: 'lost' as const,

@@ -1,12 +1,10 @@
+import type { PlainSettings } from '../courier.ts'
+import type { Handing } from '../handing.ts'
 import type { Entry, Held } from './held.ts'
-import type { Batch, Order } from './protocol.ts'
-import type { Questions } from './questions.ts'
+import type { Answers, Batch, Order, Question } from './protocol.ts'
+import type { Asked, Questions } from './questions.ts'
 
-/** What waits to be posted. `ask`: the question about the first attempts of the handing. */
-export type Item =
-  | { readonly entry: Entry; readonly ask?: number | undefined }
-  | { readonly question: number }
-  | { readonly order: Order }
+type Item = { readonly entry: Entry } | { readonly question: number } | { readonly order: Order }
 
 /** A batch that was posted and has not been worked off. */
 interface Posted {
@@ -15,62 +13,153 @@ interface Posted {
   readonly losses: readonly Extract<Order, { type: 'lost' }>[]
 }
 
+/** So many are posted at once, without waiting for the end of the turn of the event loop. */
+const EAGER_COUNT = 64
 /** So much may be on the way to a delivery side that does not take it: what is posted cannot be taken back. */
 const WINDOW_BYTES = 16 * 1024 * 1024
-
 /**
  * A message is read in one go. A thread that runs out of memory ends alone only as long as it takes no more than some 16 MiB
  * at once: else the process ends with it (`NearHeapLimit` in Node's src/node_worker.cc).
  */
 const BATCH_BYTES = 1024 * 1024
 
-/** What is to be said to the delivery side, in the order in which it came. Becomes batches. */
+/**
+ * What is said to the delivery side: all that comes within one turn of the event loop in one batch, in its order.
+ *
+ * Closed, it keeps what is to be said once a delivery side listens: what is held, and the questions that are open. Orders are
+ * not kept.
+ */
 export class Outbox {
   readonly #held: Held
   readonly #questions: Questions
+  /** `undefined`: closed. */
+  #post: ((batch: Batch) => void) | undefined
+  /** Handed over in this turn of the event loop. */
+  readonly #incoming: Handing[] = []
+  /** Empty while closed. */
   #items: Item[] = []
   /** The posted beginning is cut off once it is half of the array. */
   #start = 0
-  #bytes = 0
+  #flushing: NodeJS.Immediate | undefined
   #lastBatch = 0
   readonly #window: Posted[] = []
   #windowBytes = 0
+  #isUnbounded = false
 
   constructor(held: Held, questions: Questions) {
     this.#held = held
     this.#questions = questions
   }
 
-  /** Of the handings that wait. */
-  get bytes(): number {
-    return this.#bytes
-  }
-
-  get isEmpty(): boolean {
-    return this.#start === this.#items.length
-  }
-
-  push(item: Item): void {
-    this.#items.push(item)
-    if ('entry' in item) {
-      this.#bytes += item.entry.bytes
+  /** The caller pays for no more than this; the rest is done at the end of the turn. */
+  hand(handing: Handing): void {
+    if (this.#incoming.push(handing) >= EAGER_COUNT) {
+      this.#flush()
+    } else {
+      this.#flushLater()
     }
   }
 
-  /**
-   * The next batch; `undefined`: there is nothing to be said, or too much is on the way already.
-   *
-   * @param isLast - in the end, nobody waits for what is on the way
-   */
-  next(isLast: boolean): Batch | undefined {
-    const orders: Order[] = []
+  /** Hands over, and asks about the first attempts. */
+  ask(handing: Handing): Asked<Answers['ask']> {
+    this.#absorb()
+    const entry = this.#held.add(handing)
+    const asked = this.#questions.ask({ name: 'ask', handing, mark: entry.number })
+    entry.ask = asked.number
+    this.#say({ entry })
+    return asked
+  }
+
+  question<Q extends Question>(question: Q): Promise<Answers[Q['name']]> {
+    const { number, answer } = this.#questions.ask(question)
+    this.#say({ question: number })
+    return answer
+  }
+
+  order(order: Order): void {
+    this.#say({ order })
+  }
+
+  /** Whoever listens now knows nothing of what was said before. */
+  open(post: (batch: Batch) => void, settings: PlainSettings | undefined): void {
+    this.#absorb()
+    this.#post = post
+    this.#items = [
+      ...(settings === undefined ? [] : [{ order: { type: 'configure', settings } } as const]),
+      ...this.#held.recall().map(entry => ({ entry })),
+      ...this.#questions.recall().map(question => ({ question })),
+    ]
+    this.#flushLater()
+  }
+
+  /** Nobody listens any more: what was on the way is lost, unless it is held. */
+  close(): void {
+    this.#absorb()
+    this.#post = undefined
+    this.#items = []
+    this.#start = 0
+    this.#held.putBackLosses(this.#window.splice(0).flatMap(({ losses }) => losses))
+    this.#windowBytes = 0
+    this.#questions.outlive()
+  }
+
+  /** All batches up to this one have been worked off. */
+  acknowledge(taken: number): void {
+    while (this.#window[0] !== undefined && this.#window[0].number <= taken) {
+      this.#windowBytes -= this.#window.shift()?.bytes ?? 0
+    }
+    if (this.#start < this.#items.length) {
+      this.#flushLater()
+    }
+  }
+
+  /** It comes to an end: nobody waits for what is on the way to be worked off. */
+  hurry(): void {
+    this.#isUnbounded = true
+  }
+
+  #say(item: Item): void {
+    this.#absorb()
+    if (this.#post !== undefined) {
+      this.#items.push(item)
+      this.#flushLater()
+    }
+  }
+
+  #absorb(): void {
+    for (const handing of this.#incoming.splice(0)) {
+      const entry = this.#held.add(handing)
+      if (this.#post !== undefined) {
+        this.#items.push({ entry })
+      }
+    }
+  }
+
+  #flushLater(): void {
+    this.#flushing ??= setImmediate(() => this.#flush())
+  }
+
+  #flush(): void {
+    clearImmediate(this.#flushing)
+    this.#flushing = undefined
+    this.#absorb()
+    for (let batch = this.#next(); batch !== undefined; batch = this.#next()) {
+      this.#post?.(batch)
+    }
+  }
+
+  /** `undefined`: there is nothing to be said, or too much is on the way already. */
+  #next(): Batch | undefined {
+    if (this.#post === undefined) {
+      return undefined
+    }
     const losses = this.#held.takeLosses()
-    orders.push(...losses)
+    const orders: Order[] = [...losses]
     let bytes = 0
     let end = this.#start
     for (; end < this.#items.length; ++end) {
       const item = this.#items[end]!
-      if (bytes >= BATCH_BYTES || (!isLast && this.#windowBytes + bytes >= WINDOW_BYTES)) {
+      if (bytes >= BATCH_BYTES || (!this.#isUnbounded && this.#windowBytes + bytes >= WINDOW_BYTES)) {
         break
       }
       bytes += 'entry' in item ? item.entry.bytes : 0
@@ -80,7 +169,6 @@ export class Outbox {
       }
     }
     this.#advance(end)
-    this.#bytes -= bytes
     if (orders.length === 0) {
       return undefined
     }
@@ -103,26 +191,9 @@ export class Outbox {
     if ('question' in item) {
       return this.#questions.orderOf(item.question)
     }
+    const { ask } = item.entry
     const order = this.#held.orderOf(item.entry)
     // whoever has asked may have stopped waiting: then it is handed over like the rest
-    return order?.type === 'hand' && item.ask !== undefined ? (this.#questions.orderOf(item.ask) ?? order) : order
-  }
-
-  /** All batches up to this one have been worked off. */
-  acknowledge(taken: number): void {
-    let count = 0
-    for (let posted = this.#window[0]; posted !== undefined && posted.number <= taken; posted = this.#window[++count]) {
-      this.#windowBytes -= posted.bytes
-    }
-    this.#window.splice(0, count) // all at once: there may be thousands
-  }
-
-  /** The delivery side has died: all that was on the way is lost, and nothing waits any more. */
-  clear(): void {
-    this.#held.putBackLosses(this.#window.splice(0).flatMap(({ losses }) => losses))
-    this.#windowBytes = 0
-    this.#items = []
-    this.#start = 0
-    this.#bytes = 0
+    return order?.type === 'hand' && ask !== undefined ? (this.#questions.orderOf(ask) ?? order) : order
   }
 }

@@ -13,13 +13,18 @@ interface Open {
   readonly reject: (error: Error) => void
 }
 
+export interface Asked<Value> {
+  readonly number: number
+  /** Rejects if none comes: the delivery side has died twice over the question, could not answer it, or was closed. */
+  readonly answer: Promise<Value>
+}
+
 /** Questions to the delivery side that are not answered yet. */
 export class Questions {
   readonly #open = new Map<number, Open>()
   #lastNumber = 0
 
-  /** Rejects if there is no answer: the delivery side has died twice over it, or was closed. */
-  ask<Q extends Question>(question: Q): { readonly number: number; readonly answer: Promise<Answers[Q['name']]> } {
+  ask<Q extends Question>(question: Q): Asked<Answers[Q['name']]> {
     const number = ++this.#lastNumber
     const answer = new Promise<Answers[Question['name']]>((resolve, reject) => {
       this.#open.set(number, { question, isPosted: false, deaths: 0, resolve, reject })

@@ -4,13 +4,14 @@ import { NO_TOTALS, tallyOf } from '../delivery/tally.ts'
 import type { Totals } from '../delivery/tally.ts'
 import type { Handing } from '../handing.ts'
 import { messageOf } from '../problem.ts'
-import type { Engine, EngineEvent } from './engine.ts'
 import { Deaths } from './deaths.ts'
 import type { Pauses } from './deaths.ts'
+import type { Engine, EngineEvent } from './engine.ts'
 import { Held } from './held.ts'
+import { workHere } from './here.ts'
+import type { Worker } from './here.ts'
 import { Outbox } from './outbox.ts'
-import type { Item } from './outbox.ts'
-import type { Answers, Batch, Beginning, Order, Question, Report } from './protocol.ts'
+import type { Answers, Beginning, Order, Question, Report } from './protocol.ts'
 import { Questions } from './questions.ts'
 import { spawnWorker, WatchedWorker } from './watched-worker.ts'
 import type { End, Spawn } from './watched-worker.ts'
@@ -24,39 +25,30 @@ export interface ThreadOptions {
   readonly spawn?: Spawn
   /** Of copies of what is not safe yet. @default 32 MiB */
   readonly maxHeldBytes?: number
-  /** Waits between a death and a new thread, if they follow one another: doubling. @default 1 s to 1 min */
+  /** Between a death and the next thread, if deaths follow one another: doubling. @default 1 s to 1 min */
   readonly pauses?: Pauses
   /** Between two looks at the thread's heartbeat. @default 1 s */
   readonly checkMs?: number
 }
 
-/** More is posted at once, without waiting for the end of the tick. */
-const EAGER_BYTES = 256 * 1024
-/** Of copies of what is not safe yet. */
 const MAX_HELD_BYTES = 32 * 1024 * 1024
+const PAUSES: Pauses = { firstMs: 1_000, longestMs: 60_000 }
+const CHECK_MS = 1_000
 /** Starts that fail, if there never was a thread, before it is done without. */
 const MAX_FAILED_STARTS = 2
-/** Beyond the grace, for the journal and for messages. */
+/** Beyond the grace: for the journal, and for messages. */
 const CLOSE_PATIENCE_MS = 3_000
-/** That a thread is gone, once it has been told to. */
+/** Until a thread that was told to end is gone. */
 const TERMINATE_PATIENCE_MS = 1_000
-const CHECK_MS = 1_000
-const PAUSES = { firstMs: 1_000, longestMs: 60_000 }
-/** The answers that came in time are on their way when a hook's timeout is over. */
+/** When a hook's timeout is over, the answers that came in time are on their way. */
 const ANSWER_PATIENCE_MS = 500
 
-/** Who works off batches: a thread, or this one. */
-interface Worker {
-  post(batch: Batch): void
-  /** Leads to `#onEnd`. */
-  terminate(reason: string): void
-  ref(): void
-}
+const STOPPED = 'the plugin has stopped'
 
 /**
- * - `starting`: a thread has been started, and has not reported yet. Nothing is posted.
- * - `up`: it has. What is handed over is posted at the end of the tick.
- * - `down`: the last one has died, the next one is started in a while.
+ * - `starting`: a thread is being started, and has not reported yet.
+ * - `up`: it has, and what is handed over is posted to it.
+ * - `down`: the last one has died; the next one is started in a while.
  * - `closed`: there is none, and will be none.
  *
  * `starting → up → down → starting …`; `closed` from everywhere.
@@ -79,32 +71,28 @@ export class ThreadEngine implements Engine {
   readonly #options: ThreadOptions
   readonly #held: Held
   readonly #questions = new Questions()
+  readonly #outbox: Outbox
   readonly #listeners = new Set<(event: EngineEvent) => void>()
+  readonly #deaths: Deaths
   #state: State = { name: 'starting', worker: undefined }
   #settings: PlainSettings | undefined
-  /** Empty unless `up`. */
-  readonly #outbox: Outbox
-  #flushing: NodeJS.Immediate | undefined
-  /** Questions about first attempts, of which none is answered, by number of the handing's entry. */
-  readonly #asks = new Map<number, number>()
   /** Totals of the thread and of all before it, in JSON. */
   #ended: string | undefined
-  /** The journal's folder. */
-  #directory: string | undefined
+  /** The journal's folder is being looked for. */
   #isSearching = false
   #wasUp = false
   #failedStarts = 0
-  readonly #deaths: Deaths
+  #setReady: () => void = () => {}
+  /** It is being closed, or has been. */
   #closing: Extract<Order, { type: 'close' }> | undefined
-  #closed: Promise<void> = Promise.resolve()
-  /** As the last thread has left it. */
+  #closed: Promise<void> | undefined
+  /** The delivery side has said its last word, or cannot. */
+  #setClosed: () => void = () => {}
+  #setGone: () => void = () => {}
+  /** As the delivery side has left it. */
   #last: EngineHealth | undefined
-  /** Handed over when it was too late. */
+  /** Deliveries that were handed over too late. */
   #stopped = 0
-  #settleReady: () => void = () => {}
-  /** Of the thread that is being closed. */
-  #settleClosed: () => void = () => {}
-  #settleGone: () => void = () => {}
 
   constructor(options: ThreadOptions = {}) {
     this.#options = options
@@ -112,21 +100,21 @@ export class ThreadEngine implements Engine {
     this.#outbox = new Outbox(this.#held, this.#questions)
     this.#deaths = new Deaths(options.pauses ?? PAUSES)
     this.ready = new Promise(resolve => {
-      this.#settleReady = resolve
+      this.#setReady = resolve
     })
     this.#start()
   }
 
   configure(settings: PlainSettings): void {
     this.#settings = settings
-    this.#say({ order: { type: 'configure', settings } })
+    this.#outbox.order({ type: 'configure', settings })
   }
 
   hand(handing: Handing): void {
     if (this.#closing !== undefined) {
       this.#stop(handing.hooks.length, `${handing.id}-0`)
     } else if (handing.hooks.length > 0) {
-      this.#say({ entry: this.#held.add(handing) })
+      this.#outbox.hand(handing)
     }
   }
 
@@ -135,10 +123,7 @@ export class ThreadEngine implements Engine {
       this.hand(handing)
       return []
     }
-    const entry = this.#held.add(handing)
-    const { number, answer } = this.#questions.ask({ name: 'ask', handing, mark: entry.number })
-    this.#asks.set(entry.number, number)
-    this.#say({ entry, ask: number })
+    const { number, answer } = this.#outbox.ask(handing)
     const patienceMs = this.#longestTimeout(handing) + ANSWER_PATIENCE_MS
     const timer = setTimeout(() => this.#questions.giveUp(number, 'it took too long'), patienceMs).unref()
     try {
@@ -147,7 +132,6 @@ export class ThreadEngine implements Engine {
       return []
     } finally {
       clearTimeout(timer)
-      this.#asks.delete(entry.number)
     }
   }
 
@@ -199,7 +183,7 @@ export class ThreadEngine implements Engine {
   }
 
   close(graceMs: number): Promise<void> {
-    if (this.#closing === undefined) {
+    if (this.#closed === undefined) {
       this.#closing = { type: 'close', graceMs }
       this.#closed = this.#close(this.#closing)
     }
@@ -207,30 +191,37 @@ export class ThreadEngine implements Engine {
   }
 
   async #close(order: Extract<Order, { type: 'close' }>): Promise<void> {
-    const worker = 'worker' in this.#state ? this.#state.worker : undefined
+    this.#outbox.hurry()
     if (this.#state.name === 'down') {
       clearTimeout(this.#state.timer)
-    } else {
-      worker?.ref()
-      this.#say({ order })
+    } else if (this.#state.name !== 'closed') {
+      this.#state.worker?.ref()
+      this.#outbox.order(order)
       await settled(order.graceMs + CLOSE_PATIENCE_MS, resolve => {
-        this.#settleClosed = resolve
+        this.#setClosed = resolve
       })
-      await settled(TERMINATE_PATIENCE_MS, resolve => {
-        this.#settleGone = resolve
-        worker?.terminate('closed')
-      })
+      await this.#terminate()
     }
     this.#state = { name: 'closed' }
-    clearImmediate(this.#flushing)
-    this.#outbox.clear()
+    this.#outbox.close()
     if (this.#last === undefined) {
       // nobody has said what became of the rest
       this.#last = healthOf(this.#ended)
       this.#stop(this.#held.clear(), '')
     }
-    this.#questions.giveUpAll('the plugin has stopped')
-    this.#settleReady()
+    this.#questions.giveUpAll(STOPPED)
+    this.#setReady()
+  }
+
+  /** A disk operation that hangs keeps a thread from ending: it is left to itself then. */
+  async #terminate(): Promise<void> {
+    const worker = 'worker' in this.#state ? this.#state.worker : undefined
+    if (worker instanceof WatchedWorker) {
+      await settled(TERMINATE_PATIENCE_MS, resolve => {
+        this.#setGone = resolve
+        worker.terminate('closed')
+      })
+    }
   }
 
   /** These come too late. @param id - of one of them */
@@ -248,53 +239,7 @@ export class ThreadEngine implements Engine {
   }
 
   #question<Q extends Question>(question: Q): Promise<Answers[Q['name']]> {
-    if (this.#state.name === 'closed') {
-      return Promise.reject(new Error('the plugin has stopped'))
-    }
-    const { number, answer } = this.#questions.ask(question)
-    this.#say({ question: number })
-    return answer
-  }
-
-  /** Posts it with all else that is said within this turn of the event loop. */
-  #say(item: Item): void {
-    if (this.#state.name !== 'up') {
-      return // #sayAgain makes up for it
-    }
-    this.#outbox.push(item)
-    if (this.#outbox.bytes > EAGER_BYTES) {
-      this.#flush()
-    } else {
-      this.#flushing ??= setImmediate(() => this.#flush())
-    }
-  }
-
-  #flush(): void {
-    clearImmediate(this.#flushing)
-    this.#flushing = undefined
-    while (this.#state.name === 'up') {
-      const batch = this.#outbox.next(this.#closing !== undefined)
-      if (batch === undefined) {
-        return
-      }
-      this.#state.worker.post(batch)
-    }
-  }
-
-  /** A new delivery side knows nothing. */
-  #sayAgain(): void {
-    if (this.#settings !== undefined) {
-      this.#say({ order: { type: 'configure', settings: this.#settings } })
-    }
-    for (const entry of this.#held.recall()) {
-      this.#say({ entry, ask: this.#asks.get(entry.number) })
-    }
-    for (const question of this.#questions.recall()) {
-      this.#say({ question })
-    }
-    if (this.#closing !== undefined) {
-      this.#say({ order: this.#closing })
-    }
+    return this.#state.name === 'closed' ? Promise.reject(new Error(STOPPED)) : this.#outbox.question(question)
   }
 
   #start(): void {
@@ -320,30 +265,34 @@ export class ThreadEngine implements Engine {
     this.#emit({ type: 'no thread', reason })
     this.#state = { name: 'starting', worker: undefined }
     try {
-      // not before it is needed: it loads all that the thread is to load
-      const { serve } = await import('./serve.ts')
+      const worker = await workHere(this.#beginning(), report => this.#take(report))
       if (this.#state.name === 'starting') {
-        const surroundings = { report: (report: Report) => this.#take(report), mark: () => {}, onBug: () => {} }
-        const post = serve(this.#beginning(), surroundings)
-        this.#state = { name: 'starting', worker: { post, terminate: () => this.#settleGone(), ref: () => {} } }
+        this.#state = { name: 'starting', worker }
+      } else {
+        // closed in the meantime
+        worker.post({ number: 1, orders: [{ type: 'close', graceMs: 0 }] })
       }
     } catch (error) {
-      this.#emit({ type: 'no thread', reason: `nor can it be run in this one: ${messageOf(error)}` })
-      this.#settleReady()
+      this.#emit({ type: 'no thread', reason: `nor can this one do without: ${messageOf(error)}` })
+      this.#setReady()
     }
   }
 
   #take(report: Report): void {
     if (this.#state.name === 'starting' && this.#state.worker !== undefined) {
-      this.#state = { name: 'up', worker: this.#state.worker, since: performance.now() }
+      const { worker } = this.#state
+      this.#state = { name: 'up', worker, since: performance.now() }
       this.#wasUp = true
-      this.#sayAgain()
+      this.#outbox.open(batch => worker.post(batch), this.#settings)
+      if (this.#closing !== undefined) {
+        this.#outbox.order(this.#closing)
+      }
     }
-    this.#outbox.acknowledge(report.taken)
     for (const id of report.safe) {
       this.#held.safe(id)
     }
     this.#ended = report.ended ?? this.#ended
+    this.#outbox.acknowledge(report.taken)
     for (const event of report.events) {
       this.#emit(event)
     }
@@ -351,7 +300,7 @@ export class ThreadEngine implements Engine {
       this.#questions.answer(reply)
     }
     if (report.isReady) {
-      this.#settleReady()
+      this.#setReady()
     }
     if (report.asksForDirectory) {
       void this.#tellDirectory()
@@ -359,42 +308,36 @@ export class ThreadEngine implements Engine {
     if (report.closed !== undefined) {
       this.#last = report.closed
       this.#held.clear()
-      this.#settleClosed()
-    } else if (!this.#outbox.isEmpty) {
-      this.#flushing ??= setImmediate(() => this.#flush())
+      this.#setClosed()
     }
   }
 
-  /** Found once; as long as it is not, the delivery side asks again. */
+  /** As long as it is not found, the delivery side asks again. */
   async #tellDirectory(): Promise<void> {
     const { openDirectory } = this.#options
     if (openDirectory === undefined || this.#isSearching) {
       return
     }
     this.#isSearching = true
-    let order: Order
     try {
-      this.#directory ??= await openDirectory()
-      order = { type: 'directory', path: this.#directory }
+      this.#outbox.order({ type: 'directory', path: await openDirectory() })
     } catch (error) {
-      order = { type: 'no directory', problem: messageOf(error) }
+      this.#outbox.order({ type: 'no directory', problem: messageOf(error) })
     }
     this.#isSearching = false
-    this.#say({ order })
   }
 
   /** The thread has ended, or could not be started. */
   #over({ reason, hasReported, mark }: End): void {
-    this.#settleGone()
+    this.#setGone()
     if (this.#state.name === 'closed') {
       return
     }
     const livedMs = this.#state.name === 'up' ? performance.now() - this.#state.since : 0
     this.#state = { name: 'down', timer: undefined }
-    this.#outbox.clear()
-    this.#questions.outlive()
+    this.#outbox.close()
     if (this.#closing !== undefined) {
-      this.#settleClosed()
+      this.#setClosed()
       return
     }
     if (!this.#wasUp && !hasReported && ++this.#failedStarts >= MAX_FAILED_STARTS) {

@@ -291,7 +291,7 @@ describe('after a restart', () => {
     await first.stop()
     const run = await started({ directory: first.directory })
     const two = run.submit()
-    await run.until(() => run.total.delivered === 1)
+    await run.until(() => run.total.delivered === 2)
     expect((await run.log()).map(({ id, settled }) => [id, settled])).toEqual([
       [two, 'delivered'],
       [one, 'delivered'],

@@ -151,8 +151,14 @@ function isoDate(timestamp: number): string {
   return (Number.isNaN(date.getTime()) ? new Date() : date).toISOString()
 }
 
+/** Most names are: they cross as they are. */
+const PLAIN = /^[\x20-\x7e]{0,200}$/
+
 /** What a header cannot carry is percent-encoded as UTF-8: a name may be in any script. */
 function headerText(text: string): string {
+  if (PLAIN.test(text)) {
+    return text
+  }
   return text
     .toWellFormed()
     .slice(0, 200)

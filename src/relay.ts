@@ -194,12 +194,13 @@ export class Relay {
   #hand(event: Event, hooks: readonly Hook[], object?: ObjectSnapshot): Promise<void> | undefined {
     const waiting = event.phase === 'pre' ? hooks.filter(hook => hook.waitForResponse) : []
     const others = waiting.length === 0 ? hooks : hooks.filter(hook => !hook.waitForResponse)
-    const shared = { event, party: partyOf(event), ...(object !== undefined && { object: objectText(object) }) }
-    const handingFor = (some: readonly Hook[]): Handing => ({
-      ...shared,
-      id: randomUUID(),
-      hooks: some.map(({ id }) => id),
-    })
+    const party = partyOf(event)
+    const text = object && objectText(object)
+    const handingFor = (some: readonly Hook[]): Handing => {
+      const id = randomUUID()
+      const ids = some.map(hook => hook.id)
+      return text === undefined ? { id, event, hooks: ids, party } : { id, event, hooks: ids, party, object: text }
+    }
     if (others.length > 0) {
       this.#engine.hand(handingFor(others))
     }

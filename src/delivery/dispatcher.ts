@@ -299,8 +299,11 @@ export class Dispatcher {
 
   #removeIfUnused(line: Line): void {
     const { endpoint, inFlight } = line.lane
+    if (inFlight > 0 || this.#routes.ownersOf(endpoint.id).length > 0) {
+      return
+    }
     const { pending, dead } = this.#ledger.tally(endpoint.id)
-    if (this.#routes.ownersOf(endpoint.id).length === 0 && pending + dead + inFlight === 0) {
+    if (pending + dead === 0) {
       this.#pump.forget(line)
       this.#lines.remove(line)
       this.#ledger.forget(endpoint.id)

@@ -1,7 +1,12 @@
+import { isAscii } from 'node:buffer'
+
 import type { Endpoint } from './delivery.ts'
 
 /** Control characters but for tab and newline, other ends of lines, what changes the direction, and what was not UTF-8. */
 const UNREADABLE = /(?![\t\n])[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\ufffd]/gu
+
+/** Of ASCII, what is not shown as it is: most answers have none of it. */
+const STRANGE_ASCII = /[^\t\n\x20-\x7e]/
 
 const HIDDEN = '(hidden)'
 
@@ -19,6 +24,12 @@ const secretsByEndpoint = new WeakMap<Endpoint, readonly string[]>()
 export function readableExcerpt(excerpt: Buffer): string {
   if (excerpt.length === 0) {
     return ''
+  }
+  if (isAscii(excerpt)) {
+    const text = excerpt.toString('latin1')
+    if (!STRANGE_ASCII.test(text)) {
+      return text
+    }
   }
   // as a stream: a character that was cut in two at the end is left out
   const text = new TextDecoder().decode(excerpt, { stream: true }).replaceAll('\r\n', '\n')

@@ -57,19 +57,13 @@ export function outcomeOf(phase: Phase, signal: Signal): Outcome {
  * never throws.
  */
 export function freezeEvent(source: Source, phase: Phase, signal: Signal, maxBytes = MAX_EVENT_BYTES): Event {
-  // each keeps its place, in whatever order they are written
   const fields = new Map<string, string>()
-  for (const key of Object.keys(signal)) {
-    if (signal[key] !== undefined) {
-      fields.set(key, '')
-    }
-  }
   const omitted: string[] = []
   const masks = masksOf(signal.method)
   const hidden: string[] = []
   const onHidden = (text: string): unknown => hidden.push(text)
   let left = maxBytes - ENVELOPE_BYTES
-  for (const key of inOrderOfWeight([...fields.keys()])) {
+  const write = (key: string): void => {
     const mask = Object.hasOwn(masks, key) ? masks[key] : undefined
     const text = boundedJson(signal[key], left - key.length, mask, key === 'params' ? onHidden : undefined)
     if (text === undefined) {
@@ -78,6 +72,21 @@ export function freezeEvent(source: Source, phase: Phase, signal: Signal, maxByt
     } else {
       fields.set(key, text)
       left -= Buffer.byteLength(text) + key.length + 4
+    }
+  }
+  for (const key of Object.keys(signal)) {
+    if (signal[key] === undefined) {
+      continue
+    }
+    if (LARGE_FIELDS.includes(key)) {
+      fields.set(key, '') // it keeps its place, and is written when it is known how much room there is
+    } else {
+      write(key)
+    }
+  }
+  for (const key of LARGE_FIELDS) {
+    if (fields.has(key)) {
+      write(key)
     }
   }
   for (const secret of hidden) {
@@ -127,8 +136,4 @@ export function withObject(event: Event, text: string | null | undefined): Event
   return text === null
     ? { ...event, omitted: [...event.omitted, 'object'] }
     : { ...event, fields: new Map([...event.fields, ['object', text]]) }
-}
-
-function inOrderOfWeight(keys: readonly string[]): string[] {
-  return [...keys.filter(key => !LARGE_FIELDS.includes(key)), ...LARGE_FIELDS.filter(key => keys.includes(key))]
 }

@@ -242,6 +242,73 @@ describe('with a journal, the memory', () => {
   })
 })
 
+describe('a body that is read back', () => {
+  /** One delivery that failed and is on disk only; reading it back lasts until it is told how that went. */
+  async function beingRead(): Promise<{ run: DurableRun; id: string; fail: () => void; succeed: () => void }> {
+    const directory = await temporaryDirectory()
+    const endings: { resolve: () => void; reject: (error: Error) => void }[] = []
+    const run = await started({
+      ...{ directory, answering: () => failing, schedule: [MINUTE, MINUTE] },
+      openJournal: async () => {
+        const opened = await Journal.open(directory)
+        const read = opened.journal.read.bind(opened.journal)
+        opened.journal.read = async number => {
+          // the first one only
+          if (endings.length === 0) {
+            await new Promise<void>((resolve, reject) => endings.push({ resolve, reject }))
+          }
+          return read(number)
+        }
+        return opened
+      },
+    })
+    const id = run.submit()
+    await saved(run)
+    await run.later(MINUTE, () => endings.length === 1)
+    expect(run.dispatcher.controls.get(id)).toMatchObject({ status: 'sending', attempts: 1 })
+    return {
+      ...{ run, id },
+      fail: () => endings[0]?.reject(new Error('unreadable at present')),
+      succeed: () => endings[0]?.resolve(),
+    }
+  }
+
+  it('and cannot be at present is asked for again, which is no attempt', async () => {
+    const { run, id, fail } = await beingRead()
+    fail()
+    await run.later(SECOND, () => run.dispatcher.controls.get(id)?.status === 'waiting')
+    expect(run.dispatcher.controls.get(id)).toMatchObject({ attempts: 1 })
+    expect(run.sentIds).toEqual([id])
+  })
+
+  it.each(['fails', 'succeeds'] as const)('and is cancelled meanwhile is not sent, if that %s', async how => {
+    const { run, id, fail, succeed } = await beingRead()
+    run.dispatcher.controls.cancel({ id })
+    ;(how === 'fails' ? fail : succeed)()
+    await run.until(() => run.total.pending === 0)
+    expect(run.discarded).toEqual([`${id}: cancelled`])
+    expect(run.sentIds).toEqual([id])
+  })
+
+  it('and whose hook leads elsewhere meanwhile is sent there', async () => {
+    const { run, id, succeed } = await beingRead()
+    run.route({ a: 'elsewhere' })
+    run.answering = () => ok
+    succeed()
+    await run.later(SECOND, () => run.total.delivered === 1)
+    expect(run.sent.map(sent => `${sent.id} ${sent.to}`)).toEqual([`${id} a`, `${id} elsewhere`])
+  })
+
+  it.each(['fails', 'succeeds'] as const)('and whose hook is removed meanwhile is not sent, if that %s', async how => {
+    const { run, id, fail, succeed } = await beingRead()
+    run.route({})
+    ;(how === 'fails' ? fail : succeed)()
+    await run.until(() => run.total.pending === 0)
+    expect(run.discarded).toEqual([`${id}: hook removed`])
+    expect(run.sentIds).toEqual([id])
+  })
+})
+
 describe('the disk', () => {
   it('may be full as well: what came first is kept, and no more goes than must', async () => {
     const run = await started({ answering: () => failing, schedule: [MINUTE], maxJournalBytes: 50_000 })

@@ -158,7 +158,8 @@ describe('a thread that dies', () => {
   it('leaves questions to the next, and first attempts unanswered', async () => {
     const receiver = await receive(() => new Promise(() => {}))
     const { engine, command, replacements } = startMortal()
-    engine.configure(settingsOf(hookTo(receiver.url), hookTo(NOWHERE, { id: 'paused', route: { isPaused: true } })))
+    const hook = hookTo(receiver.url, { route: { timeoutMs: 10 * 60_000 } })
+    engine.configure(settingsOf(hook, hookTo(NOWHERE, { id: 'paused', route: { isPaused: true } })))
     await engine.ready
     const paused = handingOf({ hooks: ['paused'] })
     engine.hand(paused)
@@ -232,6 +233,19 @@ describe('a thread that dies', () => {
   })
 })
 
+it('what a filter does not want is not held', async () => {
+  const { engine, command, replacements } = startMortal({ maxHeldBytes: 10_000 })
+  engine.configure(settingsOf(hookTo(NOWHERE, { filter: 'method:another' })))
+  await engine.ready
+  for (let count = 0; count < 100; ++count) {
+    engine.hand(handingOf())
+    await engine.health()
+  }
+  command('exit')
+  await vi.waitFor(() => expect(replacements()).toHaveLength(1), PATIENCE)
+  await expectHealth(engine, { accepted: 0 })
+})
+
 describe('without a thread', () => {
   it.each([
     ['cannot be started', { spawn: failToSpawn }],
@@ -261,7 +275,7 @@ describe('without a thread', () => {
 
 describe('the end', () => {
   it('comes in time when the thread hangs, and all is accounted for', async () => {
-    const { engine, events, threads, command } = startMortal()
+    const { engine, events, threads, command } = startMortal({ checkMs: 1e6 })
     engine.configure(settingsOf(hookTo(NOWHERE, { route: { isPaused: true } })))
     engine.hand(handingOf({ hooks: ['a', 'unknown'] }))
     await expectHealth(engine, { pending: 1 })
@@ -285,13 +299,19 @@ describe('the end', () => {
   it('comes in time between two threads', async () => {
     const { engine, command, threads, replacements } = startMortal({ pauses: { firstMs: 1e6, longestMs: 1e6 } })
     engine.configure(settingsOf(hookTo(NOWHERE, { route: { isPaused: true } })))
+    // the first is replaced at once
     for (let death = 1; death <= 2; ++death) {
       await engine.health()
+      vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+      onTestFinished(() => void vi.useRealTimers())
       command('exit')
       await vi.waitFor(() => expect(replacements()).toHaveLength(death), PATIENCE)
     }
+    expect(vi.getTimerCount()).toBe(1)
     engine.hand(handingOf())
     await engine.close(0)
+    expect(vi.getTimerCount()).toBe(0)
+    vi.useRealTimers()
     await expectHealth(engine, { accepted: 1, discarded: { stopped: 1 } })
     expect(threads).toHaveLength(2)
   })

@@ -62,11 +62,12 @@ export interface Seen {
   /** Of all that happens in the run: who was first is told by the smaller one. */
   readonly moment: number
   readonly at: number
-  /** The path, without its slash. */
+  /** Without its slash. */
+  readonly path: string
+  /** Id of the endpoint, as its credentials say. */
   readonly endpoint: string
   readonly id: string
   readonly attempt: number
-  readonly label: string
   readonly behaviour: Behaviour
   /** `undefined`: it did not come in whole. */
   body: Buffer | undefined
@@ -80,14 +81,17 @@ export interface ChaosReceiver {
   readonly seen: readonly Seen[]
   /** Paths that only a redirect leads to. */
   readonly strayed: readonly string[]
-  urlOf(endpoint: string): URL
-  setMood(endpoint: string, mood: Mood): void
-  /** Connections to the server of this endpoint are refused, those that are open are reset, for a while. */
-  breakDown(endpoint: string, forMs: number): void
+  urlOf(path: string): string
+  setMood(path: string, mood: Mood): void
+  /** Connections to the server of this path are refused, those that are open are reset, for a while. */
+  breakDown(path: string, forMs: number): void
   /** From now on nobody is refused. */
   recover(): Promise<void>
   close(): Promise<void>
 }
+
+/** The header in which an endpoint says who it is. */
+export const CREDENTIALS = 'x-credentials'
 
 /** What was sent so long before a reset may be lost with it. */
 const LOST_WITHIN_MS = 500
@@ -106,7 +110,7 @@ export async function startChaosReceiver(
   const pulses = new Set<NodeJS.Timeout>()
   const outages = new Map<Outlet, NodeJS.Timeout>()
   const outlets = await Promise.all(Array.from({ length: servers }, () => startOutlet(receive)))
-  const outletOf = (endpoint: string): Outlet => outlets[Number(endpoint.slice(1)) % servers]!
+  const outletOf = (path: string): Outlet => outlets[Number(path.slice(1)) % servers]!
 
   /** Writes again and again until nobody listens. */
   function pulse(response: ServerResponse, everyMs: number, beat: () => void): void {
@@ -122,19 +126,19 @@ export async function startChaosReceiver(
   }
 
   function receive(request: IncomingMessage, response: ServerResponse): void {
-    const endpoint = (request.url ?? '').slice(1)
+    const path = (request.url ?? '').slice(1)
     const { headers } = request
-    if (headers['webhook-id'] !== headers['x-xo-delivery'] || endpoint.startsWith('strayed')) {
-      strayed.push(endpoint)
+    if (headers['webhook-id'] !== headers['x-xo-delivery'] || path.startsWith('strayed')) {
+      strayed.push(path)
     }
     const record: Seen = {
       moment: nextMoment(),
       at: performance.now(),
-      endpoint,
+      path,
+      endpoint: String(headers[CREDENTIALS]),
       id: String(headers['webhook-id']),
       attempt: Number(headers['x-xo-attempt']),
-      label: String(headers['x-label']),
-      behaviour: random.weighted(moods.get(endpoint) ?? MOODS.healthy),
+      behaviour: random.weighted(moods.get(path) ?? MOODS.healthy),
       body: undefined,
       answer: undefined,
       overAt: Number.POSITIVE_INFINITY,
@@ -219,7 +223,7 @@ export async function startChaosReceiver(
         return
       case 'redirect':
         answer(record, response, random.pick(STATUSES.redirect), {
-          Location: outletOf(record.endpoint).origin + '/strayed',
+          Location: outletOf(record.path).origin + '/strayed',
         })
         return
       case 'client error':
@@ -229,7 +233,9 @@ export async function startChaosReceiver(
         answer(record, response, random.pick([408, 425, 429]))
         return
       case 'retry-after seconds':
-        answer(record, response, random.pick([429, 503]), { 'Retry-After': random.pick(['0.05', '0.2', '0', '-1']) })
+        answer(record, response, random.pick([429, 503]), {
+          'Retry-After': random.pick(['0.05', '0.2', '1.5', '0', '-1']),
+        })
         return
       case 'retry-after date':
         answer(record, response, 429, { 'Retry-After': new Date(Date.now() + 1000).toUTCString() })
@@ -248,14 +254,14 @@ export async function startChaosReceiver(
   return {
     seen,
     strayed,
-    urlOf: endpoint => new URL(`/${endpoint}`, outletOf(endpoint).origin),
-    setMood: (endpoint, mood) => void moods.set(endpoint, mood),
-    breakDown(endpoint, forMs) {
-      const outlet = outletOf(endpoint)
+    urlOf: path => new URL(`/${path}`, outletOf(path).origin).href,
+    setMood: (path, mood) => void moods.set(path, mood),
+    breakDown(path, forMs) {
+      const outlet = outletOf(path)
       if (!outages.has(outlet)) {
         outlet.refuse()
         for (const record of seen) {
-          if (outletOf(record.endpoint) === outlet && record.overAt > performance.now() - LOST_WITHIN_MS) {
+          if (outletOf(record.path) === outlet && record.overAt > performance.now() - LOST_WITHIN_MS) {
             record.answer = undefined // a reset overtakes what was sent before it
           }
         }

@@ -1,12 +1,17 @@
 // A process to be killed: accepts deliveries under load, or brings to an end what an earlier one has left.
-// Arguments: the journal's directory, the file for what it accepts, the receiver's origin, its number, `load` or `drain`.
+// Arguments: the journal's directory, the file for what it accepts, the receiver's origin, its number, `load` (the delivery
+// side in this thread, its times scaled down), `load in a thread` (all as it is in xo-server) or `drain`.
 import { openSync, writeSync } from 'node:fs'
 
-import type { Endpoint } from '../../src/delivery/delivery.ts'
+import type { Route } from '../../src/delivery/delivery.ts'
 import { Dispatcher } from '../../src/delivery/dispatcher.ts'
 import { Journal } from '../../src/delivery/journal.ts'
+import type { Handing } from '../../src/engine/engine.ts'
 import { connectTo } from '../../src/delivery/transport.ts'
+import { ThreadEngine } from '../../src/engine/thread.ts'
+import { eventOf, hookTo, settingsOf } from '../engine/fixtures.ts'
 import { crashBodyOf, LOAD_EVERY_MS, TICK } from './crash-run.ts'
+import type { HostMessage } from './crash-run.ts'
 import { seededRandom } from './seeded-random.ts'
 
 const OWNERS = ['h0', 'h1', 'h2', 'h3']
@@ -15,62 +20,112 @@ const LOOK_EVERY_MS = 20
 const [directory = '', ledger = '', origin = '', run = '', task] = process.argv.slice(2)
 const random = seededRandom(Number(run))
 const file = openSync(ledger, 'a')
-let isOpen = false
-const dispatcher = new Dispatcher({
-  schedule: Array<number>(100).fill(100),
-  pauses: { firstMs: 20, longestMs: 100 },
-  spreadMs: 200,
-  connect: endpoint => connectTo(endpoint, {}),
-  openJournal: progressOf => Journal.open(directory, progressOf),
-  onEvent: event => {
-    if (event.type === 'journal') {
-      isOpen = event.problem === undefined
-      process.send?.({ opened: event.problem ?? 'in use', recovered: event.recovered, damaged: event.damaged })
-    }
-  },
-})
-dispatcher.reconfigure(
-  new Map(
-    OWNERS.map((owner): [string, Endpoint] => [
-      owner,
-      { id: owner, url: new URL(`/${owner}`, origin), headers: [], timeoutMs: 500 },
-    ])
-  )
+const routes = new Map(
+  OWNERS.map((owner): [string, Route] => [
+    owner,
+    { endpoint: { id: owner, url: `${origin}/${owner}`, headers: [] }, timeoutMs: 500 },
+  ])
 )
 
-let number = 0
+/** Nothing of the plugin keeps a process alive. */
+const living = setInterval(() => {}, 60_000)
+
+function say(message: HostMessage): void {
+  process.send?.(message)
+}
+
+function startDispatcher(): Dispatcher {
+  const dispatcher = new Dispatcher({
+    schedule: Array<number>(100).fill(100),
+    pauses: { firstMs: 20, longestMs: 100 },
+    spreadMs: 200,
+    connect: endpoint => connectTo(endpoint, {}),
+    openJournal: isAlive => Journal.open(directory, isAlive),
+    onEvent: event => {
+      if (event.type === 'journal') {
+        say(event)
+      }
+    },
+  })
+  dispatcher.reconfigure(routes)
+  return dispatcher
+}
 
 /** Its id and its time are on file before anything can become of it. */
-function accept(owner: string, key: string, leads: boolean): void {
-  const id = `${run}-${number++}`
-  const payload = { contentType: 'text/plain', body: Buffer.from(crashBodyOf(id)), users: 0 }
-  dispatcher.submit({ id, owner, label: 'crash', payload, headers: [], order: { key, leads }, acceptedAt: Date.now() })
+function note(id: string): void {
   writeSync(file, `${id} ${Date.now()}\n`)
 }
 
-if (task === 'load') {
+/** @param accept - takes both phases of a call of an owner, and is given the number of the first */
+async function load(accept: (owner: string, number: number) => void, ready: Promise<void>): Promise<void> {
   // what comes while the journal is being opened cannot be on disk yet
-  await dispatcher.ready
+  await ready
+  let number = 0
   setInterval(() => {
     writeSync(file, `${TICK} ${Date.now()}\n`)
     for (let count = random.between(0, 6); count > 0; --count) {
-      const owner = random.pick(OWNERS)
-      const key = `${run}/${number}`
-      accept(owner, key, true)
-      accept(owner, key, false)
+      accept(random.pick(OWNERS), number)
+      number += 2
     }
   }, LOAD_EVERY_MS)
-} else {
+  say({ type: 'running' })
+}
+
+function loadHere(): Promise<void> {
+  const dispatcher = startDispatcher()
+  return load((owner, number) => {
+    for (const leads of [true, false]) {
+      const id = `${run}-${leads ? number : number + 1}`
+      const payload = { contentType: 'application/json', body: Buffer.from(crashBodyOf(id)) }
+      const order = { key: `${run}/${number}`, leads }
+      dispatcher.submit({ id, owner, label: 'crash', payload, headers: [], order, acceptedAt: Date.now() })
+      note(id)
+    }
+  }, dispatcher.ready)
+}
+
+function loadInThread(): Promise<void> {
+  const engine = new ThreadEngine({
+    entry: new URL('../../dist/engine/worker.js', import.meta.url),
+    openDirectory: () => Promise.resolve(directory),
+  })
+  engine.listen(event => {
+    if (event.type === 'journal') {
+      say(event)
+    }
+  })
+  engine.configure(settingsOf(...[...routes].map(([id, route]) => hookTo(route.endpoint.url, { id, route }))))
+  return load((owner, number) => {
+    for (const phase of ['pre', 'post'] as const) {
+      const id = `${run}-${phase === 'pre' ? number : number + 1}-0`
+      const fields = new Map(
+        Object.entries(JSON.parse(crashBodyOf(id)) as object).map(([key, text]) => [key, JSON.stringify(text)])
+      )
+      fields.delete('type')
+      const event = eventOf({ phase, callId: `${run}/${number}`, fields })
+      const handing: Handing = { id: id.slice(0, -2), event, hooks: [owner], party: 'someone' }
+      engine.hand(handing)
+      note(id)
+    }
+  }, engine.ready)
+}
+
+async function drain(): Promise<void> {
+  const dispatcher = startDispatcher()
+  await dispatcher.ready
+  say({ type: 'running' })
   const looking = setInterval(() => {
     for (const owner of OWNERS) {
-      dispatcher.enable(owner)
-      dispatcher.replaySince(owner, 0)
+      dispatcher.controls.resume(owner)
     }
+    dispatcher.controls.replay({})
     const { pending, dead } = dispatcher.stats()
-    if (isOpen && pending + dead === 0) {
+    if (pending + dead === 0) {
       clearInterval(looking)
+      clearInterval(living)
       void dispatcher.close(1_000).then(() => process.disconnect())
     }
   }, LOOK_EVERY_MS)
 }
-process.send?.('running')
+
+await (task === 'load' ? loadHere() : task === 'load in a thread' ? loadInThread() : drain())

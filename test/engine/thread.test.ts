@@ -275,14 +275,13 @@ describe('without a thread', () => {
 
 describe('the end', () => {
   it('comes in time when the thread hangs, and all is accounted for', async () => {
-    const { engine, events, threads, command } = startMortal({ checkMs: 1e6 })
-    engine.configure(settingsOf(hookTo(NOWHERE, { route: { isPaused: true } })))
+    const { engine, events, threads } = startMortal({ checkMs: 1e6 })
+    const paused = hookTo(NOWHERE, { route: { isPaused: true } })
+    engine.configure(settingsOf(paused, hookTo(NOWHERE, { id: 'stuck', format: 'spin' })))
     engine.hand(handingOf({ hooks: ['a', 'unknown'] }))
     await expectHealth(engine, { pending: 1 })
     const ended = new Promise(resolve => threads[0]?.once('exit', resolve))
-    const question = engine.list({})
-    await question
-    command('spin')
+    engine.hand(handingOf({ hooks: ['stuck'] }))
     engine.hand(handingOf())
     const unanswered = expect(engine.list({})).rejects.toThrow('no answer')
 
@@ -290,8 +289,8 @@ describe('the end', () => {
 
     await unanswered
     await ended
-    await expectHealth(engine, { accepted: 3, pending: 0, discarded: { 'hook removed': 1, stopped: 2 } })
-    expect(countOf(events, 'stopped')).toBe(2)
+    await expectHealth(engine, { accepted: 4, pending: 0, discarded: { 'hook removed': 1, stopped: 3 } })
+    expect(countOf(events, 'stopped')).toBe(3)
     await expect(engine.list({})).rejects.toThrow('stopped')
     expect(await engine.probe(handingOf())).toEqual([])
   })

@@ -114,7 +114,7 @@ export class Sender {
     }
     const isFresh = stepMs === 0 && kept.progress.attempts === 0 && kept.progress.trigger === 'event'
     const waiting = { name: 'waiting', dueAt: performance.now() + stepMs, stepMs } as const
-    ledger.enter(kept, isFresh ? { name: 'queued' } : waiting)
+    this.#options.ledger.enter(kept, isFresh ? { name: 'queued' } : waiting)
   }
 
   #attempted(lane: Lane, kept: Kept, done: Attempt): void {

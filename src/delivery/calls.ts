@@ -44,7 +44,7 @@ export class Calls {
     const { urlOf, isPaused } = this.#options
     const url = urlOf(kept.endpoint)
     for (const { endpoint, owner, state, progress, leadsUntil } of leaders) {
-      const isLeading = state.name === 'sending' || progress.trigger === 'replay' || leadsUntil > performance.now()
+      const isLeading = state.name === 'sending' || progress.trigger === 'replay' || progress.expiresAt <= leadsUntil
       const isBound = isLeading && urlOf(endpoint) === url && !isPaused(owner)
       if (isBound || (state.name === 'sending' && urlOf(state.endpoint) === url)) {
         return true

@@ -20,7 +20,7 @@ export interface Kept {
   readonly bytes: number
   /** Epoch ms. */
   readonly acceptedAt: number
-  /** When it expires unless it is replayed: from then on it holds the others of its call back no more. */
+  /** When it expires in its first life. One that is replayed after its end expires later, and then leads no more. */
   readonly leadsUntil: number
   /** Id of the endpoint that it is bound for: its owner's, as of the last reconfiguration. */
   endpoint: string

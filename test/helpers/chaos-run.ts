@@ -278,6 +278,7 @@ class ChaosRun {
       case 'disk':
         this.#disk.mood = random.weighted<DiskMood>({ well: 5, failing: 1, 'failing late': 1, hanging: 1 })
         this.#count(`disk ${this.#disk.mood}`)
+        this.#books.note(`disk ${this.#disk.mood}`)
         if (this.#disk.mood !== 'well') {
           this.#books.trouble()
         }

@@ -344,7 +344,6 @@ class ChaosRun {
       this.#disk.mood = 'well'
     }
     const isWell = this.#disk.mood === 'well'
-    const wasOpen = this.#books.isOpen
     const start = performance.now()
     this.#books.closing()
     const closing = this.#dispatcher.close(random.pick([0, 20, 1_000]))
@@ -353,7 +352,7 @@ class ChaosRun {
     }
     await closing
     // what never knew the journal has left it as it was
-    this.#books.closed((isWell || !wasOpen) && performance.now() - start < CLOSES_WITHIN_MS)
+    this.#books.closed((isWell || !this.#books.isOpen) && performance.now() - start < CLOSES_WITHIN_MS)
     this.#look()
     const ended = this.#dispatcher.ended()
     if (random.chance(0.3)) {

@@ -39,6 +39,8 @@ interface Entry {
   isDead: boolean
   wasDead: boolean
   isCancelled: boolean
+  /** The disk was in trouble: how often it was tried may be forgotten. */
+  isVague: boolean
   /** Since when it has been waiting to be sent, without a break. */
   pendingSince: number
 }
@@ -116,6 +118,7 @@ export class Books {
   /** What engines forgot over troubles with the disk: their totals are these, and what was told. */
   #offset: Ended = { delivered: 0, discarded: {} }
   #attempts = 0
+  readonly #history: string[] = []
   #life: Life = newLife(0, 0, false)
   #hadTrouble = false
   #cameBack = 0
@@ -138,7 +141,15 @@ export class Books {
     }
   }
 
+  /** What has happened to the disk and the engine, for whoever reads the problems. */
+  note(what: string): void {
+    this.#history.push(`${this.#options.nextMoment()}: ${what}`)
+  }
+
   #say(problem: string): void {
+    if (this.problems.length === 0) {
+      this.problems.push(`history: ${this.#history.join('; ')}`)
+    }
     if (this.problems.length < MAX_PROBLEMS) {
       this.problems.push(problem)
     }
@@ -184,7 +195,7 @@ export class Books {
     const moment = this.#options.nextMoment()
     const entry: Entry = {
       ...{ delivery, moment, life: this.#life.number, sendings: [], fate: 'open', fateMoment: 0, reason: undefined },
-      ...{ attempts: 0, isDead: false, wasDead: false, isCancelled: false, pendingSince: moment },
+      ...{ attempts: 0, isDead: false, wasDead: false, isCancelled: false, isVague: false, pendingSince: moment },
     }
     this.#entries.set(delivery.id, entry)
     this.#open.add(entry)
@@ -198,6 +209,12 @@ export class Books {
     const { number, hasTrouble, opened } = this.#life
     const isAfterTrouble = number > 0 && (hasTrouble || (opened === undefined && this.#life.isAfterTrouble))
     this.#life = newLife(number + 1, this.#options.nextMoment(), isAfterTrouble)
+    this.note(`life ${number + 1} begins${isAfterTrouble ? ' after trouble' : ''}`)
+    if (isAfterTrouble) {
+      for (const entry of this.#entries.values()) {
+        entry.isVague = true
+      }
+    }
     if (isAfterTrouble || opened === undefined) {
       this.#forgetEndpoints() // how they were was not written
     }
@@ -222,6 +239,7 @@ export class Books {
   }
 
   closing(): void {
+    this.note('closing')
     this.#life.isClosing = true
     for (const { sendings } of this.#entries.values()) {
       const last = sendings.at(-1)
@@ -233,6 +251,7 @@ export class Books {
 
   /** @param isClean - all that is kept is on disk as it is */
   closed(isClean: boolean): void {
+    this.note(`closed${isClean ? '' : ' in trouble'}`)
     this.#life.isClosed = true
     this.#life.hasTrouble = !isClean
     this.#hadTrouble ||= !isClean
@@ -325,8 +344,9 @@ export class Books {
     if (last !== undefined && last.outcome === undefined) {
       say('was sent while it was being sent')
     }
-    if (this.#life.isAfterTrouble) {
+    if (entry.isVague) {
       entry.attempts = Math.min(entry.attempts, sending.number - 1)
+      entry.isVague = false
     }
     if (sending.number !== entry.attempts + 1) {
       say(`was sent with attempt ${sending.number} after ${entry.attempts}`)
@@ -441,6 +461,7 @@ export class Books {
         }
         return
       case 'journal':
+        this.note(`journal ${JSON.stringify(event)}`)
         if (event.problem === undefined) {
           this.#opened(event.recovered, event.lost, stats())
         } else {

@@ -278,6 +278,7 @@ class ChaosRun {
       case 'disk':
         this.#disk.mood = random.weighted<DiskMood>({ well: 5, failing: 1, 'failing late': 1, hanging: 1 })
         this.#count(`disk ${this.#disk.mood}`)
+        this.#books.note(`disk ${this.#disk.mood}`)
         if (this.#disk.mood !== 'well') {
           this.#books.trouble()
         }
@@ -343,7 +344,6 @@ class ChaosRun {
       this.#disk.mood = 'well'
     }
     const isWell = this.#disk.mood === 'well'
-    const wasOpen = this.#books.isOpen
     const start = performance.now()
     this.#books.closing()
     const closing = this.#dispatcher.close(random.pick([0, 20, 1_000]))
@@ -352,7 +352,7 @@ class ChaosRun {
     }
     await closing
     // what never knew the journal has left it as it was
-    this.#books.closed((isWell || !wasOpen) && performance.now() - start < CLOSES_WITHIN_MS)
+    this.#books.closed((isWell || !this.#books.isOpen) && performance.now() - start < CLOSES_WITHIN_MS)
     this.#look()
     const ended = this.#dispatcher.ended()
     if (random.chance(0.3)) {

@@ -7,7 +7,8 @@ import { Dispatcher } from './delivery/dispatcher.ts'
 import type { DispatcherEvent } from './delivery/dispatcher.ts'
 import type { HealthChange } from './delivery/health.ts'
 import { Journal } from './delivery/journal.ts'
-import type { Tally, Totals } from './delivery/tally.ts'
+import type { Legacy } from './delivery/restart.ts'
+import type { Tally } from './delivery/tally.ts'
 import { connectTo } from './delivery/transport.ts'
 import type { ProxySettings } from './delivery/transport.ts'
 import { parseFilter } from './filter.ts'
@@ -65,8 +66,8 @@ export interface CourierOptions {
   readonly addresses?: Addresses
   /** The journal's folder; it may never come. Without, everything stays in memory. */
   readonly openDirectory?: () => Promise<string>
-  /** What earlier couriers of this run have brought to an end. */
-  readonly ended?: Totals
+  /** What the courier has left whose place this one takes. */
+  readonly legacy?: Legacy
   /** This delivery has ended, is on disk, or is not wanted: whoever handed it over may forget it. */
   readonly onSafe?: (id: string) => void
   /** Opens the sockets of an endpoint. @default by the proxy of the settings and the addresses */
@@ -103,7 +104,7 @@ export class Courier {
   /** Why the journal is not in use. */
   #journalProblem: string | undefined
 
-  constructor({ addresses = {}, openDirectory, ended, onSafe = () => {}, connect }: CourierOptions = {}) {
+  constructor({ addresses = {}, openDirectory, legacy, onSafe = () => {}, connect }: CourierOptions = {}) {
     this.#onSafe = onSafe
     this.#configured = new Promise(resolve => {
       this.#setConfigured = resolve
@@ -112,7 +113,7 @@ export class Courier {
     this.#dispatcher = new Dispatcher({
       connect: connect ?? (endpoint => connectTo(endpoint, this.#proxy, rules)),
       onEvent: event => this.#report(event),
-      ...(ended && { ended }),
+      ...(legacy && { legacy }),
       ...(openDirectory && {
         openJournal: async isAlive => {
           const directory = await openDirectory()
@@ -219,9 +220,9 @@ export class Courier {
     }
   }
 
-  /** Totals of what has come to its end. */
-  get ended(): Totals {
-    return this.#dispatcher.ended()
+  /** For a courier that takes the place of this one, if it dies. */
+  get legacy(): Legacy {
+    return this.#dispatcher.legacy()
   }
 
   /** Counts deliveries that were handed over, but will not be sent. */
@@ -235,9 +236,7 @@ export class Courier {
 
   /** Counts deliveries of one hook of which nothing is known but how many. @param id - of one of them */
   lose(owner: string, id: string, count: number): void {
-    for (let lost = 0; lost < count; ++lost) {
-      this.#discard({ id, owner, label: '' }, 'lost')
-    }
+    this.#dispatcher.discard({ id, owner, label: '' }, 'lost', count)
   }
 
   listen(listener: (event: CourierEvent) => void): () => void {
@@ -322,7 +321,7 @@ export class Courier {
         return
       }
       case 'discarded':
-        this.#emit({ type: 'discarded', reason: event.reason, count: 1, id: event.id })
+        this.#emit({ type: 'discarded', reason: event.reason, count: event.count, id: event.id })
         return
       case 'health':
         this.#emit(event)

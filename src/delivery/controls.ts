@@ -138,11 +138,11 @@ export class Controls {
     const now = performance.now()
     const { lane } = line
     lane.unpause()
-    queues.hasten(endpoint, now, this.renew(line, now))
+    queues.hasten(line, now, this.renew(line, now))
     if (origins.heldUntil(lane.origin) > now) {
       origins.release(lane.origin)
       for (const other of lines.all().filter(each => each.lane.origin === lane.origin)) {
-        queues.hasten(other.lane.endpoint.id, now)
+        queues.hasten(other, now)
         this.#options.wake(other)
       }
     }

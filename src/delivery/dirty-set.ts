@@ -56,6 +56,17 @@ export class DirtySet {
     return this.#unsaved.bytes
   }
 
+  /** Numbers of what is no longer kept, and may be on disk. */
+  *unremoved(): Iterable<number> {
+    yield* this.#ended
+    yield* this.#writing?.ended ?? []
+    for (const { number, state } of this.#beingAdded) {
+      if (state.name === 'ended') {
+        yield number
+      }
+    }
+  }
+
   /** On disk of what is no longer kept. */
   get endedBytes(): number {
     return this.#endedBytes + (this.#writing?.endedBytes ?? 0)

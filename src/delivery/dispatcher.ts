@@ -3,11 +3,13 @@ import { DiskClock } from './clock.ts'
 import { Controls } from './controls.ts'
 import type { Stats } from './controls.ts'
 import type { Delivery, DiscardReason, Route } from './delivery.ts'
+import { Early } from './early.ts'
 import type { Pauses } from './health.ts'
 import type { Journal, Recovered } from './journal.ts'
 import type { Ending, Kept, State } from './kept.ts'
 import { Ledger } from './ledger.ts'
 import { Lifetimes } from './lifetimes.ts'
+import { numbersOf, runsOf } from './live-numbers.ts'
 import { Lines } from './lines.ts'
 import type { Line } from './lines.ts'
 import { Origins } from './origins.ts'
@@ -15,20 +17,26 @@ import { Pump } from './pump.ts'
 import { Queues } from './queues.ts'
 import type { Asker, Budget } from './queues.ts'
 import { Recorder } from './recorder.ts'
-import { restore, stateOf } from './restart.ts'
-import type { Parts } from './restart.ts'
+import { recall, restore, stateOf } from './restart.ts'
+import type { Legacy, Parts } from './restart.ts'
 import { Room } from './room.ts'
 import { Routes } from './routes.ts'
 import { endRow } from './rows.ts'
 import { Sender } from './sender.ts'
 import type { SenderEvent } from './sender.ts'
-import type { Totals } from './tally.ts'
 import type { Patience } from './turns.ts'
 
 /** What happened, for whoever logs it. A listener that throws harms nobody. */
 export type DispatcherEvent =
   | SenderEvent
-  | { readonly type: 'discarded'; readonly id: string; readonly owner: string; readonly reason: DiscardReason }
+  /** `id`: of one of them, if they are many of which no more is known. */
+  | {
+      readonly type: 'discarded'
+      readonly id: string
+      readonly owner: string
+      readonly reason: DiscardReason
+      readonly count: number
+    }
   /** It has ended, or is on disk: it survives the end of this process. */
   | { readonly type: 'safe'; readonly id: string }
   /** `problem`: why everything stays in memory; absent: the journal is in use. `lost`: what it should have held. */
@@ -39,8 +47,8 @@ export interface DispatcherOptions {
   /** Without, everything stays in memory. */
   readonly openJournal?: (isAlive: () => void) => Promise<{ journal: Journal; recovered: Recovered }>
   readonly onEvent?: (event: DispatcherEvent) => void
-  /** What an engine that died had brought to its end. */
-  readonly ended?: Totals
+  /** What an engine of this process has left whose place this one takes. */
+  readonly legacy?: Legacy
   /** Deliveries that may be kept in all, pending and dead. @default 100000 */
   readonly maxPending?: number
   /** Bytes of bodies in memory in all. @default 67108864 */
@@ -95,8 +103,11 @@ export class Dispatcher {
   readonly #sender: Sender
   /** What an operator looks at and does. */
   readonly controls: Controls
-  /** What is submitted while the journal is being opened, in its order; `undefined`: it is open, or was given up. */
-  #early: Map<string, Delivery> | undefined
+  /** What is submitted while the journal is being opened; `undefined`: it is open, or was given up. */
+  #early: Early | undefined
+  /** Of the engine whose place this one has taken. */
+  readonly #legacy: Legacy | undefined
+  #hasRoutes = false
   #onReady: (() => void) | undefined
   /** Settles once the journal has been read or given up, and what is kept is sent. */
   readonly ready: Promise<void>
@@ -113,9 +124,6 @@ export class Dispatcher {
     const ledger = new Ledger({ count: maxPending, memory: maxBytes, disk: maxJournalBytes }, (kept, before) =>
       this.#changed(kept, before)
     )
-    if (options.ended !== undefined) {
-      ledger.continue(options.ended)
-    }
     const lines = new Lines(connect, pauses)
     const pump = new Pump({
       concurrency,
@@ -123,16 +131,21 @@ export class Dispatcher {
       next: (line, now) => queues.next(line, now),
       send: (line, kept, now) => this.#send(line, kept, now),
     })
-    const queues = new Queues({ ledger, lines, routes, origins, wake: line => pump.wake(line) })
+    const isReadable = (): boolean => this.#recorder?.isReadable ?? true
+    const queues = new Queues({ ledger, lines, routes, origins, isReadable, wake: line => pump.wake(line) })
     const parts: Parts = { ledger, lines, origins, routes, clock: new DiskClock() }
     this.#ledger = ledger
     this.#lines = lines
     this.#pump = pump
     this.#queues = queues
     this.#parts = parts
-
-    const { openJournal } = options
-    this.#early = openJournal && new Map()
+    const { openJournal, legacy } = options
+    this.#legacy = legacy
+    if (legacy !== undefined) {
+      parts.clock.continue(legacy.clock)
+      ledger.continue(legacy.state.ended)
+    }
+    this.#early = openJournal && new Early({ count: maxPending, memory: maxBytes })
     this.ready = openJournal === undefined ? Promise.resolve() : new Promise(resolve => (this.#onReady = resolve))
     this.#recorder =
       openJournal &&
@@ -191,6 +204,10 @@ export class Dispatcher {
     }
     this.#origins.releaseAll()
     this.#queues.reroute(now, renewed, enabled)
+    if (this.#legacy !== undefined && !this.#hasRoutes) {
+      recall(this.#parts, this.#legacy.state) // without the new chance that a save gives: nobody has saved anything
+    }
+    this.#hasRoutes = true
     for (const line of this.#lines.all()) {
       this.#removeIfUnused(line)
     }
@@ -222,7 +239,9 @@ export class Dispatcher {
       this.discard(delivery, route === undefined ? 'hook removed' : 'stopped')
     } else if (this.#early !== undefined) {
       asker?.(undefined)
-      this.#early.set(delivery.id, delivery)
+      if (!this.#early.add(delivery)) {
+        this.discard(delivery, 'queue full')
+      }
     } else {
       this.#take(delivery, route, asker)
     }
@@ -246,19 +265,20 @@ export class Dispatcher {
     }
   }
 
-  /** Accepted and discarded at once: what was wanted and never became a delivery. */
-  discard(lost: Pick<Delivery, 'id' | 'owner'> & Partial<Delivery>, reason: DiscardReason): void {
-    this.#ledger.discard(this.#routes.of(lost.owner)?.endpoint.id, reason)
-    this.#told(lost, reason)
+  /** Accepted and discarded at once: what was wanted and never became a delivery. @param count - of as many alike */
+  discard(lost: Pick<Delivery, 'id' | 'owner'> & Partial<Delivery>, reason: DiscardReason, count = 1): void {
+    this.#ledger.discard(this.#routes.of(lost.owner)?.endpoint.id, reason, count)
+    this.#told(lost, reason, count)
   }
 
   stats(): Stats {
     return this.controls.stats(this.#early?.size ?? 0)
   }
 
-  /** What has come to its end. Each count only grows. */
-  ended(): Totals {
-    return this.#ledger.totals()
+  /** For an engine that takes the place of this one, if it dies. */
+  legacy(): Legacy {
+    const { clock } = this.#parts
+    return { state: stateOf(this.#parts), clock: clock.stamp(), unremoved: runsOf(this.#recorder?.unremoved() ?? []) }
   }
 
   /** After each transition of the ledger's: whoever has to know hears of it here. */
@@ -278,11 +298,11 @@ export class Dispatcher {
     this.#ledger.enter(kept, { name: 'ended', how: reason })
   }
 
-  #told(ended: Pick<Delivery, 'id' | 'owner'> & Partial<Kept>, how: Ending): void {
+  #told(ended: Pick<Delivery, 'id' | 'owner'> & Partial<Kept>, how: Ending, count = 1): void {
     const { id, owner } = ended
     if (how !== 'delivered') {
-      this.#recorder?.log(endRow(ended, how))
-      this.#tell({ type: 'discarded', id, owner, reason: how })
+      this.#recorder?.log(endRow(ended, how, count))
+      this.#tell({ type: 'discarded', id, owner, reason: how, count })
     }
     this.#tell({ type: 'safe', id })
   }
@@ -314,10 +334,13 @@ export class Dispatcher {
   #opened(recovered: Recovered, isFirst: boolean, random: () => number, spreadMs: number): void {
     const { deliveries, lost } = recovered
     if (isFirst) {
-      for (const kept of restore(this.#parts, recovered, random, spreadMs)) {
+      const ended = new Set(numbersOf(this.#legacy?.unremoved ?? '') ?? [])
+      const isStateKnown = this.#legacy !== undefined
+      for (const kept of restore(this.#parts, recovered, { random, spreadMs, ended, isStateKnown })) {
         this.#recorder?.heard({ ...kept, state: { name: 'ended', how: 'stopped' } }, kept.state)
       }
     }
+    this.#queues.releaseAll()
     this.#tell({ type: 'journal', recovered: isFirst ? deliveries.length : 0, lost })
     this.#begin()
   }
@@ -346,7 +369,9 @@ export class Dispatcher {
     }
     this.#early = undefined
     this.#pump.start()
-    early.forEach(delivery => this.submit(delivery))
+    for (const delivery of early.all()) {
+      this.submit(delivery)
+    }
     this.#lines.all().forEach(line => this.#pump.wake(line))
     this.#onReady?.()
   }
@@ -365,11 +390,16 @@ export class Dispatcher {
     this.#lines.cutTests()
     const early = this.#early
     this.#early = undefined
-    early?.forEach(delivery => this.discard(delivery, 'stopped'))
+    for (const delivery of early?.all() ?? []) {
+      this.discard(delivery, 'stopped')
+    }
     if (this.#recorder === undefined) {
       this.#stop()
     }
-    const timer = setTimeout(() => this.#lines.cut(), graceMs)
+    const timer = setTimeout(() => {
+      this.#lines.cut()
+      this.#sender.cut()
+    }, graceMs)
     await this.#pump.quiet()
     clearTimeout(timer)
     await this.#recorder?.close(CLOSE_JOURNAL_MS)

@@ -1,15 +1,19 @@
-import { HEALTHY } from './health.ts'
+import { HEALTHY, isInTrouble } from './health.ts'
 import type { Health } from './health.ts'
 import type { WrittenHolds } from './origins.ts'
-import { NO_TOTALS } from './tally.ts'
-import type { Ended, Totals } from './tally.ts'
+import type { Ended } from './tally.ts'
 
 /** What the engine wants to know again after a restart: plain data, with each write of the journal. Instants on the disk's clock. */
 export interface EngineState {
-  readonly totals: Totals
-  /** By endpoint id. */
+  readonly ended: Ended
+  /** By endpoint id, of those about which there is something to say. */
   readonly health: Readonly<Record<string, Health>>
   readonly holds: WrittenHolds
+}
+
+/** Whether a restart may not forget how an endpoint is. */
+export function isWorthWriting(health: Health): boolean {
+  return isInTrouble(health) || health.isTold || health.isPaused === true
 }
 
 /** In the journal's clock. When it failed last is of this run only: the time until the next attempt is not of its making. */
@@ -34,13 +38,8 @@ export function restoredHealth(health: Health, now: number, fromDisk: (instant: 
 /** What the journal gives back; of format 1, the counts alone. What is missing or odd is as it is at first. */
 export function parseEngineState(value: unknown): EngineState {
   const state = recordOf(value)
-  const totals = recordOf(state['totals'] ?? state['ended'])
   return {
-    totals: {
-      ...NO_TOTALS,
-      ...endedOf(totals),
-      endpoints: mapped(totals['endpoints'], endedOf),
-    },
+    ended: endedOf(state['ended']),
     health: mapped(state['health'], health => ({ ...HEALTHY, ...recordOf(health) })),
     holds: mapped(state['holds'], hold => ({
       until: numberOf(recordOf(hold)['until']),

@@ -88,6 +88,8 @@ export function isPending({ state }: Kept): boolean {
   return state.name !== 'dead' && state.name !== 'ended'
 }
 
+const MAX_AGE_MS = 60 * 60_000
+
 /** As it is accepted at `now`. @param maxLifetimeMs - how long any delivery is kept */
 export function newKept(
   number: number,
@@ -96,7 +98,10 @@ export function newKept(
   now: number,
   maxLifetimeMs: number
 ): Kept {
-  const expiresAt = now + Math.min(lifetimeMs ?? maxLifetimeMs, maxLifetimeMs)
+  const lifeMs = Math.min(lifetimeMs ?? maxLifetimeMs, maxLifetimeMs)
+  // what is handed over again was heard a while ago, if the wall clock is right: it is not believed for long
+  const ageMs = Math.min(Math.max(Date.now() - acceptedAt, 0), lifeMs, MAX_AGE_MS)
+  const expiresAt = now + lifeMs - ageMs
   return {
     number,
     id,

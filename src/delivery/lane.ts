@@ -38,6 +38,8 @@ export class Lane {
   readonly #urgent = new Queue<Kept>()
   readonly #fresh = new Queue<Kept>()
   readonly #waiting = new DueQueue<Kept>()
+  /** Due, and to go oldest first: what was waiting when the endpoint answered again, and what was made due then. */
+  readonly #due = new DueQueue<Kept>()
 
   constructor(endpoint: Endpoint, pauses?: Pauses) {
     this.endpoint = endpoint
@@ -71,7 +73,11 @@ export class Lane {
     const { state } = kept
     this.#newest = Math.max(this.#newest, kept.number)
     if (state.name === 'waiting') {
-      this.#waiting.push(kept, state.dueAt)
+      if (state.stepMs === 0) {
+        this.#due.push(kept, kept.number)
+      } else {
+        this.#waiting.push(kept, state.dueAt)
+      }
     } else {
       ;(isUrgent ? this.#urgent : this.#fresh).push(kept)
     }
@@ -84,7 +90,7 @@ export class Lane {
     }
     // a probe is one that has not failed yet, if there is one: else some events that are never taken would probe for ever
     const isProbe = this.circuitAt(now).name === 'half-open'
-    return this.#urgent.shift() ?? (isProbe ? (this.#fresh.shift() ?? this.#waiting.shift(now)) : this.#takeTurn(now))
+    return this.#urgent.shift() ?? (isProbe ? (this.#fresh.shift() ?? this.#shiftRetry(now)) : this.#takeTurn(now))
   }
 
   /** As `next`, for urgent ones only, which need not wait for a place. */
@@ -105,14 +111,25 @@ export class Lane {
    * not as probes: old ones may be what the endpoint will never take, and would keep its circuit open.
    */
   #takeTurn(now: number): Kept | undefined {
-    const retry = this.#waiting.due(now)
+    const retry = this.#due.due(Number.POSITIVE_INFINITY) ?? this.#waiting.due(now)
     const fresh = this.#fresh.first()
     if (retry === undefined || fresh === undefined) {
-      return this.#waiting.shift(now) ?? this.#fresh.shift()
+      return this.#shiftRetry(now) ?? this.#fresh.shift()
     }
     const isBacklog = fresh.number <= this.#backlog && this.circuitAt(now).name === 'closed'
     const isRetrysTurn = isBacklog ? retry.number < fresh.number : ++this.#turn % RETRY_TURN === 0
-    return isRetrysTurn ? this.#waiting.shift(now) : this.#fresh.shift()
+    return isRetrysTurn ? this.#shiftRetry(now) : this.#fresh.shift()
+  }
+
+  #shiftRetry(now: number): Kept | undefined {
+    return this.#due.shift(Number.POSITIVE_INFINITY) ?? this.#waiting.shift(now)
+  }
+
+  /** What is due already goes with what is made due now, oldest first. */
+  gather(now: number): void {
+    for (let kept = this.#waiting.shift(now); kept !== undefined; kept = this.#waiting.shift(now)) {
+      this.#due.push(kept, kept.number)
+    }
   }
 
   /** The one that `next` gave is being sent. */
@@ -195,7 +212,8 @@ export class Lane {
       return Number.POSITIVE_INFINITY
     }
     const hasFresh = (this.#urgent.first() ?? this.#fresh.first()) !== undefined
-    const dueAt = hasFresh ? now : this.#waiting.nextAt()
+    const hasDue = this.#due.due(Number.POSITIVE_INFINITY) !== undefined
+    const dueAt = hasFresh || hasDue ? now : this.#waiting.nextAt()
     const { circuit } = this.#health
     const opensAt = circuit.name === 'open' ? circuit.until : 0
     return Math.max(dueAt, blockedUntil, opensAt)

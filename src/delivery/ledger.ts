@@ -4,8 +4,8 @@ import type { Content, Kept, Progress, State } from './kept.ts'
 import type { Payload } from './delivery.ts'
 import { Shares } from './shares.ts'
 import type { Resource } from './shares.ts'
-import { Counter, NO_TOTALS, sumOf, tallyOf } from './tally.ts'
-import type { Ended, Tally, Totals } from './tally.ts'
+import { Counter, NOTHING_ENDED, sumOf, tallyOf } from './tally.ts'
+import type { Ended, Tally } from './tally.ts'
 
 export interface Bounds {
   /** Deliveries that are kept, pending and dead. */
@@ -16,8 +16,10 @@ export interface Bounds {
   readonly disk: number
 }
 
-/** What is kept for one endpoint. */
+/** What is kept for one endpoint, and what has ended there since the start. */
 interface Account {
+  /** In the order in which they came. */
+  readonly kept: Set<Kept>
   pending: number
   dead: number
   readonly ended: Counter
@@ -48,7 +50,7 @@ export class Ledger {
   #dead = 0
   readonly #ended = new Counter()
   /** What had ended before this run. */
-  #before = NO_TOTALS
+  #before = NOTHING_ENDED
   /** Greater than that of an earlier run whose journal may be read late; from then on the journal says which is next. */
   #nextNumber = Date.now() * 1000
 
@@ -64,7 +66,7 @@ export class Ledger {
 
   /** Those that are bound for one endpoint, in the order in which they came. */
   at(endpoint: string): Kept[] {
-    return [...this.#kept.values()].filter(kept => kept.endpoint === endpoint)
+    return [...(this.#accounts.get(endpoint)?.kept ?? [])]
   }
 
   byId(id: string): Kept | undefined {
@@ -108,6 +110,7 @@ export class Ledger {
 
   #add(kept: Kept): void {
     this.#kept.set(kept.id, kept)
+    this.#accountOf(kept.endpoint).kept.add(kept)
     this.#byNumber.set(kept.number, kept)
     this.#shares.add(kept)
     this.#count(kept, 1)
@@ -128,6 +131,7 @@ export class Ledger {
     ++kept.ticket
     if (state.name === 'ended') {
       this.#kept.delete(kept.id)
+      this.#accountOf(kept.endpoint).kept.delete(kept)
       this.#byNumber.delete(kept.number)
       this.#shares.remove(kept)
       this.discard(kept.endpoint, state.how)
@@ -147,7 +151,9 @@ export class Ledger {
   move(kept: Kept, endpoint: string): void {
     this.#shares.remove(kept)
     this.#count(kept, -1)
+    this.#accountOf(kept.endpoint).kept.delete(kept)
     kept.endpoint = endpoint
+    this.#accountOf(endpoint).kept.add(kept)
     kept.progress = elsewhere(kept.progress)
     ++kept.ticket
     this.#count(kept, 1)
@@ -180,7 +186,7 @@ export class Ledger {
   #accountOf(endpoint: string): Account {
     let account = this.#accounts.get(endpoint)
     if (account === undefined) {
-      account = { pending: 0, dead: 0, ended: new Counter() }
+      account = { kept: new Set(), pending: 0, dead: 0, ended: new Counter() }
       this.#accounts.set(endpoint, account)
     }
     return account
@@ -259,25 +265,19 @@ export class Ledger {
     return tallyOf(ended.ended(), pending, dead)
   }
 
-  totals(): Totals {
-    const endpoints: Record<string, Ended> = {}
-    for (const [id, { ended }] of this.#accounts) {
-      endpoints[id] = ended.ended()
-    }
-    return { ...this.#ended.ended(), endpoints }
+  /** What has ended, over the life of the journal. */
+  ended(): Ended {
+    return this.#ended.ended()
   }
 
   /**
    * Counts go on from those of an earlier run. Two may be known, one from the journal and one from the other side of the
    * seam: they tell of the same history, and the larger one of a later moment.
    */
-  continue(totals: Totals): void {
-    if (sumOf(totals) > sumOf(this.#before)) {
-      this.#before = totals
-      this.#ended.continue(totals)
-      for (const [id, ended] of Object.entries(totals.endpoints)) {
-        this.#accountOf(id).ended.continue(ended)
-      }
+  continue(ended: Ended): void {
+    if (sumOf(ended) > sumOf(this.#before)) {
+      this.#before = ended
+      this.#ended.continue(ended)
     }
   }
 

@@ -17,16 +17,22 @@ export interface QueuesOptions {
   readonly lines: Lines
   readonly routes: Routes
   readonly origins: Origins
+  /** Whether what is on disk only can be sent. */
+  readonly isReadable: () => boolean
   /** A line has something new to look at. */
   readonly wake: (line: Line) => void
 }
 
 const HASTEN_EVERY_MS = 10 * 60_000
+/** The event loop is not kept from turning by deliveries that step aside. */
+const LOOKED_AT_ONCE = 500
 
 /** Sees to it that each delivery that may go stands in the queue of its lane, and that those that may not do not go. */
 export class Queues {
   readonly #options: QueuesOptions
   readonly #calls: Calls
+  /** By endpoint: when its backlog is looked at again. */
+  readonly #lookAgainAt = new Map<string, number>()
   /** By delivery id: whoever waits for its first attempt, which goes ahead of any backlog. */
   readonly #askers = new Map<string, Asker>()
 
@@ -83,7 +89,8 @@ export class Queues {
   }
 
   #isHeldBack(kept: Kept): boolean {
-    return this.#isPaused(kept.owner) || this.#calls.isHeldBack(kept)
+    const isOutOfReach = kept.content === undefined && !this.#options.isReadable()
+    return isOutOfReach || this.#isPaused(kept.owner) || this.#calls.isHeldBack(kept)
   }
 
   #isPaused(owner: string): boolean {
@@ -91,13 +98,15 @@ export class Queues {
   }
 
   /** The next delivery of a line that may go; those that something holds back step aside, until they are released. */
-  next({ lane }: Line, now: number): Kept | undefined {
-    for (let kept = lane.next(now); kept !== undefined; kept = lane.next(now)) {
-      if (!this.#isHeldBack(kept)) {
+  next(line: Line, now: number): Kept | undefined {
+    for (let looked = 0; looked < LOOKED_AT_ONCE; ++looked) {
+      const kept = line.lane.next(now)
+      if (kept === undefined || !this.#isHeldBack(kept)) {
         return kept
       }
       this.#options.ledger.enter(kept, { name: 'held' })
     }
+    setImmediate(() => this.#options.wake(line)) // all of a backlog may have to step aside
     return undefined
   }
 
@@ -119,29 +128,38 @@ export class Queues {
   }
 
   /**
-   * The endpoint answers again: all that waits there becomes due, and goes oldest first. Each not more often than every ten
-   * minutes, and without a charge if it fails: what an endpoint will never take has the attempts of the schedule, however
-   * often others fail and succeed around it.
+   * The endpoint answers again: all that waits there becomes due, and goes oldest first. What is not due yet becomes so not
+   * more often than every ten minutes, and without a charge if it fails: what an endpoint will never take has the attempts
+   * of the schedule, however often others fail and succeed around it.
+   *
+   * An endpoint may answer again many times a second; looking at a large backlog takes its time, of which that is a hundredth.
    */
-  answersAgain(endpoint: string, now: number): void {
-    for (const kept of this.#options.ledger.at(endpoint)) {
-      const { state, progress } = kept
-      if (state.name === 'waiting' && state.dueAt <= now) {
-        this.#hasten(kept, now)
-      } else if (now - (progress.hastenedAt ?? Number.NEGATIVE_INFINITY) >= HASTEN_EVERY_MS) {
-        this.#hasten(kept, now, { ...progress, hastenedAt: now, isAhead: true })
+  answersAgain({ lane }: Line, now: number): void {
+    const { id } = lane.endpoint
+    lane.gather(now)
+    if (now < (this.#lookAgainAt.get(id) ?? 0)) {
+      return
+    }
+    for (const kept of this.#options.ledger.at(id)) {
+      const { hastenedAt = Number.NEGATIVE_INFINITY } = kept.progress
+      if (now - hastenedAt >= HASTEN_EVERY_MS) {
+        this.#hasten(kept, now, { ...kept.progress, hastenedAt: now, isAhead: true })
       }
     }
+    this.#lookAgainAt.set(id, now + 100 * (performance.now() - now))
   }
 
   /** Someone has looked at the endpoint: all that waits there becomes due. */
-  hasten(endpoint: string, now: number, budget?: Budget): void {
-    this.#options.ledger.at(endpoint).forEach(kept => this.#hasten(kept, now, within(budget, kept.progress)))
+  hasten({ lane }: Line, now: number, budget?: Budget): void {
+    lane.gather(now)
+    this.#options.ledger
+      .at(lane.endpoint.id)
+      .forEach(kept => this.#hasten(kept, now, within(budget, kept.progress), budget === 'new'))
   }
 
-  /** If it is waiting, it becomes due. What is due becomes so with it: among those of one instant the oldest goes first. */
-  #hasten(kept: Kept, now: number, progress = kept.progress): void {
-    if (kept.state.name === 'waiting') {
+  /** If it is waiting, it becomes due. @param isAnyway - even if it is: its progress is another */
+  #hasten(kept: Kept, now: number, progress = kept.progress, isAnyway = false): void {
+    if (kept.state.name === 'waiting' && (kept.state.dueAt > now || isAnyway)) {
       this.#options.ledger.enter(kept, { name: 'waiting', dueAt: now, stepMs: 0 }, progress)
     }
   }
@@ -165,11 +183,16 @@ export class Queues {
         ledger.move(kept, route.endpoint.id)
         this.#hasten(kept, now) // it waits for an endpoint that it is not bound for any more
       } else if (renewed.has(kept.endpoint) || enabled.has(kept.owner)) {
-        this.#hasten(kept, now, within(renewed.get(kept.endpoint), kept.progress))
+        const budget = renewed.get(kept.endpoint)
+        this.#hasten(kept, now, within(budget, kept.progress), budget === 'new')
       }
     }
-    // hooks may have been enabled, and calls gone apart
-    this.#release([...ledger.all()])
+    this.releaseAll()
+  }
+
+  /** Hooks may have been enabled, calls gone apart, and the disk may answer again. */
+  releaseAll(): void {
+    this.#release([...this.#options.ledger.all()])
   }
 }
 

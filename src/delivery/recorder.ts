@@ -96,6 +96,21 @@ export class Recorder {
     this.#turns.next(this.#opening)
   }
 
+  /** Numbers of what has ended, and may be on disk. */
+  unremoved(): Iterable<number> {
+    return this.#dirty.unremoved()
+  }
+
+  /** Whether what is written will soon be on disk, and can be read back. */
+  get isInUse(): boolean {
+    return this.#isWritable
+  }
+
+  /** Whether what is on disk only can be read back at present. */
+  get isReadable(): boolean {
+    return this.#journal !== undefined && !this.#turns.isHanging
+  }
+
   /** On disk of what is kept. */
   get bytes(): number {
     return Math.max(0, (this.#journal?.bytes ?? 0) - this.#dirty.endedBytes)
@@ -103,6 +118,13 @@ export class Recorder {
 
   /** The ledger's `onChange`. @param before - `undefined`: it is new, or taken over from `onOpen` */
   heard(kept: Kept, before: State | undefined): void {
+    if (kept.state.name === 'ended' && kept.stored === 0 && !this.#isWritable) {
+      // it counts as not on disk, and may be there
+      const size = this.#last?.sizeOf(kept.number) ?? 0
+      if (size > 0) {
+        this.#dirty.remove(kept.number, size)
+      }
+    }
     const news = this.#dirty.heard(kept, before, this.#isWritable)
     if (news !== undefined) {
       const isMuch = this.#dirty.unsavedBytes > EAGER_BYTES

@@ -1,6 +1,6 @@
 import { keptOf } from './clock.ts'
 import type { DiskClock } from './clock.ts'
-import { parseEngineState, restoredHealth, writtenHealth } from './engine-state.ts'
+import { isWorthWriting, parseEngineState, restoredHealth, writtenHealth } from './engine-state.ts'
 import type { EngineState } from './engine-state.ts'
 import type { Recovered } from './journal.ts'
 import type { Kept } from './kept.ts'
@@ -8,6 +8,7 @@ import type { Ledger } from './ledger.ts'
 import type { Lines } from './lines.ts'
 import type { Origins } from './origins.ts'
 import type { Routes } from './routes.ts'
+import type { Stamp } from './stored.ts'
 
 /** The parts of the engine that are written to the journal, and come back from it. */
 export interface Parts {
@@ -18,40 +19,64 @@ export interface Parts {
   readonly clock: DiskClock
 }
 
+/** What an engine leaves to the one that takes its place in the same process: plain data. The journal may lag behind it. */
+export interface Legacy {
+  readonly state: EngineState
+  readonly clock: Stamp
+  /** Numbers of deliveries that have ended, and that the journal may hold still: `1-3,9`. */
+  readonly unremoved: string
+}
+
 /** What goes with each write of the journal. */
 export function stateOf({ ledger, lines, origins, clock }: Parts): EngineState {
   const toDisk = (instant: number): number => clock.toDisk(instant)
-  const health = lines.all().map(({ lane }) => [lane.endpoint.id, writtenHealth(lane.health, toDisk)] as const)
+  const health = lines
+    .all()
+    .filter(({ lane }) => isWorthWriting(lane.health))
+    .map(({ lane }) => [lane.endpoint.id, writtenHealth(lane.health, toDisk)] as const)
   return {
-    totals: ledger.totals(),
+    ended: ledger.ended(),
     health: Object.fromEntries(health),
     holds: origins.written(performance.now(), toDisk),
   }
+}
+
+export interface RestoreOptions {
+  readonly random: () => number
+  /** What became due while nothing ran comes spread over this. */
+  readonly spreadMs: number
+  /** These have ended since the journal was written. */
+  readonly ended: ReadonlySet<number>
+  /** How the endpoints are is known better than from the journal. */
+  readonly isStateKnown: boolean
 }
 
 /**
  * What an earlier run has left is kept again, in its order; what belongs to a hook that is gone, or has expired meanwhile, is
  * discarded.
  *
- * @param spreadMs - what became due while nothing ran comes spread over this
- * @returns those that are kept already (handed over again before the journal opened): the journal's are void
+ * @returns what the journal holds in vain: it has ended, or is kept already (handed over again before the journal opened)
  */
 export function restore(
   parts: Parts,
   { deliveries, state, next, lost }: Recovered,
-  random: () => number,
-  spreadMs: number
+  { random, spreadMs, ended, isStateKnown }: RestoreOptions
 ): readonly Kept[] {
   const { ledger, lines, routes, clock } = parts
   const now = performance.now()
   ledger.numberFrom(next - 1)
-  recall(parts, parseEngineState(state), now)
-  const twice: Kept[] = []
+  const earlier = parseEngineState(state)
+  if (isStateKnown) {
+    ledger.continue(earlier.ended)
+  } else {
+    recall(parts, earlier)
+  }
+  const voided: Kept[] = []
   for (const found of deliveries) {
     const route = routes.of(found.delivery.owner)
     const kept = keptOf(found, clock, route?.endpoint.id ?? '', now, random() * spreadMs)
-    if (ledger.byId(kept.id) !== undefined) {
-      twice.push(kept)
+    if (ended.has(kept.number) || ledger.byId(kept.id) !== undefined) {
+      voided.push(kept)
       continue
     }
     if (route !== undefined && kept.progress.attempts > 0) {
@@ -68,12 +93,14 @@ export function restore(
   if (lost > 0) {
     ledger.discard(undefined, 'damaged', lost)
   }
-  return twice
+  return voided
 }
 
-function recall({ ledger, lines, origins, routes, clock }: Parts, state: EngineState, now: number): void {
+/** What was known of endpoints and origins is known again, and counts go on. */
+export function recall({ ledger, lines, origins, routes, clock }: Parts, state: EngineState): void {
+  const now = performance.now()
   const fromDisk = (instant: number): number => clock.fromDisk(instant)
-  ledger.continue(state.totals)
+  ledger.continue(state.ended)
   origins.recall(state.holds, now, fromDisk)
   for (const { endpoint } of routes.all()) {
     const health = state.health[endpoint.id]

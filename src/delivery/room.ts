@@ -6,6 +6,8 @@ import { Queue } from './queue.ts'
 /** What of the recorder is used. */
 interface Disk {
   readonly bytes: number
+  /** What is not written yet will soon be. */
+  readonly isInUse: boolean
   /** Writes what is not written, now. */
   hurry(): void
 }
@@ -20,6 +22,9 @@ export interface RoomOptions {
   readonly isFlowing: (endpoint: string) => boolean
   readonly discard: (kept: Kept, reason: DiscardReason) => void
 }
+
+/** So much of the memory's bound may be taken up for as long as it takes to write what is not on disk yet. */
+const OVERRUN = 2
 
 /**
  * Keeps within the bounds. When memory is short, first what is on disk is let go of, then what is not is written; only then
@@ -82,7 +87,7 @@ export class Room {
 
   /** Discards one if anything is short. @returns whether it did */
   #giveWay(): boolean {
-    const { ledger, disk, discard } = this.#options
+    const { ledger, disk, maxBytes, discard } = this.#options
     let short = ledger.excess(disk?.bytes ?? 0)
     if (short === 'memory' && this.#letGo()) {
       short = ledger.excess(disk?.bytes ?? 0)
@@ -90,8 +95,11 @@ export class Room {
     if (short === undefined) {
       return false
     }
-    if (short === 'memory') {
-      disk?.hurry()
+    if (short === 'memory' && disk?.isInUse === true) {
+      disk.hurry()
+      if (ledger.memory <= maxBytes * OVERRUN) {
+        return false // what is being written leaves the memory in a moment
+      }
     }
     const victim = ledger.victim(short)
     if (victim === undefined) {

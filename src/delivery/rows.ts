@@ -36,7 +36,7 @@ export function attemptRow(
 }
 
 /** Of a delivery that ends without an attempt. */
-export function endRow(kept: Pick<Kept, 'id' | 'owner'> & Partial<Kept>, how: Ending): LogRow {
+export function endRow(kept: Pick<Kept, 'id' | 'owner'> & Partial<Kept>, how: Ending, count = 1): LogRow {
   const { id, owner, label, acceptedAt, endpoint } = kept
   return {
     id,
@@ -46,5 +46,6 @@ export function endRow(kept: Pick<Kept, 'id' | 'owner'> & Partial<Kept>, how: En
     at: Date.now(),
     ...(acceptedAt !== undefined && { acceptedAt }),
     settled: how,
+    ...(count > 1 && { count }),
   }
 }

@@ -4,7 +4,6 @@ import type { Attempt, Endpoint, Route } from './delivery.ts'
 import { fateOf, pauseAskedFor } from './fate.ts'
 import type { HealthChange } from './health.ts'
 import type { Content, Kept } from './kept.ts'
-import type { Lane } from './lane.ts'
 import type { Ledger } from './ledger.ts'
 import type { Line } from './lines.ts'
 import type { Origins } from './origins.ts'
@@ -41,9 +40,15 @@ const READ_AGAIN_AFTER_MS = 5_000
 export class Sender {
   readonly #options: SenderOptions
   #isClosing = false
+  #cut: (() => void) | undefined
+  /** Settles when nothing that is under way may be waited for any more. */
+  readonly #whenCut = new Promise<never>((_, reject) => {
+    this.#cut = () => reject(new Error('stopped'))
+  })
 
   constructor(options: SenderOptions) {
     this.#options = options
+    this.#whenCut.catch(() => {}) // whether anybody waits or not
   }
 
   /** From now on, a request that comes to nothing has been cut off by ourselves. */
@@ -51,8 +56,14 @@ export class Sender {
     this.#isClosing = true
   }
 
+  /** Bodies that are being read back are not waited for any more: the disk may never answer. */
+  cut(): void {
+    this.#cut?.()
+  }
+
   /** From `queued` or `waiting` to whatever it is after its attempt. Never rejects. */
-  async send({ lane, connection }: Line, kept: Kept, route: Route): Promise<void> {
+  async send(line: Line, kept: Kept, route: Route): Promise<void> {
+    const { lane, connection } = line
     this.#options.ledger.enter(kept, { name: 'sending', endpoint: lane.endpoint.id, isCancelled: false })
     const content = kept.content ?? (await this.#read(kept, lane.endpoint.id))
     if (content === undefined) {
@@ -63,7 +74,7 @@ export class Sender {
     const done = await attempt(connection, lane.endpoint, request, attempts + 1, trigger)
     this.#options.queues.answer(kept.id, done)
     if (!this.#isClosing || done.outcome.kind !== 'unreachable') {
-      this.#attempted(lane, kept, done)
+      this.#attempted(line, kept, done)
     } else {
       this.#putBack(kept, 0)
     }
@@ -74,7 +85,7 @@ export class Sender {
     const { ledger, recorder, routes } = this.#options
     let content: Content | undefined
     try {
-      content = await recorder?.read(kept)
+      content = await Promise.race([recorder?.read(kept), this.#whenCut])
     } catch {
       this.#putBack(kept, READ_AGAIN_AFTER_MS)
       return undefined
@@ -117,7 +128,8 @@ export class Sender {
     this.#options.ledger.enter(kept, isFresh ? { name: 'queued' } : waiting)
   }
 
-  #attempted(lane: Lane, kept: Kept, done: Attempt): void {
+  #attempted(line: Line, kept: Kept, done: Attempt): void {
+    const { lane } = line
     const { ledger, routes, origins, queues, recorder, room, maxDeadMs, random, schedule, tell } = this.#options
     const { outcome } = done
     const { endpoint, origin, health } = lane
@@ -153,7 +165,7 @@ export class Sender {
       tell({ type: 'dead', kept, endpoint, attempt: done })
     }
     if (isBack) {
-      queues.answersAgain(endpoint.id, now)
+      queues.answersAgain(line, now)
     }
     if (change !== undefined || pauseMs > 0) {
       recorder?.stateChanged()

@@ -8,20 +8,13 @@ export interface Tally extends Ended {
   readonly dead: number
 }
 
-/** What has come to its end. */
+/** What has come to its end. Each count only grows. Plain data. */
 export interface Ended {
   readonly delivered: number
   readonly discarded: Readonly<Partial<Record<DiscardReason, number>>>
 }
 
-/** What has come to its end over the life of the journal, in all and by endpoint. Each count only grows. Plain data. */
-export interface Totals extends Ended {
-  readonly endpoints: Readonly<Record<string, Ended>>
-}
-
-const NOTHING_ENDED: Ended = { delivered: 0, discarded: {} }
-
-export const NO_TOTALS: Totals = { ...NOTHING_ENDED, endpoints: {} }
+export const NOTHING_ENDED: Ended = { delivered: 0, discarded: {} }
 
 /** How many have ended. */
 export function sumOf({ delivered, discarded }: Ended): number {

@@ -9,8 +9,8 @@ export interface Beginning {
   readonly addresses: Addresses
   /** It asks for the journal's folder; else everything stays in memory. */
   readonly hasJournal: boolean
-  /** Totals of those that it replaces, as the last of them has reported them. */
-  readonly ended: string | undefined
+  /** What the one that it replaces has left, in JSON. */
+  readonly legacy: string | undefined
   /** Where a thread shows that it turns; absent where nobody watches. */
   readonly pulse?: { readonly shared: Int32Array; readonly beatMs: number }
 }
@@ -74,8 +74,8 @@ export interface Report {
   readonly taken: number
   /** Ids of deliveries that need not be handed over again. */
   readonly safe: readonly string[]
-  /** Totals in JSON, as of this report; absent: as before. As a text, since the host end never looks into them. */
-  readonly ended?: string
+  /** What it leaves if it dies now, in JSON: the host end looks into it only then. */
+  readonly legacy: string
   readonly events: readonly CourierEvent[]
   readonly replies: readonly Reply[]
   /** Deliveries are sent. */

@@ -1,7 +1,7 @@
 import { Courier } from '../courier.ts'
 import type { CourierEvent } from '../courier.ts'
 import type { DiscardReason } from '../delivery/delivery.ts'
-import type { Totals } from '../delivery/tally.ts'
+import type { Legacy } from '../delivery/restart.ts'
 import type { Handing } from '../handing.ts'
 import { remainsOf } from '../handing.ts'
 import { messageOf } from '../problem.ts'
@@ -44,20 +44,18 @@ class DeliveryEnd {
   #replies: Reply[] = []
   #isReady = false
   #asksForDirectory = false
-  /** The totals that were reported last. */
-  #ended: string | undefined
   #timer: NodeJS.Timeout | undefined
   #immediate: NodeJS.Immediate | undefined
   /** Of the journal's folder. */
   #awaited: { resolve: (path: string) => void; reject: (error: Error) => void }[] = []
   #isClosed = false
 
-  constructor({ addresses, hasJournal, ended }: Beginning, surroundings: Surroundings) {
+  constructor({ addresses, hasJournal, legacy }: Beginning, surroundings: Surroundings) {
     this.#surroundings = surroundings
     this.#courier = new Courier({
       addresses,
       ...(hasJournal && { openDirectory: () => this.#directory() }),
-      ...(ended !== undefined && { ended: JSON.parse(ended) as Totals }),
+      ...(legacy !== undefined && { legacy: JSON.parse(legacy) as Legacy }),
       onSafe: id => {
         this.#safe.push(id)
         this.#reportLater()
@@ -206,11 +204,10 @@ class DeliveryEnd {
     if (this.#isClosed) {
       return
     }
-    const ended = JSON.stringify(this.#courier.ended)
     const report: Report = {
       taken: this.#taken,
       safe: this.#safe,
-      ...(ended !== this.#ended && { ended }),
+      legacy: JSON.stringify(this.#courier.legacy),
       events: [
         ...this.#events,
         ...[...this.#discarded].map(([reason, { count, id }]) => ({ type: 'discarded', reason, count, id }) as const),
@@ -220,7 +217,6 @@ class DeliveryEnd {
       asksForDirectory: this.#asksForDirectory,
       ...last,
     }
-    this.#ended = ended
     this.#safe = []
     this.#events = []
     this.#discarded.clear()

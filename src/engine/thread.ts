@@ -1,7 +1,7 @@
 import type { Addresses, Answer, EngineHealth, PlainSettings } from '../courier.ts'
 import type { Account, Page, Query, Selection } from '../delivery/account.ts'
-import { NO_TOTALS, tallyOf } from '../delivery/tally.ts'
-import type { Totals } from '../delivery/tally.ts'
+import type { Legacy } from '../delivery/restart.ts'
+import { NOTHING_ENDED, tallyOf } from '../delivery/tally.ts'
 import type { Handing } from '../handing.ts'
 import { messageOf } from '../problem.ts'
 import { Deaths } from './deaths.ts'
@@ -76,8 +76,8 @@ export class ThreadEngine implements Engine {
   readonly #deaths: Deaths
   #state: State = { name: 'starting', worker: undefined }
   #settings: PlainSettings | undefined
-  /** Totals of the thread and of all before it, in JSON. */
-  #ended: string | undefined
+  /** What the thread leaves if it dies, in JSON. */
+  #legacy: string | undefined
   /** The journal's folder is being looked for. */
   #isSearching = false
   #wasUp = false
@@ -206,7 +206,7 @@ export class ThreadEngine implements Engine {
     this.#outbox.close()
     if (this.#last === undefined) {
       // nobody has said what became of the rest
-      this.#last = healthOf(this.#ended)
+      this.#last = healthOf(this.#legacy)
       this.#stop(this.#held.clear(), '')
     }
     this.#questions.giveUpAll(STOPPED)
@@ -258,7 +258,7 @@ export class ThreadEngine implements Engine {
 
   #beginning(): Beginning {
     const { addresses = {}, openDirectory } = this.#options
-    return { addresses, hasJournal: openDirectory !== undefined, ended: this.#ended }
+    return { addresses, hasJournal: openDirectory !== undefined, legacy: this.#legacy }
   }
 
   async #startHere(reason: string): Promise<void> {
@@ -291,7 +291,7 @@ export class ThreadEngine implements Engine {
     for (const id of report.safe) {
       this.#held.safe(id)
     }
-    this.#ended = report.ended ?? this.#ended
+    this.#legacy = report.legacy
     this.#outbox.acknowledge(report.taken)
     for (const event of report.events) {
       this.#emit(event)
@@ -385,7 +385,7 @@ async function settled(patienceMs: number, run: (resolve: () => void) => void): 
 }
 
 /** Of a delivery side that is gone: what it has ended. */
-function healthOf(ended: string | undefined): EngineHealth {
-  const { endpoints: _, ...totals } = ended === undefined ? NO_TOTALS : (JSON.parse(ended) as Totals)
+function healthOf(legacy: string | undefined): EngineHealth {
+  const totals = legacy === undefined ? NOTHING_ENDED : (JSON.parse(legacy) as Legacy).state.ended
   return { ...tallyOf(totals, 0, 0), endpoints: new Map(), undecided: new Map() }
 }

@@ -159,7 +159,9 @@ const deliveryLike = {
   payload: { contentType: 'text/plain', body: Buffer.from('x') },
   headers: [],
   order: { key: 'test', leads: false },
-  acceptedAt: 0,
+  get acceptedAt() {
+    return Date.now()
+  },
 }
 
 describe('Retry-After', () => {

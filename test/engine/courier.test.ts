@@ -98,5 +98,5 @@ it('what is lost without a trace but its number is counted', async () => {
   courier.lose('a', 'x-0', 5)
   courier.discard({ id: 'y', label: 'vm.start success', hooks: ['', 'a', 'unknown'] }, 'set aside')
   expect(await courier.health()).toMatchObject({ accepted: 7, discarded: { lost: 5, 'set aside': 2 } })
-  expect(courier.ended).toMatchObject({ discarded: { lost: 5, 'set aside': 2 } })
+  expect(courier.legacy.state.ended).toMatchObject({ discarded: { lost: 5, 'set aside': 2 } })
 })

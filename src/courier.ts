@@ -102,8 +102,6 @@ export class Courier {
   readonly #undecided = new Map<string, number>()
   /** Why the journal is not in use. */
   #journalProblem: string | undefined
-  /** Ends the waiting of each {@link ask} under way. */
-  readonly #asking = new Set<() => void>()
 
   constructor({ addresses = {}, openDirectory, ended, onSafe = () => {}, connect }: CourierOptions = {}) {
     this.#onSafe = onSafe
@@ -160,11 +158,9 @@ export class Courier {
     return new Promise(resolve => {
       const finish = (attempt?: Attempt): void => {
         clearTimeout(timer)
-        this.#asking.delete(finish)
         resolve(attempt === undefined ? [] : [{ hook: hook.id, attempt }])
       }
       const timer = setTimeout(finish, hook.route.timeoutMs).unref()
-      this.#asking.add(finish)
       this.#dispatcher.submit(delivery, finish)
     })
   }
@@ -250,8 +246,7 @@ export class Courier {
   }
 
   async close(graceMs: number): Promise<void> {
-    await this.#dispatcher.close(graceMs)
-    this.#asking.forEach(finish => finish())
+    await this.#dispatcher.close(graceMs) // which ends all waiting for first attempts
   }
 
   /** What is to be sent; what is not is counted on the way, unless a filter does not want it. */

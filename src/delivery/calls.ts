@@ -18,7 +18,8 @@ export interface CallsOptions {
  *
  * The `pre` of a hook that is paused holds nobody back, unless it is under way: nobody knows when it would go.
  *
- * Leaders settle within five minutes, as they expire then: so nothing is held for longer.
+ * Leaders settle within five minutes, as they expire then. One that is replayed later leads until the attempt that was
+ * asked for is over. So nothing is held for long.
  */
 export class Calls {
   readonly #options: CallsOptions
@@ -42,8 +43,9 @@ export class Calls {
     }
     const { urlOf, isPaused } = this.#options
     const url = urlOf(kept.endpoint)
-    for (const { endpoint, owner, state } of leaders) {
-      const isBound = urlOf(endpoint) === url && !isPaused(owner)
+    for (const { endpoint, owner, state, progress, leadsUntil } of leaders) {
+      const isLeading = state.name === 'sending' || progress.trigger === 'replay' || progress.expiresAt <= leadsUntil
+      const isBound = isLeading && urlOf(endpoint) === url && !isPaused(owner)
       if (isBound || (state.name === 'sending' && urlOf(state.endpoint) === url)) {
         return true
       }

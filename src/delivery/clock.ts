@@ -101,6 +101,7 @@ export function keptOf(
   const firstTriedAt = progress?.firstTriedAt
   return {
     ...{ number, id, owner, party, label, order, bytes, acceptedAt, endpoint },
+    leadsUntil: Math.min(clock.fromDisk(delivery.expiresAt), now + delivery.leftMs),
     state: progress === undefined ? { name: 'queued' } : stateOf(progress, clock, now, spreadMs),
     progress: {
       attempts: progress?.attempts ?? 0,

@@ -175,12 +175,13 @@ export class Dispatcher {
 
   /**
    * From now on an owner's deliveries go to its endpoint here, those that are kept too. What belongs to an owner that is
-   * not in `routes` is discarded as `hook removed`; what belongs to one that is paused waits. Endpoints that are disabled,
+   * not in `routes` is discarded as `hook removed`; what belongs to one that is paused waits, and is due once it is not any
+   * more. Endpoints that are disabled,
    * failing or held back get a new chance: someone has looked at them.
    */
   reconfigure(routes: ReadonlyMap<string, Route>): void {
     const now = performance.now()
-    this.#routes.set(routes)
+    const enabled = this.#routes.set(routes)
     const renewed = new Map<string, Budget>()
     for (const { endpoint } of routes.values()) {
       const budget = this.controls.renew(this.#lines.to(endpoint), now)
@@ -189,7 +190,7 @@ export class Dispatcher {
       }
     }
     this.#origins.releaseAll()
-    this.#queues.reroute(now, renewed)
+    this.#queues.reroute(now, renewed, enabled)
     for (const line of this.#lines.all()) {
       this.#removeIfUnused(line)
     }

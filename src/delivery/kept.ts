@@ -20,6 +20,8 @@ export interface Kept {
   readonly bytes: number
   /** Epoch ms. */
   readonly acceptedAt: number
+  /** When it expires in its first life. One that is replayed after its end expires later, and then leads no more. */
+  readonly leadsUntil: number
   /** Id of the endpoint that it is bound for: its owner's, as of the last reconfiguration. */
   endpoint: string
   state: State
@@ -94,6 +96,7 @@ export function newKept(
   now: number,
   maxLifetimeMs: number
 ): Kept {
+  const expiresAt = now + Math.min(lifetimeMs ?? maxLifetimeMs, maxLifetimeMs)
   return {
     number,
     id,
@@ -103,13 +106,14 @@ export function newKept(
     order,
     bytes: payload.body.length,
     acceptedAt,
+    leadsUntil: expiresAt,
     endpoint,
     state: { name: 'queued' },
     progress: {
       attempts: 0,
       failures: 0,
       firstTriedAt: undefined,
-      expiresAt: now + Math.min(lifetimeMs ?? maxLifetimeMs, maxLifetimeMs),
+      expiresAt,
       trigger: 'event',
     },
     ticket: 0,

@@ -41,6 +41,8 @@ export class Ledger {
   readonly #shares = new Shares()
   /** How many deliveries have each payload in memory: its bytes count once. */
   readonly #users = new Map<Payload, number>()
+  /** Payloads that are being sent, with how many requests each: to discard others that share one frees nothing. */
+  readonly #sending = new Map<Payload, number>()
   #memory = 0
   #pending = 0
   #dead = 0
@@ -119,8 +121,10 @@ export class Ledger {
       throw new Error(`a delivery that was ${before.how} cannot be ${state.name}`)
     }
     this.#count(kept, -1)
+    this.#countSending(kept, -1)
     kept.state = state
     kept.progress = progress
+    this.#countSending(kept, 1)
     ++kept.ticket
     if (state.name === 'ended') {
       this.#kept.delete(kept.id)
@@ -162,6 +166,17 @@ export class Ledger {
     }
   }
 
+  #countSending({ state, content }: Kept, by: 1 | -1): void {
+    if (state.name === 'sending' && content !== undefined) {
+      const sending = (this.#sending.get(content.payload) ?? 0) + by
+      if (sending > 0) {
+        this.#sending.set(content.payload, sending)
+      } else {
+        this.#sending.delete(content.payload)
+      }
+    }
+  }
+
   #accountOf(endpoint: string): Account {
     let account = this.#accounts.get(endpoint)
     if (account === undefined) {
@@ -175,6 +190,7 @@ export class Ledger {
   load(kept: Kept, content: Content): void {
     this.unload(kept)
     kept.content = content
+    this.#countSending(kept, 1)
     this.#use(content)
     this.#shares.changed(kept)
   }
@@ -185,6 +201,7 @@ export class Ledger {
     if (content === undefined) {
       return
     }
+    this.#countSending(kept, -1)
     kept.content = undefined
     if (kept.state.name !== 'ended') {
       this.#shares.changed(kept)
@@ -227,9 +244,11 @@ export class Ledger {
     return diskBytes > this.#bounds.disk ? 'disk' : undefined
   }
 
-  /** Who gives way when there is too little of a resource. */
+  /** Who gives way when there is too little of a resource: whoever would free some of it. */
   victim(resource: Resource): Kept | undefined {
-    return this.#shares.victim(resource)
+    const isSpared = ({ content }: Kept): boolean =>
+      resource === 'memory' && content !== undefined && this.#sending.has(content.payload)
+    return this.#shares.victim(resource, isSpared)
   }
 
   tally(endpoint?: string): Tally {

@@ -151,8 +151,9 @@ export class Queues {
    * the end of its attempt looks at the routes.
    *
    * @param renewed - endpoints at which what waits is due now
+   * @param enabled - owners whose deliveries are due now
    */
-  reroute(now: number, renewed: ReadonlyMap<string, Budget>): void {
+  reroute(now: number, renewed: ReadonlyMap<string, Budget>, enabled: ReadonlySet<string>): void {
     const { ledger, routes } = this.#options
     for (const kept of [...ledger.all()]) {
       const route = routes.of(kept.owner)
@@ -163,7 +164,7 @@ export class Queues {
       } else if (route.endpoint.id !== kept.endpoint) {
         ledger.move(kept, route.endpoint.id)
         this.#hasten(kept, now) // it waits for an endpoint that it is not bound for any more
-      } else if (renewed.has(kept.endpoint)) {
+      } else if (renewed.has(kept.endpoint) || enabled.has(kept.owner)) {
         this.#hasten(kept, now, within(renewed.get(kept.endpoint), kept.progress))
       }
     }

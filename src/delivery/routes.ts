@@ -5,12 +5,18 @@ export class Routes {
   #routes: ReadonlyMap<string, Route> = new Map()
   #owners = new Map<string, string[]>()
 
-  set(routes: ReadonlyMap<string, Route>): void {
+  /** @returns owners that were paused, and are not any more */
+  set(routes: ReadonlyMap<string, Route>): ReadonlySet<string> {
+    const before = this.#routes
     this.#routes = routes
     this.#owners = new Map()
     for (const [owner, { endpoint }] of routes) {
       this.#owners.set(endpoint.id, [...(this.#owners.get(endpoint.id) ?? []), owner])
     }
+    const enabled = [...routes].filter(
+      ([owner, { isPaused }]) => before.get(owner)?.isPaused === true && isPaused !== true
+    )
+    return new Set(enabled.map(([owner]) => owner))
   }
 
   all(): Iterable<Route> {

@@ -54,7 +54,7 @@ export class Sender {
   /** From `queued` or `waiting` to whatever it is after its attempt. Never rejects. */
   async send({ lane, connection }: Line, kept: Kept, route: Route): Promise<void> {
     this.#options.ledger.enter(kept, { name: 'sending', endpoint: lane.endpoint.id, isCancelled: false })
-    const content = kept.content ?? (await this.#read(kept))
+    const content = kept.content ?? (await this.#read(kept, lane.endpoint.id))
     if (content === undefined) {
       return
     }
@@ -70,8 +70,8 @@ export class Sender {
   }
 
   /** Reads back what is in the journal only; `undefined`: it is not sent now. */
-  async #read(kept: Kept): Promise<Content | undefined> {
-    const { ledger, recorder } = this.#options
+  async #read(kept: Kept, endpoint: string): Promise<Content | undefined> {
+    const { ledger, recorder, routes } = this.#options
     let content: Content | undefined
     try {
       content = await recorder?.read(kept)
@@ -79,13 +79,13 @@ export class Sender {
       this.#putBack(kept, READ_AGAIN_AFTER_MS)
       return undefined
     }
-    if (this.#discardIfCancelled(kept)) {
+    if (this.#discardIfUnwanted(kept)) {
       return undefined
     }
     if (content === undefined) {
       ledger.enter(kept, { name: 'ended', how: 'damaged' })
-    } else if (this.#isClosing) {
-      this.#putBack(kept, 0)
+    } else if (this.#isClosing || kept.endpoint !== endpoint || routes.of(kept.owner)?.isPaused === true) {
+      this.#putBack(kept, 0) // meanwhile its hook was disabled, or leads elsewhere
       return undefined
     } else {
       ledger.load(kept, content)
@@ -93,13 +93,15 @@ export class Sender {
     return content
   }
 
-  #discardIfCancelled(kept: Kept): boolean {
-    const { state } = kept
-    if (state.name === 'sending' && state.isCancelled) {
-      this.#options.ledger.enter(kept, { name: 'ended', how: 'cancelled' })
-      return true
+  /** Meanwhile it may have been cancelled, or its hook removed. */
+  #discardIfUnwanted(kept: Kept): boolean {
+    const { ledger, routes } = this.#options
+    const isCancelled = kept.state.name === 'sending' && kept.state.isCancelled
+    if (!isCancelled && routes.of(kept.owner) !== undefined) {
+      return false
     }
-    return false
+    ledger.enter(kept, { name: 'ended', how: isCancelled ? 'cancelled' : 'hook removed' })
+    return true
   }
 
   /**
@@ -107,17 +109,12 @@ export class Sender {
    * order in which it came. What nobody wants any more is discarded instead.
    */
   #putBack(kept: Kept, stepMs: number): void {
-    const { ledger, routes } = this.#options
-    if (this.#discardIfCancelled(kept)) {
-      return
-    }
-    if (routes.of(kept.owner) === undefined) {
-      ledger.enter(kept, { name: 'ended', how: 'hook removed' })
+    if (this.#discardIfUnwanted(kept)) {
       return
     }
     const isFresh = stepMs === 0 && kept.progress.attempts === 0 && kept.progress.trigger === 'event'
     const waiting = { name: 'waiting', dueAt: performance.now() + stepMs, stepMs } as const
-    ledger.enter(kept, isFresh ? { name: 'queued' } : waiting)
+    this.#options.ledger.enter(kept, isFresh ? { name: 'queued' } : waiting)
   }
 
   #attempted(lane: Lane, kept: Kept, done: Attempt): void {

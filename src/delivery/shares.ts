@@ -85,11 +85,13 @@ export class Shares {
     taken.disk = kept.stored
   }
 
-  victim(resource: Resource): Kept | undefined {
+  /** @param isSpared - some that may not be discarded for this resource */
+  victim(resource: Resource, isSpared: (kept: Kept) => boolean = () => false): Kept | undefined {
     for (const { owners } of heaviestFirst(this.#endpoints, resource)) {
       for (const { parties } of heaviestFirst(owners, resource)) {
         for (const share of heaviestFirst(parties, resource)) {
-          const kept = oldestDead(share.dead, resource) ?? share.members.last(each => isExpendable(each, resource))
+          const isMeant = (each: Kept): boolean => isExpendable(each, resource) && !isSpared(each)
+          const kept = oldestDead(share.dead, isMeant) ?? share.members.last(isMeant)
           if (kept !== undefined) {
             return kept
           }
@@ -148,10 +150,10 @@ function isExpendable({ state, content, stored }: Kept, resource: Resource): boo
   )
 }
 
-function oldestDead(dead: ReadonlySet<Kept>, resource: Resource): Kept | undefined {
+function oldestDead(dead: ReadonlySet<Kept>, isMeant: (kept: Kept) => boolean): Kept | undefined {
   let looked = 0
   for (const kept of dead) {
-    if (isExpendable(kept, resource)) {
+    if (isMeant(kept)) {
       return kept
     }
     if (++looked === DEAD_LOOKED_AT) {

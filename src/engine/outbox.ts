@@ -38,6 +38,8 @@ export class Outbox {
   readonly #incoming: Handing[] = []
   /** Empty while closed. */
   #items: Item[] = []
+  /** The posted beginning is cut off once it is half of the array. */
+  #start = 0
   #flushing: NodeJS.Immediate | undefined
   #lastBatch = 0
   readonly #window: Posted[] = []
@@ -82,6 +84,7 @@ export class Outbox {
   open(post: (batch: Batch) => void, settings: PlainSettings | undefined): void {
     this.#absorb()
     this.#post = post
+    this.#start = 0
     this.#items = [
       ...(settings === undefined ? [] : [{ order: { type: 'configure', settings } } as const]),
       ...this.#held.recall().map(entry => ({ entry })),
@@ -95,6 +98,7 @@ export class Outbox {
     this.#absorb()
     this.#post = undefined
     this.#items = []
+    this.#start = 0
     this.#held.putBackLosses(this.#window.splice(0).flatMap(({ losses }) => losses))
     this.#windowBytes = 0
     this.#questions.outlive()
@@ -105,7 +109,7 @@ export class Outbox {
     while (this.#window[0] !== undefined && this.#window[0].number <= taken) {
       this.#windowBytes -= this.#window.shift()?.bytes ?? 0
     }
-    if (this.#items.length > 0) {
+    if (this.#start < this.#items.length) {
       this.#flushLater()
     }
   }
@@ -153,19 +157,19 @@ export class Outbox {
     const losses = this.#held.takeLosses()
     const orders: Order[] = [...losses]
     let bytes = 0
-    let count = 0
-    for (const item of this.#items) {
+    let end = this.#start
+    for (; end < this.#items.length; ++end) {
+      const item = this.#items[end]!
       if (bytes >= BATCH_BYTES || (!this.#isUnbounded && this.#windowBytes + bytes >= WINDOW_BYTES)) {
         break
       }
-      ++count
       bytes += 'entry' in item ? item.entry.bytes : 0
       const order = this.#orderOf(item)
       if (order !== undefined) {
         orders.push(order)
       }
     }
-    this.#items = count === this.#items.length ? [] : this.#items.slice(count)
+    this.#advance(end)
     if (orders.length === 0) {
       return undefined
     }
@@ -173,6 +177,12 @@ export class Outbox {
     this.#window.push({ number, bytes, losses })
     this.#windowBytes += bytes
     return { number, orders }
+  }
+
+  #advance(to: number): void {
+    const isHalf = to * 2 >= this.#items.length
+    this.#items = isHalf ? this.#items.slice(to) : this.#items
+    this.#start = isHalf ? 0 : to
   }
 
   #orderOf(item: Item): Order | undefined {

@@ -13,7 +13,7 @@ export const figures: ReadonlyMap<string, Figure> = new Map([
   ['unmatched call, 1,000 hooks', unmatchedCall],
   ['1,000 events a second', steadyLoad],
   ['20 endpoints, 5 calls a second, half of them slow', slowHalf],
-  ['10,000 events of 2 KiB to a dead endpoint', deadEndpoint],
+  ['10,000 events of 2 KiB to a dead endpoint, 2,000 a second', deadEndpoint],
   ['2,000 calls a second to a dead catch-all', deadCatchAll],
   ['100,000 pending deliveries of 2 KiB: disk, restart', pendingOnDisk],
   ['the journal, where all come at once', journalRate],

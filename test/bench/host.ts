@@ -81,7 +81,7 @@ export async function startHost(
       getDataDir: () => (hasFolder ? Promise.resolve(directory) : Promise.reject(new Error('no folder'))),
     }
     const plugin = factory(context)
-    plugin.configure({
+    await plugin.configure({
       hooks: hooks.map(({ name, method, url, timeout }) => ({
         name,
         method,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 
-import { startEngine } from '../helpers/engine.ts'
+import { routeTo, startEngine } from '../helpers/engine.ts'
 import type { Engine } from '../helpers/engine.ts'
 import { accepted, refused } from '../helpers/outcomes.ts'
 
@@ -277,6 +277,28 @@ describe('a cancellation', () => {
     expect(engine.dispatcher.controls.cancel({ owner: 'a', endpoint: 'x' })).toBe(20)
     await engine.pass(0)
     expect(engine.idsSent()).toEqual(others)
+    await engine.close()
+  })
+})
+
+describe('a hook that is enabled', () => {
+  it('has what waited sent at once, however far its next attempt was, though nothing is wrong with its endpoint', async () => {
+    const engine = startEngine({ schedule: [9 * HOUR] })
+    engine.network.script = () => refused(503)
+    const waiting = engine.submit()
+    await engine.pass(1)
+    engine.network.script = () => accepted()
+    const delivered = engine.submit()
+    await engine.pass(1)
+    engine.route({ a: routeTo('a', { isPaused: true }) })
+    const parked = engine.submit()
+    await engine.pass(MINUTE)
+    engine.route({ a: routeTo('a', { isPaused: true }) })
+    await engine.pass(MINUTE)
+    expect(engine.idsSent()).toEqual([waiting, delivered])
+    engine.route({ a: 'a' })
+    await engine.pass(1)
+    expect(engine.idsSent().slice(2).sort()).toEqual([waiting, parked])
     await engine.close()
   })
 })

@@ -5,6 +5,8 @@ import { accepted, refused } from '../helpers/outcomes.ts'
 
 const SECOND = 1_000
 const MINUTE = 60 * SECOND
+const HOUR = 60 * MINUTE
+const DAY = 24 * HOUR
 const PRE = { phase: 'pre', key: 'call', lifetimeMs: 5 * MINUTE } as const
 const POST = { phase: 'post', key: 'call' } as const
 
@@ -263,6 +265,24 @@ describe('a follower', () => {
     engine.route({ a: 'x', b: 'y' })
     await engine.pass(0)
     expect(engine.network.sent.at(-1)).toMatchObject({ id: post, endpoint: { id: 'y' } })
+    await engine.close()
+  })
+
+  it('waits for a leader that is replayed after days for one attempt, and no longer', async () => {
+    const engine = startEngine()
+    engine.network.script = () => refused(404)
+    const pre = engine.submit({ phase: 'pre', key: 'call', lifetimeMs: 2 * HOUR })
+    await engine.pass(2 * HOUR - 1)
+    expect(engine.dispatcher.controls.get(pre)).toMatchObject({ status: 'dead' })
+    const post = engine.submit({ key: 'call' })
+    engine.network.script = ({ id }) => (id === pre ? refused(503) : accepted())
+    await engine.pass(DAY)
+    expect(engine.idsSent()).toContain(post)
+    engine.dispatcher.controls.replay({ id: pre })
+    const late = engine.submit({ key: 'call' })
+    await engine.pass(10)
+    expect(engine.idsSent().slice(-2)).toEqual([pre, late])
+    expect(engine.dispatcher.controls.get(pre)).toMatchObject({ status: 'waiting' })
     await engine.close()
   })
 

@@ -89,6 +89,24 @@ describe('without a journal, the memory', () => {
     expect(run.total).toMatchObject({ pending: 1 })
   })
 
+  it('that a body takes which is being sent is not freed by discarding others that share it: they stay', async () => {
+    const routes = { a: 'a', b: 'b' }
+    const run = new DurableRun({ directory: undefined, answering: () => underWay, maxBytes: 10_000, routes })
+    const payload = { contentType: 'text/plain', body: bodyOf(0, 9_000) }
+    const ids = Array.from({ length: 50 }, (_, index) => `shared ${index}`)
+    for (const id of ids) {
+      const order = { key: id, leads: false }
+      run.dispatcher.submit({ id, owner: 'a', payload, label: id, headers: [], order, acceptedAt: Date.now() })
+    }
+    await run.later(25, () => run.sent.length === 8)
+    run.submit({ owner: 'b', body: bodyOf(1, 1_800) })
+    await run.later(25, () => run.events.some(({ type }) => type === 'discarded'))
+    // of a's nothing could be freed
+    expect(run.discarded).toHaveLength(1)
+    expect(run.discarded[0]).toContain('queue full')
+    expect(ids.filter(id => run.dispatcher.controls.get(id) === undefined)).toEqual([])
+  })
+
   it('is bounded by number, too, with dead letters: the oldest of them goes first', async () => {
     let outcome: AttemptOutcome | Promise<AttemptOutcome> = failing
     const run = new DurableRun({ directory: undefined, answering: () => outcome, schedule: [], maxPending: 6 })
@@ -239,6 +257,73 @@ describe('with a journal, the memory', () => {
     for (const id of held) {
       expect(run.dispatcher.controls.get(id)).toBeDefined()
     }
+  })
+})
+
+describe('a body that is read back', () => {
+  /** One delivery that failed and is on disk only; reading it back lasts until it is told how that went. */
+  async function beingRead(): Promise<{ run: DurableRun; id: string; fail: () => void; succeed: () => void }> {
+    const directory = await temporaryDirectory()
+    const endings: { resolve: () => void; reject: (error: Error) => void }[] = []
+    const run = await started({
+      ...{ directory, answering: () => failing, schedule: [MINUTE, MINUTE] },
+      openJournal: async () => {
+        const opened = await Journal.open(directory)
+        const read = opened.journal.read.bind(opened.journal)
+        opened.journal.read = async number => {
+          // the first one only
+          if (endings.length === 0) {
+            await new Promise<void>((resolve, reject) => endings.push({ resolve, reject }))
+          }
+          return read(number)
+        }
+        return opened
+      },
+    })
+    const id = run.submit()
+    await saved(run)
+    await run.later(MINUTE, () => endings.length === 1)
+    expect(run.dispatcher.controls.get(id)).toMatchObject({ status: 'sending', attempts: 1 })
+    return {
+      ...{ run, id },
+      fail: () => endings[0]?.reject(new Error('unreadable at present')),
+      succeed: () => endings[0]?.resolve(),
+    }
+  }
+
+  it('and cannot be at present is asked for again, which is no attempt', async () => {
+    const { run, id, fail } = await beingRead()
+    fail()
+    await run.later(SECOND, () => run.dispatcher.controls.get(id)?.status === 'waiting')
+    expect(run.dispatcher.controls.get(id)).toMatchObject({ attempts: 1 })
+    expect(run.sentIds).toEqual([id])
+  })
+
+  it.each(['fails', 'succeeds'] as const)('and is cancelled meanwhile is not sent, if that %s', async how => {
+    const { run, id, fail, succeed } = await beingRead()
+    run.dispatcher.controls.cancel({ id })
+    ;(how === 'fails' ? fail : succeed)()
+    await run.until(() => run.total.pending === 0)
+    expect(run.discarded).toEqual([`${id}: cancelled`])
+    expect(run.sentIds).toEqual([id])
+  })
+
+  it('and whose hook leads elsewhere meanwhile is sent there', async () => {
+    const { run, id, succeed } = await beingRead()
+    run.route({ a: 'elsewhere' })
+    run.answering = () => ok
+    succeed()
+    await run.later(SECOND, () => run.total.delivered === 1)
+    expect(run.sent.map(sent => `${sent.id} ${sent.to}`)).toEqual([`${id} a`, `${id} elsewhere`])
+  })
+
+  it.each(['fails', 'succeeds'] as const)('and whose hook is removed meanwhile is not sent, if that %s', async how => {
+    const { run, id, fail, succeed } = await beingRead()
+    run.route({})
+    ;(how === 'fails' ? fail : succeed)()
+    await run.until(() => run.total.pending === 0)
+    expect(run.discarded).toEqual([`${id}: hook removed`])
+    expect(run.sentIds).toEqual([id])
   })
 })
 

@@ -218,7 +218,7 @@ describe('a connection that is closed without an answer', () => {
     const answers = ['', answer(200), '', '', answer(500), '']
     const receiver = await startRawReceiver({
       tls: { cert, key: keyPem },
-      onRequest: ({ socket }) => socket.end(answers[receiver.requests.length - 1]),
+      onRequest: ({ socket }) => socket.end(answers[receiver.requests.length - 1] ?? ''),
     })
     const tls = { acceptAnyCertificate: true }
     const connection = connectTo({ id: 'e', url: receiver.origin, headers: [], tls }, {})

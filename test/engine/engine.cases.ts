@@ -317,6 +317,20 @@ export function runEngineCases(name: string, newEngine: NewEngine): void {
       expect(countOf(events, 'stopped')).toBe(4)
     })
 
+    it('the end does not wait for first attempts', async () => {
+      const receiver = await receive(() => new Promise(() => {}))
+      const { engine } = start()
+      engine.configure(settingsOf(hookTo(receiver.url, { route: { timeoutMs: 10 * 60_000 } })))
+      await engine.ready
+      const answers = engine.ask(handingOf())
+      await receiver.next(1, PATIENCE.timeout)
+      await engine.close(0)
+      for (const { attempt } of await answers) {
+        expect(attempt.outcome).toMatchObject({ kind: 'unreachable' })
+      }
+      await expectHealth(engine, { accepted: 1, pending: 0, discarded: { stopped: 1 } })
+    })
+
     it('can be closed before it has started', async () => {
       const { engine } = start({ openDirectory: () => new Promise(() => {}) })
       engine.configure(settingsOf(hookTo(NOWHERE, { route: { isPaused: true } })))
@@ -341,6 +355,8 @@ export function runEngineCases(name: string, newEngine: NewEngine): void {
       await first.close(0)
 
       const second = start({ openDirectory }).engine
+      // long enough for a journal to be read, which is not before it is known whose deliveries are wanted
+      await Promise.race([second.ready, new Promise(resolve => setTimeout(resolve, 500))])
       second.configure(settingsOf(hook))
       const [request] = await receiver.next(1, PATIENCE.timeout)
       expect(request?.headers).toMatchObject({ 'webhook-id': `${handing.id}-0`, 'x-xo-attempt': '1' })

@@ -158,7 +158,8 @@ describe('a thread that dies', () => {
   it('leaves questions to the next, and first attempts unanswered', async () => {
     const receiver = await receive(() => new Promise(() => {}))
     const { engine, command, replacements } = startMortal()
-    engine.configure(settingsOf(hookTo(receiver.url), hookTo(NOWHERE, { id: 'paused', route: { isPaused: true } })))
+    const hook = hookTo(receiver.url, { route: { timeoutMs: 10 * 60_000 } })
+    engine.configure(settingsOf(hook, hookTo(NOWHERE, { id: 'paused', route: { isPaused: true } })))
     await engine.ready
     const paused = handingOf({ hooks: ['paused'] })
     engine.hand(paused)
@@ -232,6 +233,19 @@ describe('a thread that dies', () => {
   })
 })
 
+it('what a filter does not want is not held', async () => {
+  const { engine, command, replacements } = startMortal({ maxHeldBytes: 10_000 })
+  engine.configure(settingsOf(hookTo(NOWHERE, { filter: 'method:another' })))
+  await engine.ready
+  for (let count = 0; count < 100; ++count) {
+    engine.hand(handingOf())
+    await engine.health()
+  }
+  command('exit')
+  await vi.waitFor(() => expect(replacements()).toHaveLength(1), PATIENCE)
+  await expectHealth(engine, { accepted: 0 })
+})
+
 describe('without a thread', () => {
   it.each([
     ['cannot be started', { spawn: failToSpawn }],
@@ -261,14 +275,13 @@ describe('without a thread', () => {
 
 describe('the end', () => {
   it('comes in time when the thread hangs, and all is accounted for', async () => {
-    const { engine, events, threads, command } = startMortal()
-    engine.configure(settingsOf(hookTo(NOWHERE, { route: { isPaused: true } })))
+    const { engine, events, threads } = startMortal({ checkMs: 1e6 })
+    const paused = hookTo(NOWHERE, { route: { isPaused: true } })
+    engine.configure(settingsOf(paused, hookTo(NOWHERE, { id: 'stuck', format: 'spin' })))
     engine.hand(handingOf({ hooks: ['a', 'unknown'] }))
     await expectHealth(engine, { pending: 1 })
     const ended = new Promise(resolve => threads[0]?.once('exit', resolve))
-    const question = engine.list({})
-    await question
-    command('spin')
+    engine.hand(handingOf({ hooks: ['stuck'] }))
     engine.hand(handingOf())
     const unanswered = expect(engine.list({})).rejects.toThrow('no answer')
 
@@ -276,8 +289,8 @@ describe('the end', () => {
 
     await unanswered
     await ended
-    await expectHealth(engine, { accepted: 3, pending: 0, discarded: { 'hook removed': 1, stopped: 2 } })
-    expect(countOf(events, 'stopped')).toBe(2)
+    await expectHealth(engine, { accepted: 4, pending: 0, discarded: { 'hook removed': 1, stopped: 3 } })
+    expect(countOf(events, 'stopped')).toBe(3)
     await expect(engine.list({})).rejects.toThrow('stopped')
     expect(await engine.probe(handingOf())).toEqual([])
   })
@@ -285,13 +298,19 @@ describe('the end', () => {
   it('comes in time between two threads', async () => {
     const { engine, command, threads, replacements } = startMortal({ pauses: { firstMs: 1e6, longestMs: 1e6 } })
     engine.configure(settingsOf(hookTo(NOWHERE, { route: { isPaused: true } })))
+    // the first is replaced at once
     for (let death = 1; death <= 2; ++death) {
       await engine.health()
+      vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+      onTestFinished(() => void vi.useRealTimers())
       command('exit')
       await vi.waitFor(() => expect(replacements()).toHaveLength(death), PATIENCE)
     }
+    expect(vi.getTimerCount()).toBe(1)
     engine.hand(handingOf())
     await engine.close(0)
+    expect(vi.getTimerCount()).toBe(0)
+    vi.useRealTimers()
     await expectHealth(engine, { accepted: 1, discarded: { stopped: 1 } })
     expect(threads).toHaveLength(2)
   })

@@ -420,7 +420,8 @@ export class Books {
     for (const leader of this.#leaders.get(key) ?? []) {
       const isUnderWay = leader.sendings.some(sent => sent.url === url && sent.outcome === undefined && !sent.isCut)
       const wasBound = Math.max(leader.pendingSince, this.#boundSince(leader, url), this.#knownSince(leader))
-      const isSure = leader.fate === 'open' && !leader.isDead && !(leader.wasDead && this.#hadTrouble)
+      // one that was given up and replayed leads for one attempt only
+      const isSure = leader.fate === 'open' && !leader.wasDead
       if (isUnderWay && leader.sendings.at(-1)!.moment < boundSince) {
         this.#say(`${this.#about(follower)} was sent to ${url} at ${moment} while ${this.#about(leader)} was under way`)
       } else if (isSure && wasBound <= boundSince) {

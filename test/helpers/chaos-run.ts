@@ -399,10 +399,22 @@ class ChaosRun {
       this.#look()
       return this.#dispatcher.stats().pending === 0
     })
-    const rows: LogRow[] = []
-    for await (const row of this.#dispatcher.controls.readLog()) {
-      rows.push(row)
-    }
+    let rows: LogRow[] = []
+    let isRead = false
+    void (async () => {
+      while (!isRead) {
+        try {
+          rows = []
+          for await (const row of this.#dispatcher.controls.readLog()) {
+            rows.push(row)
+          }
+          isRead = true
+        } catch {
+          await this.#pause(100) // a busy machine has a slow disk
+        }
+      }
+    })()
+    await this.#until('the log is read', () => isRead)
     return rows.toReversed()
   }
 

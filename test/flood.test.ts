@@ -82,10 +82,7 @@ async function drained(engine: Courier): Promise<void> {
   }
 }
 
-it.each([
-  ['who have not signed in', undefined],
-  ['of a user who may do nothing', 'mallory'],
-])('100,000 calls of people %s push nothing of others out, and who loses can be seen', async (_, flooder) => {
+it('100,000 calls of people who have not signed in push nothing of others out, and what is lost is counted', async () => {
   const { relay, engine, sent, open } = startRelay()
   const others = (): void => {
     for (let i = 0; i < 50; ++i) {
@@ -98,7 +95,7 @@ it.each([
 
   others()
   for (let i = 0; i < FLOOD; ++i) {
-    void relay.accept('api', 'post', { ...signalOf('plugin.get', flooder), ...NOT_ALLOWED })
+    void relay.accept('api', 'post', { ...signalOf('plugin.get'), ...NOT_ALLOWED })
     if (i === FLOOD / 2) {
       others()
     }

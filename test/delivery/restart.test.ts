@@ -1,6 +1,7 @@
 import { describe, expect, it, vi } from 'vitest'
 
 import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
+import { Journal } from '../../src/delivery/journal.ts'
 import { DurableRun, failing, fakeClocks, ok, refusedFor, underWay } from '../helpers/durable-run.ts'
 import type { DurableOptions } from '../helpers/durable-run.ts'
 import { copyOfStore, temporaryDirectory } from '../helpers/journal-files.ts'
@@ -219,6 +220,29 @@ describe('after a restart', () => {
     expect(run.discarded).toEqual([`${pre}: expired`])
     expect(run.sentIds).not.toContain(pre)
     expect(young).not.toBe(pre)
+  })
+
+  it('what comes while the journal cannot be opened takes no place of what that holds', async () => {
+    fakeClocks()
+    const first = await started({ answering: () => underWay })
+    const kept = first.submitMany(3)
+    await first.until(() => first.sent.length === 3)
+    await first.stop()
+
+    let tries = 0
+    const run = new DurableRun({
+      directory: first.directory,
+      openJournal: isAlive =>
+        ++tries === 1 ? Promise.reject(new Error('no disk yet')) : Journal.open(first.directory, isAlive),
+    })
+    await run.until(() => run.journalEvents.length === 1)
+    run.answering = () => underWay
+    const fresh = run.submitMany(3)
+    await run.until(() => run.sent.length === 3)
+    run.answering = () => ok
+    await run.later(SECOND, () => run.total.delivered === 3)
+    expect(run.discarded).toEqual([])
+    expect(run.sentIds.toSorted()).toEqual([...kept, ...fresh].toSorted())
   })
 
   it('deliveries of a hook that is gone are discarded, logged and counted', async () => {

@@ -26,6 +26,8 @@ interface Sending {
 interface Entry {
   readonly delivery: Delivery
   readonly moment: number
+  /** As of `performance.now()`. */
+  readonly at: number
   /** Of the life in which it was handed in. */
   readonly life: number
   readonly sendings: Sending[]
@@ -194,7 +196,16 @@ export class Books {
   handedIn(delivery: Delivery): void {
     const moment = this.#options.nextMoment()
     const entry: Entry = {
-      ...{ delivery, moment, life: this.#life.number, sendings: [], fate: 'open', fateMoment: 0, reason: undefined },
+      ...{
+        delivery,
+        moment,
+        at: performance.now(),
+        life: this.#life.number,
+        sendings: [],
+        fate: 'open',
+        fateMoment: 0,
+        reason: undefined,
+      },
       ...{ attempts: 0, isDead: false, wasDead: false, isCancelled: false, isVague: false, pendingSince: moment },
     }
     this.#entries.set(delivery.id, entry)
@@ -207,15 +218,14 @@ export class Books {
   /** The life before has ended. */
   began(): void {
     const { number, hasTrouble, opened } = this.#life
-    const isAfterTrouble = number > 0 && (hasTrouble || (opened === undefined && this.#life.isAfterTrouble))
+    // one that never had the journal has written nothing of what it has ended
+    const isAfterTrouble = number > 0 && (hasTrouble || opened === undefined)
     this.#life = newLife(number + 1, this.#options.nextMoment(), isAfterTrouble)
     this.note(`life ${number + 1} begins${isAfterTrouble ? ' after trouble' : ''}`)
     if (isAfterTrouble) {
       for (const entry of this.#entries.values()) {
         entry.isVague = true
       }
-    }
-    if (isAfterTrouble || opened === undefined) {
       this.#forgetEndpoints() // how they were was not written
     }
   }
@@ -364,7 +374,8 @@ export class Books {
     const { owner } = entry.delivery
     const since = this.#mayGoSince(entry)
     const past = this.#routes.get(owner) ?? []
-    const slackMs = this.#options.slackMs()
+    // the decision to send it came later
+    const decidedAfter = Math.max(at - this.#options.slackMs(), entry.at)
     // routes that held at some time since it could go
     const routes = past.filter((_, index) => (past[index + 1]?.moment ?? Number.POSITIVE_INFINITY) > since)
     if (!routes.some(({ route }) => route?.endpoint.id === endpoint)) {
@@ -373,7 +384,7 @@ export class Books {
     const isPausedNow = past.at(-1)?.route?.isPaused === true
     if (
       routes.every(({ route }) => route?.isPaused === true) ||
-      (isPausedNow && Number(past.findLast(({ route }) => route?.isPaused === true)?.at) < at - slackMs)
+      (isPausedNow && Number(past.findLast(({ route }) => route?.isPaused === true)?.at) < decidedAfter)
     ) {
       // moving a paused hook leaves it paused: only the last change counts, which is a late one
       say('was sent while its hook was paused')
@@ -382,12 +393,12 @@ export class Books {
       ['disabled', this.#disabled.get(endpoint)],
       ['paused', this.#paused.get(endpoint)],
     ] as const) {
-      if (since !== undefined && since < at - slackMs) {
+      if (since !== undefined && since < decidedAfter) {
         say(`was sent ${Math.round(at - since)} ms after ${endpoint} was ${how}`)
       }
     }
     const hold = this.#holds.get(new URL(url).origin)
-    if (hold !== undefined && hold.since < at - slackMs && hold.until > at + 5) {
+    if (hold !== undefined && hold.since < decidedAfter && hold.until > at + 5) {
       say(`was sent ${Math.round(hold.until - at)} ms before the end of what Retry-After asked for`)
     }
   }
@@ -409,7 +420,8 @@ export class Books {
     for (const leader of this.#leaders.get(key) ?? []) {
       const isUnderWay = leader.sendings.some(sent => sent.url === url && sent.outcome === undefined && !sent.isCut)
       const wasBound = Math.max(leader.pendingSince, this.#boundSince(leader, url), this.#knownSince(leader))
-      const isSure = leader.fate === 'open' && !leader.isDead && !(leader.wasDead && this.#hadTrouble)
+      // one that was given up and replayed leads for one attempt only
+      const isSure = leader.fate === 'open' && !leader.wasDead
       if (isUnderWay && leader.sendings.at(-1)!.moment < boundSince) {
         this.#say(`${this.#about(follower)} was sent to ${url} at ${moment} while ${this.#about(leader)} was under way`)
       } else if (isSure && wasBound <= boundSince) {

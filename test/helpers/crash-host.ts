@@ -16,6 +16,7 @@ import { seededRandom } from './seeded-random.ts'
 
 const OWNERS = ['h0', 'h1', 'h2', 'h3']
 const LOOK_EVERY_MS = 20
+const HELP_EVERY_MS = 2_000
 
 const [directory = '', ledger = '', origin = '', run = '', task] = process.argv.slice(2)
 const random = seededRandom(Number(run))
@@ -114,11 +115,15 @@ async function drain(): Promise<void> {
   const dispatcher = startDispatcher()
   await dispatcher.ready
   say({ type: 'running' })
+  let helpAt = 0
   const looking = setInterval(() => {
-    for (const owner of OWNERS) {
-      dispatcher.controls.resume(owner)
+    if (performance.now() > helpAt) {
+      helpAt = performance.now() + HELP_EVERY_MS
+      for (const owner of OWNERS) {
+        dispatcher.controls.resume(owner)
+      }
+      dispatcher.controls.replay({})
     }
-    dispatcher.controls.replay({})
     const { pending, dead } = dispatcher.stats()
     if (pending + dead === 0) {
       clearInterval(looking)

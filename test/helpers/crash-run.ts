@@ -107,7 +107,9 @@ export async function runCrashes(seed: number, kills: number): Promise<CrashRepo
       await exited
     }
     receiver.beKind()
-    const [code] = (await once(start('drain'), 'exit', { signal: AbortSignal.timeout(STEP_MS) })) as [number | null]
+    const [code] = (await once(start('drain'), 'exit', { signal: AbortSignal.timeout(STEP_MS) }).catch(() => [
+      `no end within ${STEP_MS} ms`,
+    ])) as [unknown]
     if (code !== 0) {
       receiver.problems.push(`the last host ended with ${code}`)
     }
@@ -121,19 +123,20 @@ export async function runCrashes(seed: number, kills: number): Promise<CrashRepo
 }
 
 /** Settles once a host says that it runs. */
-async function runs(host: ChildProcess): Promise<void> {
-  const signal = AbortSignal.timeout(STEP_MS)
-  for (;;) {
-    const [message] = (await Promise.race([
-      once(host, 'message', { signal }),
-      once(host, 'exit', { signal }).then(([code]) => {
-        throw new Error(`the host ended with ${code}`)
-      }),
-    ])) as [HostMessage]
-    if (message.type === 'running') {
-      return
-    }
-  }
+function runs(host: ChildProcess): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`the host does not run within ${STEP_MS} ms`)), STEP_MS)
+    host.on('message', ({ type }: HostMessage) => {
+      if (type === 'running') {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+    host.once('exit', code => {
+      clearTimeout(timer)
+      reject(new Error(`the host ended with ${code}`))
+    })
+  })
 }
 
 type Line = readonly [what: string, at: number]

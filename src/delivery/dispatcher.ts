@@ -1,11 +1,9 @@
-import type { Connect } from './attempt.ts'
 import { DiskClock } from './clock.ts'
 import { Controls } from './controls.ts'
 import type { Stats } from './controls.ts'
 import type { Delivery, DiscardReason, Route } from './delivery.ts'
 import { Early } from './early.ts'
-import type { Pauses } from './health.ts'
-import type { Journal, Recovered } from './journal.ts'
+import type { Recovered } from './journal.ts'
 import type { Ending, Kept, State } from './kept.ts'
 import { Ledger } from './ledger.ts'
 import { Lifetimes } from './lifetimes.ts'
@@ -15,6 +13,7 @@ import type { Line } from './lines.ts'
 import { Origins } from './origins.ts'
 import { Pump } from './pump.ts'
 import { Queues } from './queues.ts'
+import type { DispatcherEvent, DispatcherOptions } from './options.ts'
 import type { Asker, Budget } from './queues.ts'
 import { Recorder } from './recorder.ts'
 import { recall, restore, stateOf } from './restart.ts'
@@ -23,54 +22,6 @@ import { Room } from './room.ts'
 import { Routes } from './routes.ts'
 import { endRow } from './rows.ts'
 import { Sender } from './sender.ts'
-import type { SenderEvent } from './sender.ts'
-import type { Patience } from './turns.ts'
-
-/** What happened, for whoever logs it. A listener that throws harms nobody. */
-export type DispatcherEvent =
-  | SenderEvent
-  /** `id`: of one of them, if they are many of which no more is known. */
-  | {
-      readonly type: 'discarded'
-      readonly id: string
-      readonly owner: string
-      readonly reason: DiscardReason
-      readonly count: number
-    }
-  /** It has ended, or is on disk: it survives the end of this process. */
-  | { readonly type: 'safe'; readonly id: string }
-  /** `problem`: why everything stays in memory; absent: the journal is in use. `lost`: what it should have held. */
-  | { readonly type: 'journal'; readonly problem?: string; readonly recovered: number; readonly lost: number }
-
-export interface DispatcherOptions {
-  readonly connect: Connect
-  /** Without, everything stays in memory. */
-  readonly openJournal?: (isAlive: () => void) => Promise<{ journal: Journal; recovered: Recovered }>
-  readonly onEvent?: (event: DispatcherEvent) => void
-  /** What an engine of this process has left whose place this one takes. */
-  readonly legacy?: Legacy
-  /** Deliveries that may be kept in all, pending and dead. @default 100000 */
-  readonly maxPending?: number
-  /** Bytes of bodies in memory in all. @default 67108864 */
-  readonly maxBytes?: number
-  /** Bytes in the journal of what is pending or dead. @default 1073741824 */
-  readonly maxJournalBytes?: number
-  /** Settled deliveries in the delivery log. @default 10000 */
-  readonly maxLogged?: number
-  /** Age of what is in the delivery log, and of anything that is kept. @default 30 days */
-  readonly maxLoggedMs?: number
-  /** Requests at once in all, beside the one that each endpoint always may have. @default 64 */
-  readonly concurrency?: number
-  /** Waits between attempts, ms. @default {@link RETRY_SCHEDULE_MS} */
-  readonly schedule?: readonly number[]
-  /** Of a circuit that is open. @default from 5 s, doubling, to 5 min */
-  readonly pauses?: Pauses
-  /** What became due while nothing ran comes spread over this, ms. @default 60000 */
-  readonly spreadMs?: number
-  /** With the disk of the journal. */
-  readonly patience?: Patience
-  readonly random?: () => number
-}
 
 const DAY_MS = 24 * 60 * 60_000
 const MIB = 1024 * 1024

@@ -4,7 +4,7 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest'
 
 import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
 import { Dispatcher } from '../../src/delivery/dispatcher.ts'
-import type { DispatcherEvent } from '../../src/delivery/dispatcher.ts'
+import type { DispatcherEvent } from '../../src/delivery/options.ts'
 import { RETRY_SCHEDULE_MS } from '../../src/delivery/retry.ts'
 import { headerOf, routeTo, startEngine } from '../helpers/engine.ts'
 import { accepted, refused, timedOut, unreachable } from '../helpers/outcomes.ts'

@@ -3,7 +3,7 @@ import { expect, onTestFinished, vi } from 'vitest'
 import type { Attempt, AttemptOutcome, Delivery, Endpoint, Route } from '../../src/delivery/delivery.ts'
 import { Dispatcher } from '../../src/delivery/dispatcher.ts'
 import type { Connection, OutgoingRequest } from '../../src/delivery/attempt.ts'
-import type { DispatcherEvent, DispatcherOptions } from '../../src/delivery/dispatcher.ts'
+import type { DispatcherEvent, DispatcherOptions } from '../../src/delivery/options.ts'
 import type { Tally } from '../../src/delivery/tally.ts'
 import { accepted, refused, unreachable } from './outcomes.ts'
 

@@ -7,7 +7,7 @@ import type { Delivery, Endpoint, Route } from '../../src/delivery/delivery.ts'
 import { Dispatcher } from '../../src/delivery/dispatcher.ts'
 import type { DispatcherEvent, DispatcherOptions } from '../../src/delivery/options.ts'
 import type { LogRow } from '../../src/delivery/journal.ts'
-import type { Totals } from '../../src/delivery/tally.ts'
+import type { Legacy } from '../../src/delivery/restart.ts'
 import { connectTo } from '../../src/delivery/transport.ts'
 import { ChaosDisk } from './chaos-disk.ts'
 import type { DiskMood } from './chaos-disk.ts'
@@ -142,12 +142,12 @@ class ChaosRun {
     }
   }
 
-  #start(ended?: Totals): void {
+  #start(legacy?: Legacy): void {
     this.#books.began()
     const dispatcher = new Dispatcher({
       ...SCALED,
       ...this.#limits,
-      ...(ended && { ended }),
+      ...(legacy && { legacy }),
       connect: endpoint => this.#watched(endpoint),
       openJournal: isAlive => this.#disk.open(isAlive),
       onEvent: event => this.#heard(dispatcher, event),
@@ -355,12 +355,12 @@ class ChaosRun {
     // what never knew the journal has left it as it was
     this.#books.closed((isWell || !this.#books.isOpen) && performance.now() - start < CLOSES_WITHIN_MS)
     this.#look()
-    const ended = this.#dispatcher.ended()
+    const legacy = this.#dispatcher.legacy()
     if (!isLast && random.chance(0.3)) {
       this.#route(this.#otherRoutes())
     }
-    // one that died in its thread is told what the one before it has ended
-    this.#start(random.chance(0.5) ? ended : undefined)
+    // one that died in its thread is told what the one before it has left
+    this.#start(random.chance(0.5) ? legacy : undefined)
     if (!isLast && random.chance(0.5)) {
       this.#makeEvents() // before the journal is open
     }

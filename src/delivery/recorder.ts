@@ -154,6 +154,11 @@ export class Recorder {
     }
   }
 
+  /** Before {@link close}: what is read is no longer needed, and no reason to wait for the disk. */
+  stopReading(): void {
+    this.#turns.refuseReads()
+  }
+
   /**
    * Writes what is left, and closes the journal; settles within that time whatever the disk does. What has no `stored`
    * then is not on disk. If the disk comes back later, what has been ended by then is removed from it.

@@ -46,9 +46,10 @@ export class Sender {
     this.#options = options
   }
 
-  /** From now on, a request that comes to nothing has been cut off by ourselves. */
+  /** From now on, a request that comes to nothing has been cut off by ourselves, and no body is read for one. */
   close(): void {
     this.#isClosing = true
+    this.#options.recorder?.stopReading()
   }
 
   /** From `queued` or `waiting` to whatever it is after its attempt. Never rejects. */
@@ -76,7 +77,7 @@ export class Sender {
     try {
       content = await recorder?.read(kept)
     } catch {
-      this.#putBack(kept, READ_AGAIN_AFTER_MS)
+      this.#putBack(kept, this.#isClosing ? 0 : READ_AGAIN_AFTER_MS)
       return undefined
     }
     if (this.#discardIfUnwanted(kept)) {

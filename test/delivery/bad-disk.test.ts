@@ -291,7 +291,7 @@ describe('a disk that hangs', () => {
     expect(attempts.sort()).toEqual(ids.flatMap(id => [`${id} 1`, `${id} 2`]).sort())
   })
 
-  it.each<DiskOperation>(['open', 'write', 'close'])('on %s lets the engine close in time', async operation => {
+  it.each<DiskOperation>(['open', 'write', 'read', 'close'])('on %s lets the engine close in time', async operation => {
     const disk = await newDisk()
     if (operation === 'open') {
       disk.hangOn('open')

@@ -136,6 +136,20 @@ export class DirtySet {
     }
   }
 
+  /**
+   * The journal was opened again, and does not hold all that was on disk only.
+   *
+   * @param onDisk - what is kept of what was on disk
+   * @returns what is gone, but for what is about to be sent: that is found damaged as it is read
+   */
+  gone(onDisk: readonly Kept[], sizeOf: (number: number) => number): Kept[] {
+    const gone = onDisk.filter(({ number, content }) => content === undefined && sizeOf(number) === 0)
+    for (const kept of gone) {
+      kept.stored = 0
+    }
+    return gone.filter(({ state }) => state.name !== 'sending')
+  }
+
   log(row: LogRow): void {
     this.#rows.push(row)
     this.#limitRows()

@@ -102,7 +102,10 @@ export class Dispatcher {
       openJournal &&
       new Recorder({
         open: openJournal,
-        onOpen: (recovered, isFirst) => this.#opened(recovered, isFirst, random, spreadMs),
+        onOpen: (recovered, isFirst, gone) => {
+          this.#opened(recovered, isFirst, random, spreadMs)
+          gone.forEach(kept => this.#discard(kept, 'damaged'))
+        },
         onSaved: saved => this.#saved(saved),
         onProblem: problem => this.#journalProblem(problem),
         isKept: number => ledger.byNumber(number),
@@ -140,8 +143,7 @@ export class Dispatcher {
   /**
    * From now on an owner's deliveries go to its endpoint here, those that are kept too. What belongs to an owner that is
    * not in `routes` is discarded as `hook removed`; what belongs to one that is paused waits, and is due once it is not any
-   * more. Endpoints that are disabled,
-   * failing or held back get a new chance: someone has looked at them.
+   * more. Endpoints that are disabled, failing or held back get a new chance: someone has looked at them.
    */
   reconfigure(routes: ReadonlyMap<string, Route>): void {
     const now = performance.now()

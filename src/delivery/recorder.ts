@@ -33,9 +33,9 @@ export interface RecorderOptions {
   /**
    * The journal is open; called before anything is written, and the disk's clock is the right one by then. `isFirst`:
    * `recovered` is from an earlier run, to be taken over. Else it is from this one, and the recorder has seen to it:
-   * `recovered` has no deliveries then.
+   * `recovered` has no deliveries then, and `gone` are those that were on disk only and are there no more.
    */
-  readonly onOpen: (recovered: Recovered, isFirst: boolean) => void
+  readonly onOpen: (recovered: Recovered, isFirst: boolean, gone: readonly Kept[]) => void
   /** These are on disk now (`stored` is set), and need not be in memory. */
   readonly onSaved: (kept: readonly Kept[]) => void
   /** Why the journal cannot be used at present; `undefined`: it can. */
@@ -176,6 +176,11 @@ export class Recorder {
     }
   }
 
+  /** Before {@link close}: what is read is no longer needed, and no reason to wait for the disk. */
+  stopReading(): void {
+    this.#turns.refuseReads()
+  }
+
   /**
    * Writes what is left, and closes the journal; settles within that time whatever the disk does. What has no `stored`
    * then is not on disk. If the disk comes back later, what has been ended by then is removed from it.
@@ -302,13 +307,14 @@ export class Recorder {
       await journal.close()
       return
     }
+    const gone = this.#dirty.gone(this.#onDisk(), number => journal.sizeOf(number))
     try {
       this.#journal = this.#last = journal
       this.#isBroken = false
       if (!this.#wasOpen) {
         clock.continue(recovered.clock)
       }
-      onOpen(this.#reconcile(recovered), !this.#wasOpen)
+      onOpen(this.#reconcile(recovered), !this.#wasOpen, gone)
     } catch (error) {
       this.#journal = undefined
       await journal.close().catch(() => {})

@@ -51,9 +51,10 @@ export class Sender {
     this.#whenCut.catch(() => {}) // whether anybody waits or not
   }
 
-  /** From now on, a request that comes to nothing has been cut off by ourselves. */
+  /** From now on, a request that comes to nothing has been cut off by ourselves, and no body is read for one. */
   close(): void {
     this.#isClosing = true
+    this.#options.recorder?.stopReading()
   }
 
   /** Bodies that are being read back are not waited for any more: the disk may never answer. */
@@ -87,7 +88,7 @@ export class Sender {
     try {
       content = await Promise.race([recorder?.read(kept), this.#whenCut])
     } catch {
-      this.#putBack(kept, READ_AGAIN_AFTER_MS)
+      this.#putBack(kept, this.#isClosing ? 0 : READ_AGAIN_AFTER_MS)
       return undefined
     }
     if (this.#discardIfUnwanted(kept)) {

@@ -24,11 +24,6 @@ export interface Step {
   readonly afterHanging: () => void
 }
 
-interface Read {
-  readonly run: () => Promise<void>
-  readonly fail: (error: Error) => void
-}
-
 /**
  * Operations of the disk, one at a time, since the process has few threads for them: a step goes first, then come reads in
  * the order in which they were asked for. While one *hangs*, nothing else is begun, and reads reject.
@@ -39,8 +34,12 @@ export class Turns {
   readonly #afterHanging: () => void
   #operation: Promise<void> | undefined
   #step: Step | undefined
-  #reads: Read[] = []
+  /** Those that have not begun. */
+  #reads: (() => Promise<void>)[] = []
+  /** Of each read that has not settled, how it is given up. */
+  readonly #unsettled = new Set<(error: Error) => void>()
   #isHanging = false
+  #isRefusing = false
   #isClosed = false
 
   /**
@@ -67,29 +66,40 @@ export class Turns {
   /** Reads in its turn; rejects if that has not ended in time. */
   read<T>(run: () => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      if (this.#isHanging || this.#isClosed) {
+      if (this.#isHanging || this.#isRefusing) {
         reject(this.#refusal())
         return
       }
-      const timer = setTimeout(() => reject(new Error(NO_ANSWER)), this.#readMs).unref()
-      const fail = (error: unknown): void => {
+      const settle = (): void => {
         clearTimeout(timer)
+        this.#unsettled.delete(fail)
+      }
+      const fail = (error: unknown): void => {
+        settle()
         reject(error as Error)
       }
       const succeed = (value: T): void => {
-        clearTimeout(timer)
+        settle()
         resolve(value)
       }
-      this.#reads.push({ run: () => run().then(succeed, fail), fail })
+      const timer = setTimeout(() => fail(new Error(NO_ANSWER)), this.#readMs).unref()
+      this.#unsettled.add(fail)
+      this.#reads.push(() => run().then(succeed, fail))
       this.#pump()
     })
+  }
+
+  /** From now on reads reject, the one that is under way too: nobody waits for a disk that may hang. */
+  refuseReads(): void {
+    this.#isRefusing = true
+    this.#failReads()
   }
 
   /** Settles once nothing is under way; nothing begins any more but what is asked for with {@link last}. */
   async close(): Promise<void> {
     this.#isClosed = true
     this.#step = undefined
-    this.#failReads()
+    this.refuseReads()
     while (this.#operation !== undefined) {
       await this.#operation
     }
@@ -103,9 +113,8 @@ export class Turns {
   }
 
   #failReads(): void {
-    const reads = this.#reads
     this.#reads = []
-    for (const { fail } of reads) {
+    for (const fail of [...this.#unsettled]) {
       fail(this.#refusal())
     }
   }
@@ -130,7 +139,7 @@ export class Turns {
 
   #nextRead(): Step | undefined {
     const read = this.#reads.shift()
-    return read && { withinMs: this.#readMs, run: read.run, afterHanging: this.#afterHanging }
+    return read && { withinMs: this.#readMs, run: read, afterHanging: this.#afterHanging }
   }
 
   async #run({ withinMs, run, afterHanging }: Step): Promise<void> {

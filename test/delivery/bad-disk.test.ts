@@ -1,391 +1,398 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises'
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 
 import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
 import { Journal } from '../../src/delivery/journal.ts'
-import type { Recovered } from '../../src/delivery/journal.ts'
 import { DurableRun, failing, fakeClocks, ok, underWay } from '../helpers/durable-run.ts'
-import type { DurableOptions } from '../helpers/durable-run.ts'
-import { copyOfStore, damageFiles, fillDisk, readStore, temporaryDirectory } from '../helpers/journal-files.ts'
+import type { DiskOperation, DurableOptions } from '../helpers/durable-run.ts'
+import { readStore, temporaryDirectory, writeStore } from '../helpers/journal-files.ts'
 
-const REOPEN_MS = 10_000
-/** Waits between attempts in these tests: for ever. */
-const LATER = [3_600_000, 3_600_000, 3_600_000]
+// The whole engine on disks that fail, hang or lose something: which deliveries are sent, told, counted, and come back
+// after a restart. How the journal and the recorder cope is shown in their own tests.
 
-/** A journal whose writes fail as long as the test says so. */
-interface Fragile {
-  isBroken: boolean
-  opened: number
-  open: NonNullable<DurableOptions['openJournal']>
-}
+const SECOND = 1_000
+const MINUTE = 60 * SECOND
+const REOPEN_MS = 10 * SECOND
+/** Waits between attempts: for ever. */
+const LATER = [60 * MINUTE, 60 * MINUTE]
+const NO_ANSWER = 'the data directory does not answer'
+/** What the thread of the engine is given to close, without grace for its requests. */
+const CLOSES_WITHIN_MS = 3 * SECOND
 
-function fragile(directory: string): Fragile {
-  const disk: Fragile = {
-    isBroken: false,
-    opened: 0,
-    async open(progressOf) {
-      if (disk.isBroken) {
-        throw Object.assign(new Error('no space'), { code: 'ENOSPC' })
-      }
-      const opened = await Journal.open(directory, progressOf)
-      ++disk.opened
-      const flush = opened.journal.flush.bind(opened.journal)
-      opened.journal.flush = () =>
-        disk.isBroken ? Promise.reject(Object.assign(new Error('no space'), { code: 'ENOSPC' })) : flush()
-      return opened
-    },
+/** A disk in real files that fails or hangs as long as the test says so. */
+class Disk {
+  readonly directory: string
+  readonly begun: DiskOperation[] = []
+  readonly #full = new Set<DiskOperation>()
+  readonly #gates = new Map<DiskOperation, Promise<void>>()
+  readonly #release = new Map<DiskOperation, () => void>()
+
+  constructor(directory: string) {
+    this.directory = directory
   }
-  return disk
+
+  fill(...operations: DiskOperation[]): void {
+    operations.forEach(operation => this.#full.add(operation))
+  }
+
+  hangOn(operation: DiskOperation): void {
+    this.#gates.set(operation, new Promise(resolve => this.#release.set(operation, resolve)))
+  }
+
+  mend(): void {
+    this.#full.clear()
+    this.#gates.clear()
+    this.#release.forEach(release => release())
+  }
+
+  readonly before = async (operation: DiskOperation): Promise<void> => {
+    this.begun.push(operation)
+    await this.#gates.get(operation)
+    if (this.#full.has(operation)) {
+      throw Object.assign(new Error('no space'), { code: 'ENOSPC' })
+    }
+  }
 }
 
-async function isWritten(directory: string, ids: readonly string[]): Promise<boolean> {
-  const store = await readStore(await copyOfStore(directory))
-  const heads = [...store].filter(([key]) => key.startsWith('head!')).map(([, value]) => value.toString())
-  return ids.every(id => heads.some(head => head.includes(`"${id}"`)))
+async function newDisk(): Promise<Disk> {
+  fakeClocks()
+  return new Disk(await temporaryDirectory())
 }
 
-/** What the next run finds. */
-async function left(directory: string): Promise<Recovered> {
-  const { journal, recovered } = await Journal.open(directory, () => ({ attempts: 0, failures: 0, isDead: false }))
-  await journal.close()
-  return recovered
+const ROUTES = { a: 'a', b: 'b' }
+
+function runOn(disk: Disk, options: Partial<DurableOptions> = {}): DurableRun {
+  const run = new DurableRun({ directory: disk.directory, beforeDisk: disk.before, routes: ROUTES, ...options })
+  // before it is closed
+  onTestFinished(() => disk.mend())
+  return run
+}
+
+async function openedOn(disk: Disk, options: Partial<DurableOptions> = {}): Promise<DurableRun> {
+  const run = runOn(disk, options)
+  await run.opened()
+  return run
+}
+
+/** These are on disk. */
+function areSafe(run: DurableRun, ids: readonly string[]): boolean {
+  const safe = new Set(run.events.flatMap(event => (event.type === 'safe' ? [event.id] : [])))
+  return ids.every(id => safe.has(id))
+}
+
+/** Submits some, each of which is on disk only once it has failed, as its turn is not near. */
+async function onDiskOnly(run: DurableRun, count: number): Promise<string[]> {
+  const { answering } = run
+  run.answering = () => failing
+  const ids = run.submitMany(count)
+  await run.until(() => areSafe(run, ids) && run.sent.filter(({ id }) => ids.includes(id)).length === count)
+  await run.pass(100, 4)
+  run.answering = answering
+  return ids
+}
+
+function journalEventsOf(run: DurableRun): unknown[] {
+  return run.events.filter(({ type }) => type === 'journal')
+}
+
+/** @returns how long that has taken, on the engine's clock */
+async function close(run: DurableRun): Promise<number> {
+  const start = performance.now()
+  let tookMs: number | undefined
+  void run.dispatcher.close(0).then(() => {
+    tookMs = performance.now() - start
+  })
+  await run.later(50, () => tookMs !== undefined)
+  await run.stop()
+  return tookMs!
+}
+
+/** Of what was told to be discarded as `stopped`. */
+function stoppedIn(run: DurableRun): string[] {
+  return run.events.flatMap(event => (event.type === 'discarded' && event.reason === 'stopped' ? [event.id] : []))
+}
+
+/** A run on a disk that is well, in which everything is delivered that can be. */
+async function lastRunOn({ directory }: Disk): Promise<DurableRun> {
+  const run = new DurableRun({ directory, routes: ROUTES })
+  await run.opened()
+  await run.later(90 * MINUTE, () => run.total.pending === 0)
+  for (const { id, body } of run.sent) {
+    expect(body.toString()).toBe(`"${id}"`)
+  }
+  return run
 }
 
 describe('a journal that cannot be opened', () => {
-  it('is said once an attempt, and deliveries go on from memory', async () => {
-    fakeClocks()
-    const directory = join(await temporaryDirectory(), 'file')
-    await writeFile(directory, 'not a folder')
-    const run = new DurableRun({ directory })
-    const ids = run.submitMany(3)
-    await run.until(() => run.journalEvents.length === 1 && run.total.delivered === 3)
-    expect(run.journalEvents).toEqual([expect.stringMatching(/^E(NOTDIR|EXIST)$/)])
-    expect(run.sentIds).toEqual(ids)
-
-    await run.later(REOPEN_MS, () => run.journalEvents.length === 2)
+  it('is said once an attempt, deliveries go on from memory, and what waits is written once it can be', async () => {
+    const { directory: parent } = await newDisk()
+    const disk = new Disk(join(parent, 'data'))
+    await writeFile(disk.directory, 'not a folder')
+    const run = runOn(disk, { schedule: LATER, answering: ({ to }) => (to === 'a' ? ok : failing) })
+    const delivered = run.submitMany(3)
+    const waiting = run.submitMany(2, { owner: 'b' })
+    await run.until(() => run.journalEvents.length === 1 && run.total.delivered === 3 && run.sent.length === 5)
     await run.later(REOPEN_MS, () => run.journalEvents.length === 3)
-    expect(run.total).toMatchObject({ accepted: 3, delivered: 3, pending: 0 })
-  })
+    expect(new Set(run.journalEvents.map(problem => problem?.replace(/NOTDIR|EXIST/, '…')))).toEqual(new Set(['E…']))
+    expect(new Set(run.sentIds)).toEqual(new Set([...delivered, ...waiting]))
 
-  it('is tried again, and what was not written then is', async () => {
-    fakeClocks()
-    const parent = await temporaryDirectory()
-    const directory = join(parent, 'data')
-    await writeFile(directory, 'not a folder')
-    const run = new DurableRun({ directory, answering: () => failing, schedule: LATER })
-    const ids = run.submitMany(3)
-    await run.until(() => run.sent.length === 3 && run.journalEvents.length === 1)
-
-    await rm(directory)
-    await mkdir(directory)
-    await run.later(REOPEN_MS, () => run.journalEvents.length === 2)
-    expect(run.journalEvents[1]).toBeUndefined()
-    await vi.waitFor(async () => expect(await isWritten(directory, ids)).toBe(true))
+    await rm(disk.directory)
+    await mkdir(disk.directory)
+    await run.later(REOPEN_MS, () => areSafe(run, waiting))
     await run.stop()
-
-    const { deliveries } = await left(directory)
-    expect(deliveries.map(({ stored, progress }) => [stored.id, progress.attempts])).toEqual(ids.map(id => [id, 1]))
+    expect(run.discarded).toEqual([])
+    const next = await lastRunOn(disk)
+    expect(next.sent.map(({ id, number }) => `${id} ${number}`).sort()).toEqual(waiting.map(id => `${id} 2`).sort())
+    expect(next.total).toMatchObject({ accepted: 5, delivered: 5 })
   })
 
-  it('opens with what an earlier run has left, however late', async () => {
-    fakeClocks()
-    const directory = await temporaryDirectory()
-    const first = new DurableRun({ directory, answering: () => failing, schedule: LATER })
-    await first.opened()
-    const earlier = first.submit()
-    await first.until(() => first.sent.length === 1)
+  it('until late is taken over then: whatever an earlier run has left, mixed up with nothing', async () => {
+    const disk = await newDisk()
+    const first = await openedOn(disk, { schedule: LATER, answering: () => failing })
+    const earlier = await onDiskOnly(first, 3)
     await first.stop()
 
-    const disk = fragile(directory)
-    disk.isBroken = true
-    const run = new DurableRun({ directory, openJournal: disk.open })
-    const meanwhile = run.submit()
-    await run.until(() => run.journalEvents.length === 1 && run.total.delivered === 1)
-    disk.isBroken = false
+    disk.fill('open')
+    const run = runOn(disk, { schedule: LATER, answering: () => failing })
+    const meanwhile = run.submitMany(3, { owner: 'b' })
+    // handed over again, as whoever did so has not heard that it is safe: it is one delivery still
+    run.submit({ id: earlier[0]!, owner: 'b' })
+    await run.until(() => run.journalEvents.length === 1 && run.sent.length === 4)
+    expect(run.total).toMatchObject({ accepted: 4, pending: 4 })
+    disk.mend()
     await run.later(REOPEN_MS, () => run.journalEvents.length === 2)
-    expect(run.events).toContainEqual({ type: 'journal', problem: undefined, recovered: 1, damaged: 0 })
-    await run.later(2 * LATER[0]!, () => run.total.delivered === 2)
-    expect(run.sentIds).toEqual([meanwhile, earlier])
-    expect(run.total).toMatchObject({ accepted: 2, delivered: 2, pending: 0 })
+    expect(journalEventsOf(run).at(-1)).toEqual({ type: 'journal', recovered: 3, lost: 0 })
+    expect(run.total).toMatchObject({ accepted: 6, pending: 6, discarded: {} })
+    await run.until(() => areSafe(run, meanwhile))
+    await run.stop()
+    expect(run.discarded).toEqual([])
+
+    const { journal, recovered } = await Journal.open(disk.directory)
+    await journal.close()
+    const kept = recovered.deliveries.map(({ delivery, progress }) => `${delivery.id} ${progress?.attempts}`)
+    expect(kept.sort()).toEqual([...earlier, ...meanwhile].map(id => `${id} 1`).sort())
+    expect(new Set(recovered.deliveries.map(({ delivery }) => delivery.number)).size).toBe(6)
+    const last = await lastRunOn(disk)
+    expect(last.sentIds.sort()).toEqual([...earlier, ...meanwhile].sort())
+    expect(last.total).toMatchObject({ accepted: 6, delivered: 6 })
   })
+})
 
-  it('that another process holds is used once it lets go', async () => {
-    fakeClocks()
-    const directory = await temporaryDirectory()
-    const script = `
-      const { ClassicLevel } = require(${JSON.stringify(createRequire(import.meta.url).resolve('classic-level'))})
-      new ClassicLevel(${JSON.stringify(join(directory, 'journal'))}).open().then(() => console.log('open'))
-      setInterval(() => {}, 1000)`
-    const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
-    onTestFinished(() => void child.kill('SIGKILL'))
-    await once(child.stdout, 'data')
-
-    const run = new DurableRun({ directory, answering: () => failing, schedule: LATER })
-    const id = run.submit()
-    await run.until(() => run.journalEvents.length === 1 && run.sent.length === 1)
-    expect(run.journalEvents).toEqual(['LEVEL_LOCKED'])
-
-    child.kill('SIGKILL')
-    await once(child, 'exit')
-    await run.later(REOPEN_MS, () => run.journalEvents.length === 2)
-    await vi.waitFor(async () => expect(await isWritten(directory, [id])).toBe(true))
-  })
-
-  it('is let go again when what it holds cannot be taken over, and nothing of that is removed', async () => {
-    fakeClocks()
-    const directory = await temporaryDirectory()
-    const first = new DurableRun({ directory, answering: () => underWay, routes: { a: 'a', b: 'b' } })
-    await first.opened()
-    const ids = [first.submit({ owner: 'a' }), first.submit({ owner: 'b' })]
-    await vi.waitFor(async () => expect(await isWritten(directory, ids)).toBe(true))
-    await first.stop()
-
-    let failures = 2
-    const sent: string[] = []
-    const run = new DurableRun({
-      directory,
-      routes: { a: 'a', b: 'b' },
-      connect: ({ id }) => {
-        if (id === 'b' && failures-- > 0) {
-          throw new Error('no socket')
-        }
-        return { send: () => Promise.resolve(sent.push(id) > 0 ? ok : failing), close: () => {}, destroy: () => {} }
-      },
+describe('by id, over a journal that fails, a stop and a restart', () => {
+  it.each([
+    ['that cannot be written', (disk: Disk) => disk.fill('write'), () => {}],
+    ['that is full', (disk: Disk) => disk.fill('write', 'probeRoom', 'open'), () => {}],
+    ['that can be written again for the stop', (disk: Disk) => disk.fill('write'), (disk: Disk) => disk.mend()],
+    ['on which a write hangs', (disk: Disk) => disk.hangOn('write'), () => {}],
+    ['that hangs as it is opened again', (disk: Disk) => (disk.fill('write'), disk.hangOn('open')), () => {}],
+  ])('on a disk %s, what is told `stopped` never comes, and all else does', async (_, trouble, atStop) => {
+    const disk = await newDisk()
+    let answerSome = (): void => {}
+    const answered = new Promise<AttemptOutcome>(resolve => (answerSome = () => resolve(ok)))
+    const delivered: string[] = []
+    const run = await openedOn(disk, {
+      schedule: LATER,
+      answering: ({ id }) => (delivered.includes(id) ? answered : underWay),
     })
-    await run.until(() => run.journalEvents.length === 1)
-    expect(run.journalEvents).toEqual(['no socket'])
-    await run.later(REOPEN_MS, () => run.journalEvents.length === 2)
-    await run.later(REOPEN_MS, () => run.journalEvents.length === 3)
-    await run.later(5_000, () => run.total.delivered === 2)
-    expect(run.journalEvents).toEqual(['no socket', 'no socket', undefined])
-    expect(run.total).toMatchObject({ accepted: 2, delivered: 2 })
+    const onDisk = await onDiskOnly(run, 2)
+    const early = Array.from({ length: 4 }, (_, index) => `early-${index}`)
+    const [cancelled] = early
+    delivered.push('early-1', 'late-1')
+    early.forEach(id => run.submit({ owner: 'b', id }))
+    await run.until(() => areSafe(run, early))
+
+    trouble(disk)
+    const late = Array.from({ length: 8 }, (_, index) => `late-${index}`)
+    late.slice(0, 4).forEach(id => run.submit({ owner: 'b', id }))
+    await run.later(6 * SECOND, () => run.journalEvents.length === 2)
+    run.dispatcher.controls.cancel({ id: cancelled! })
+    answerSome()
+    await run.until(() => run.total.delivered === 2)
+    late.slice(4).forEach(id => run.submit({ owner: 'b', id }))
+    await run.pass(20, 4)
+    atStop(disk)
+    expect(await close(run)).toBeLessThanOrEqual(CLOSES_WITHIN_MS)
+    const told = stoppedIn(run)
+    const { pending } = run.total
+    // an operation that hung has its effect after all, and lets go of the files
+    disk.mend()
+    await run.pass(20 * SECOND, 20)
+
+    const last = await lastRunOn(disk)
+    // what ended while the disk could not hear of it may come once more, as after a crash, but nothing else does
+    const comes = last.sentIds.filter(id => !delivered.includes(id) && id !== cancelled)
+    expect([...told, ...comes, ...delivered, cancelled].sort()).toEqual([...onDisk, ...early, ...late].sort())
+    expect(comes).toHaveLength(pending)
+    expect(comes).toEqual(expect.arrayContaining(onDisk))
   })
 
-  it('may be closed meanwhile: what waits is discarded, and said', async () => {
-    fakeClocks()
-    const directory = join(await temporaryDirectory(), 'file')
-    await writeFile(directory, '')
-    const run = new DurableRun({ directory, answering: () => failing, schedule: LATER })
+  it('without a journal from the beginning, all that waits is told `stopped`', async () => {
+    const disk = await newDisk()
+    disk.fill('open')
+    const run = runOn(disk, { answering: () => failing, schedule: LATER })
     const ids = run.submitMany(2)
     await run.until(() => run.journalEvents.length === 1 && run.sent.length === 2)
-    await run.stop()
-    expect(run.discarded).toEqual(ids.map(id => `${id}: stopped`))
+    await close(run)
+    expect(stoppedIn(run)).toEqual(ids)
     expect(run.total).toMatchObject({ accepted: 2, pending: 0, discarded: { stopped: 2 } })
     expect(vi.getTimerCount()).toBe(0)
   })
-
-  it('refuses what is beyond the memory', async () => {
-    fakeClocks()
-    const directory = join(await temporaryDirectory(), 'file')
-    await writeFile(directory, '')
-    const run = new DurableRun({ directory, answering: () => underWay, maxBytes: 10_000 })
-    await run.until(() => run.journalEvents.length === 1)
-    for (let n = 0; n < 30; ++n) {
-      run.submit({ body: Buffer.alloc(1000, n) })
-    }
-    expect(run.total).toMatchObject({ accepted: 30, pending: 10, discarded: { 'queue full': 20 } })
-  })
-
-  it('counts what waits in memory once, however often it is tried', async () => {
-    fakeClocks()
-    const directory = await temporaryDirectory()
-    const disk = fragile(directory)
-    disk.isBroken = true
-    const run = new DurableRun({ directory, openJournal: disk.open, answering: () => failing, schedule: LATER })
-    run.submit({ body: Buffer.alloc(1024 * 1024) })
-    for (let times = 1; times <= 6; ++times) {
-      await run.until(() => run.journalEvents.length === times)
-      await vi.advanceTimersByTimeAsync(REOPEN_MS)
-    }
-    disk.isBroken = false
-    await run.later(REOPEN_MS, () => disk.opened === 1)
-    await vi.waitFor(() => expect(disk.opened).toBe(1))
-
-    // 1 MiB is not so much that the next one would be written without delay
-    await vi.waitFor(async () => expect(await isWritten(directory, [run.sentIds[0]!])).toBe(true))
-    const young = run.submit()
-    await run.until(() => run.sentIds.includes(young))
-    expect(await isWritten(directory, [young])).toBe(false)
-  })
 })
 
-describe('a disk that fills up', () => {
-  it('is said with the reason, nothing is lost, and what is new is written once there is room', async () => {
-    fakeClocks()
-    const directory = await temporaryDirectory()
-    const run = new DurableRun({ directory, answering: () => failing, schedule: LATER })
-    await run.opened()
-    const early = Array.from({ length: 5 }, () => run.submit({ body: Buffer.alloc(200_000, 'e') }))
-    await vi.waitFor(async () => expect(await isWritten(directory, early)).toBe(true))
-
-    const empty = await fillDisk(directory)
-    const late = Array.from({ length: 30 }, () => run.submit({ body: Buffer.alloc(200_000, 'l') }))
-    // those fill the file of now, and this one needs the next
-    await vi.waitFor(async () => expect(await isWritten(directory, late)).toBe(true))
-    late.push(run.submit({ body: Buffer.alloc(200_000, 'l') }))
-    await run.until(() => run.journalEvents.length === 2)
-    expect(run.journalEvents[1]).toBe('LEVEL_IO_ERROR')
-    expect(run.total).toMatchObject({ accepted: 36, pending: 36 })
-
-    await empty()
-    await run.later(REOPEN_MS, () => run.journalEvents.length === 3)
-    expect(run.journalEvents[2]).toBeUndefined()
-    await vi.waitFor(async () => expect(await isWritten(directory, late)).toBe(true))
-    await run.stop()
-    expect((await left(directory)).deliveries.map(({ stored }) => stored.id).sort()).toEqual([...early, ...late].sort())
-
-    const next = new DurableRun({ directory })
-    await next.opened()
-    await next.later(3 * LATER[0]!, () => next.total.delivered === 36)
-    for (const { id, body } of next.sent) {
-      if (!body.equals(Buffer.alloc(200_000, early.includes(id) ? 'e' : 'l'))) {
-        expect.fail(`the body of ${id} has changed`)
-      }
-    }
-  })
-
-  it('parks what is on disk only: not failed, and sent once it can be read', async () => {
-    fakeClocks()
-    const directory = await temporaryDirectory()
-    const disk = fragile(directory)
-    let outcome: AttemptOutcome = failing
-    const run = new DurableRun({ directory, openJournal: disk.open, answering: () => outcome, schedule: [60_000] })
-    await run.opened()
+describe('a disk that hangs', () => {
+  it('as the journal is opened keeps nothing waiting for more than some seconds', async () => {
+    const disk = await newDisk()
+    disk.hangOn('open')
+    const run = runOn(disk)
     const ids = run.submitMany(3)
-    await run.until(() => run.sent.length === 3)
-    // their turn is not near, so that they are on disk only
-    await vi.waitFor(async () => expect(await isWritten(directory, ids)).toBe(true))
+    await run.pass(2 * SECOND)
+    expect(run.sentIds).toEqual([])
+    await run.pass(2 * SECOND)
+    expect(run.sentIds).toEqual(ids)
+    expect(run.journalEvents).toEqual([NO_ANSWER])
+    await run.dispatcher.ready
+    ids.push(run.submit())
+    await run.until(() => run.total.delivered === 4)
+  })
 
-    disk.isBroken = true
-    run.submit({ owner: 'a', id: 'trouble' })
-    await run.until(() => run.journalEvents.length === 2)
-    outcome = ok
-    for (let minute = 0; minute < 3; ++minute) {
-      await vi.advanceTimersByTimeAsync(60_000)
+  it('as it is written keeps nobody from sending, and is written once it answers', async () => {
+    const disk = await newDisk()
+    const run = await openedOn(disk, { schedule: LATER, answering: ({ to }) => (to === 'a' ? ok : failing) })
+    disk.hangOn('write')
+    const waiting = run.submitMany(2, { owner: 'b' })
+    await run.later(6 * SECOND, () => run.journalEvents.includes(NO_ANSWER))
+    run.submitMany(100)
+    await run.until(() => run.total.delivered === 100)
+    expect(run.total).toMatchObject({ pending: 2, discarded: {} })
+    disk.mend()
+    await run.until(() => areSafe(run, waiting))
+    await run.stop()
+    expect((await lastRunOn(disk)).sentIds.sort()).toEqual(waiting.sort())
+  })
+
+  it('as it is read keeps what is in memory from nothing, and what is on disk only comes later, once', async () => {
+    const disk = await newDisk()
+    const run = await openedOn(disk, { schedule: [MINUTE], answering: () => ok })
+    const ids = await onDiskOnly(run, 2)
+    disk.hangOn('read')
+    await run.later(10 * SECOND, () => disk.begun.includes('read'))
+    run.submitMany(3, { owner: 'b' })
+    await run.until(() => run.total.delivered === 3)
+    await run.later(SECOND, () => run.journalEvents.includes(NO_ANSWER))
+    run.submitMany(3, { owner: 'b' })
+    await run.pass(5 * MINUTE, 10)
+    expect(run.total).toMatchObject({ delivered: 6, pending: 2, dead: 0 })
+    expect(run.sent.filter(({ id }) => ids.includes(id))).toHaveLength(2)
+
+    disk.mend()
+    await run.later(10 * SECOND, () => run.total.delivered === 8)
+    const attempts = run.sent.filter(({ id }) => ids.includes(id)).map(({ id, number }) => `${id} ${number}`)
+    expect(attempts.sort()).toEqual(ids.flatMap(id => [`${id} 1`, `${id} 2`]).sort())
+  })
+
+  it.each<DiskOperation>(['open', 'write', 'read', 'close'])('on %s lets the engine close in time', async operation => {
+    const disk = await newDisk()
+    if (operation === 'open') {
+      disk.hangOn('open')
     }
-    expect(run.total).toMatchObject({ pending: 3, delivered: 1, dead: 0 })
-    expect(run.sentIds.slice(4)).toEqual(['trouble'])
-
-    disk.isBroken = false
-    await run.later(REOPEN_MS, () => run.journalEvents.at(-1) === undefined)
-    await run.later(5_000, () => run.total.delivered === 4)
-    expect(run.sent.filter(({ id }) => ids.includes(id)).map(({ number }) => number)).toEqual([1, 1, 1, 2, 2, 2])
-    expect(
-      run.sent
-        .slice(-3)
-        .map(({ body }) => body.toString())
-        .sort()
-    ).toEqual(ids.map(id => `"${id}"`).sort())
-  })
-
-  it('forgets nothing that has happened meanwhile', async () => {
-    fakeClocks()
-    const directory = await temporaryDirectory()
-    const disk = fragile(directory)
-    const routes = { a: 'a', b: 'b', c: 'c' }
-    const options = { directory, openJournal: disk.open, schedule: [], routes }
-    const run = new DurableRun({ ...options, answering: () => underWay })
-    await run.opened()
-    // on disk as they were submitted
-    const ids = ['a', 'b', 'c'].map(owner => run.submit({ owner }))
-    await vi.waitFor(async () => expect(await isWritten(directory, ids)).toBe(true))
-    await run.stop()
-
-    const second = new DurableRun({
-      ...options,
-      answering: async ({ to }) => {
-        await second.until(() => second.journalEvents.includes('ENOSPC'))
-        return to === 'a' ? failing : to === 'b' ? ok : underWay
-      },
-    })
-    await second.until(() => second.sent.length === 3)
-    disk.isBroken = true
-    second.submit({ owner: 'c', id: 'trouble' })
-    await second.until(() => second.total.dead === 1 && second.total.delivered === 1)
-    disk.isBroken = false
-    await second.later(REOPEN_MS, () => second.journalEvents.at(-1) === undefined)
-    await second.stop()
-
-    const { deliveries } = await left(directory)
-    expect(deliveries.map(({ stored, progress }) => [stored.id, progress.isDead])).toEqual([
-      [ids[0], true],
-      [ids[2], false],
-      ['trouble', false],
-    ])
-    const third = new DurableRun({ directory, routes, answering: () => underWay })
-    const rows = await third.opened().then(() => third.log())
-    expect(rows.filter(({ settled }) => settled !== undefined).map(({ id, settled }) => [id, settled])).toEqual(
-      expect.arrayContaining([
-        [ids[0], 'dead'],
-        [ids[1], 'delivered'],
-      ])
-    )
-    expect(third.total).toMatchObject({ life: { accepted: 4, delivered: 1, dead: 1 } })
-  })
-
-  it('takes no row of the log with it', async () => {
-    fakeClocks()
-    const directory = await temporaryDirectory()
-    const disk = fragile(directory)
-    const run = new DurableRun({ directory, openJournal: disk.open })
-    await run.opened()
-    await run.pass(100, 5)
-    const id = run.submit()
-    await run.until(() => run.total.delivered === 1)
-    disk.isBroken = true
-    await run.later(1_000, () => run.journalEvents.includes('ENOSPC'))
-    expect((await run.log()).map(row => row.id)).toEqual([id])
-    disk.isBroken = false
-    await run.later(REOPEN_MS, () => run.journalEvents.at(-1) === undefined)
-    await run.pass(2_000, 5)
-    expect((await run.log()).map(row => row.id)).toEqual([id])
-    await run.stop()
-    expect([...(await readStore(directory)).keys()].filter(key => key.startsWith('log!'))).toHaveLength(1)
-  })
-
-  it('in the middle of a stop: what could not be written is discarded, and said', async () => {
-    fakeClocks()
-    const directory = await temporaryDirectory()
-    const disk = fragile(directory)
-    const run = new DurableRun({ directory, openJournal: disk.open, answering: () => failing, schedule: LATER })
-    await run.opened()
-    const id = run.submit()
-    disk.isBroken = true
-    await run.stop()
-    expect(run.discarded).toEqual([`${id}: stopped`])
-    expect(run.total).toMatchObject({ accepted: 1, pending: 0 })
-    // and the store is not held any more
-    expect(await left(directory)).toMatchObject({ deliveries: [] })
+    const run = runOn(disk, { schedule: [MINUTE] })
+    let ids: string[] = []
+    if (operation !== 'open') {
+      await run.opened()
+      ids = await onDiskOnly(run, 2)
+      disk.hangOn(operation)
+    }
+    run.submit({ owner: 'b' })
+    await (operation === 'read' ? run.later(10 * SECOND, () => disk.begun.includes('read')) : run.pass(40, 4))
+    expect(await close(run)).toBeLessThanOrEqual(CLOSES_WITHIN_MS)
+    expect(run.total).toMatchObject({ pending: ids.length })
+    expect(disk.begun.at(-1)).toBe(operation)
+    disk.mend()
+    await run.pass(20 * SECOND, 20)
+    expect(vi.getTimerCount()).toBe(0)
+    expect((await lastRunOn(disk)).sentIds.sort()).toEqual(ids.sort())
   })
 })
 
-describe('a store that is damaged', () => {
-  it('costs what cannot be read, each counted, and the rest is delivered', async () => {
-    fakeClocks()
-    const directory = await temporaryDirectory()
-    const first = new DurableRun({ directory, answering: () => underWay, routes: { a: 'a', b: 'b' } })
-    await first.opened()
-    const ids = [first.submit({ owner: 'a' }), first.submit({ owner: 'b' }), first.submit({ owner: 'b' })]
-    await vi.waitFor(async () => expect(await isWritten(directory, ids)).toBe(true))
-    await first.stop()
-    await damageFiles(directory, /\.log$/, bytes => {
-      const at = bytes.indexOf(`"${ids[0]}"`, bytes.indexOf('body!'))
-      const damaged = Buffer.from(bytes)
-      damaged[at + 1] = 0x21
-      return damaged
-    })
+describe('a disk that is full', () => {
+  it('is read: what is on disk only is sent, and what has ended meanwhile does not come back', async () => {
+    const disk = await newDisk()
+    const run = await openedOn(disk, { schedule: [MINUTE], answering: ({ to }) => (to === 'a' ? ok : failing) })
+    const ids = await onDiskOnly(run, 3)
+    const dead = run.submit({ owner: 'b' })
+    const cancelled = run.submit({ owner: 'b' })
+    await run.until(() => areSafe(run, [dead, cancelled]))
 
-    const run = new DurableRun({ directory, routes: { a: 'a', b: 'b' } })
-    await run.opened()
-    await run.until(() => run.total.pending === 0)
-    const { accepted, delivered, discarded } = run.total
-    expect(accepted).toBe(delivered + (discarded.damaged ?? 0))
-    for (const { id, body } of run.sent) {
-      expect(body.toString()).toBe(`"${id}"`)
-    }
+    disk.fill('write', 'probeRoom', 'open')
+    run.dispatcher.controls.cancel({ id: cancelled })
+    await run.later(SECOND, () => run.journalEvents.at(-1) === 'ENOSPC')
+    await run.later(10 * SECOND, () => run.total.delivered === 3 && run.total.dead === 1)
+    expect(run.journalEvents.at(-1)).toBe('ENOSPC')
+    expect(run.sentIds.slice(-4).sort()).toEqual([...ids, dead].sort())
+
+    disk.mend()
+    await run.later(REOPEN_MS, () => run.journalEvents.at(-1) === undefined)
+    await run.stop()
+    const next = await lastRunOn(disk)
+    expect(next.sentIds).toEqual([])
+    expect(next.total).toMatchObject({ accepted: 5, delivered: 3, dead: 1, discarded: { cancelled: 1 } })
+    const rows = (await next.log()).filter(({ settled }) => settled !== undefined)
+    expect(rows.map(({ id }) => id).sort()).toEqual([...ids, dead, cancelled].sort())
+  })
+})
+
+describe('a delivery that is damaged on disk', () => {
+  /** Alters the body of one, while nobody has the journal open. */
+  async function damage(directory: string, id: string): Promise<void> {
+    const records = [...(await readStore(directory))]
+    const [key, value] = records.find(([name, bytes]) => name.startsWith('d!') && bytes.includes(`"${id}"`))!
+    value[value.length - 2]! ^= 1
+    await writeStore(directory, [[key, value]])
+  }
+
+  it('at the start is told and counted, and the others are sent', async () => {
+    const disk = await newDisk()
+    const first = await openedOn(disk, { schedule: LATER })
+    const ids = await onDiskOnly(first, 3)
+    await first.stop()
+    await damage(disk.directory, ids[1]!)
+    const run = await lastRunOn(disk)
+    expect(journalEventsOf(run)).toEqual([{ type: 'journal', recovered: 2, lost: 1 }])
+    expect(run.sentIds.sort()).toEqual([ids[0], ids[2]].sort())
+    expect(run.total).toMatchObject({ accepted: 3, delivered: 2, discarded: { damaged: 1 } })
+    await run.stop()
+    expect((await lastRunOn(disk)).total).toMatchObject({ accepted: 3, delivered: 2, discarded: { damaged: 1 } })
+  })
+
+  it('and found so as it is to be sent is discarded, told by its id', async () => {
+    const disk = await newDisk()
+    const read = vi.spyOn(Journal.prototype, 'read')
+    onTestFinished(() => read.mockRestore())
+    const run = await openedOn(disk, { schedule: [MINUTE] })
+    const ids = await onDiskOnly(run, 2)
+    read.mockResolvedValueOnce(undefined)
+    await run.later(10 * SECOND, () => run.total.pending === 0)
+    const [sent] = run.sentIds.slice(2)
+    expect(run.discarded).toEqual([`${ids.find(id => id !== sent)}: damaged`])
+    expect(run.total).toMatchObject({ accepted: 2, delivered: 1, discarded: { damaged: 1 } })
+  })
+
+  it('and is missed as the journal is opened again is told and counted, though nothing asks for it', async () => {
+    const disk = await newDisk()
+    const run = await openedOn(disk, { schedule: LATER, answering: () => underWay })
+    const ids = await onDiskOnly(run, 3)
+    disk.fill('write')
+    run.submit({ owner: 'b' })
+    await run.later(SECOND, () => run.journalEvents.includes('ENOSPC'))
+    disk.hangOn('open')
+    await run.later(REOPEN_MS, () => disk.begun.at(-1) === 'open')
+    await damage(disk.directory, ids[1]!)
+    disk.mend()
+    await run.until(() => run.journalEvents.at(-1) === undefined)
+    expect(run.discarded).toEqual([`${ids[1]}: damaged`])
+    expect(run.total).toMatchObject({ accepted: 4, pending: 3, discarded: { damaged: 1 } })
+    await run.stop()
+    expect((await lastRunOn(disk)).total).toMatchObject({ accepted: 4, delivered: 3, discarded: { damaged: 1 } })
   })
 })

@@ -3,7 +3,6 @@ import { runInNewContext } from 'node:vm'
 import { describe, expect, it, vi } from 'vitest'
 
 import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
-import { Journal } from '../../src/delivery/journal.ts'
 import { DurableRun, failing, fakeClocks, ok, underWay } from '../helpers/durable-run.ts'
 import type { DurableOptions } from '../helpers/durable-run.ts'
 import { temporaryDirectory } from '../helpers/journal-files.ts'
@@ -211,17 +210,12 @@ describe('with a journal, the memory', () => {
 
   it('lets go of nothing that the disk may not hold any more, as the journal has failed since', async () => {
     let isBroken = false
-    const directory = await temporaryDirectory()
     const run = await started({
-      ...{ directory, answering: () => underWay, maxBytes: 40_000 },
-      openJournal: async () => {
-        if (isBroken) {
+      ...{ answering: () => underWay, maxBytes: 40_000 },
+      beforeDisk: async operation => {
+        if (isBroken && (operation === 'open' || operation === 'write')) {
           throw new Error('no disk')
         }
-        const opened = await Journal.open(directory)
-        const write = opened.journal.write.bind(opened.journal)
-        opened.journal.write = batch => (isBroken ? Promise.reject(new Error('no disk')) : write(batch))
-        return opened
       },
     })
     run.route({ a: 'a', b: 'b' })
@@ -263,21 +257,14 @@ describe('with a journal, the memory', () => {
 describe('a body that is read back', () => {
   /** One delivery that failed and is on disk only; reading it back lasts until it is told how that went. */
   async function beingRead(): Promise<{ run: DurableRun; id: string; fail: () => void; succeed: () => void }> {
-    const directory = await temporaryDirectory()
     const endings: { resolve: () => void; reject: (error: Error) => void }[] = []
     const run = await started({
-      ...{ directory, answering: () => failing, schedule: [MINUTE, MINUTE] },
-      openJournal: async () => {
-        const opened = await Journal.open(directory)
-        const read = opened.journal.read.bind(opened.journal)
-        opened.journal.read = async number => {
-          // the first one only
-          if (endings.length === 0) {
-            await new Promise<void>((resolve, reject) => endings.push({ resolve, reject }))
-          }
-          return read(number)
+      ...{ answering: () => failing, schedule: [MINUTE, MINUTE] },
+      beforeDisk: async operation => {
+        // the first one only
+        if (operation === 'read' && endings.length === 0) {
+          await new Promise<void>((resolve, reject) => endings.push({ resolve, reject }))
         }
-        return opened
       },
     })
     const id = run.submit()

@@ -1,6 +1,5 @@
 import { expect, it } from 'vitest'
 
-import { Journal } from '../../src/delivery/journal.ts'
 import { DurableRun, fakeClocks, ok, underWay } from '../helpers/durable-run.ts'
 import { temporaryDirectory } from '../helpers/journal-files.ts'
 
@@ -17,10 +16,10 @@ async function reading(): Promise<{ run: DurableRun; id: string; fail: () => voi
   const run = new DurableRun({
     directory,
     answering: () => ok,
-    openJournal: async isAlive => {
-      const opened = await Journal.open(directory, isAlive)
-      opened.journal.read = () => new Promise((_, reject) => (fail = () => reject(new Error('a bad sector'))))
-      return opened
+    beforeDisk: async operation => {
+      if (operation === 'read') {
+        await new Promise<void>((_, reject) => (fail = () => reject(new Error('a bad sector'))))
+      }
     },
   })
   await run.until(() => fail !== undefined)

@@ -44,6 +44,9 @@ export function fakeClocks(): void {
   })
 }
 
+/** What the journal asks of the disk. */
+export type DiskOperation = 'open' | 'write' | 'read' | 'probeRoom' | 'close'
+
 export interface DurableOptions extends Partial<DispatcherOptions> {
   /** Of the journal. `undefined`: none. */
   readonly directory: string | undefined
@@ -52,6 +55,8 @@ export interface DurableOptions extends Partial<DispatcherOptions> {
   readonly routes?: Readonly<Record<string, string>>
   /** Of every endpoint. */
   readonly disableAfter?: number
+  /** Before each operation of the disk: if it rejects, that fails; while it does not settle, the disk hangs. */
+  readonly beforeDisk?: (operation: DiskOperation) => Promise<void>
 }
 
 export interface Submission {
@@ -78,12 +83,15 @@ export class DurableRun {
   readonly events: DispatcherEvent[] = []
   answering: Answering
   readonly #disableAfter: number | undefined
+  readonly #beforeDisk: (operation: DiskOperation) => Promise<void>
   #closing: Promise<void> | undefined
   /** Under way. */
   #diskOperations = 0
 
-  constructor({ directory, answering = () => ok, routes = { a: 'a' }, disableAfter, ...options }: DurableOptions) {
+  constructor({ directory, answering = () => ok, routes = { a: 'a' }, ...others }: DurableOptions) {
+    const { disableAfter, beforeDisk = () => Promise.resolve(), ...options } = others
     this.answering = answering
+    this.#beforeDisk = beforeDisk
     this.#disableAfter = disableAfter
     this.dispatcher = new Dispatcher({
       connect: endpoint => this.#connect(endpoint),
@@ -187,12 +195,18 @@ export class DurableRun {
 
   /** The journal in real files, with an eye on what is under way there. */
   async #openJournal(directory: string): ReturnType<typeof Journal.open> {
+    await this.#beforeDisk('open')
     const opened = await this.#watch(Journal.open(directory))
     const { journal } = opened
-    const { write, read, close } = journal
-    journal.write = batch => this.#watch(write.call(journal, batch))
-    journal.read = number => this.#watch(read.call(journal, number))
-    journal.close = () => this.#watch(close.call(journal))
+    const { write, read, probeRoom, close } = journal
+    const watched = async <T>(name: DiskOperation, operation: () => Promise<T>): Promise<T> => {
+      await this.#beforeDisk(name)
+      return this.#watch(operation())
+    }
+    journal.write = batch => watched('write', () => write.call(journal, batch))
+    journal.read = number => watched('read', () => read.call(journal, number))
+    journal.probeRoom = () => watched('probeRoom', () => probeRoom.call(journal))
+    journal.close = () => watched('close', () => close.call(journal))
     return opened
   }
 

@@ -349,10 +349,7 @@ export class Dispatcher {
     if (this.#recorder === undefined) {
       this.#stop()
     }
-    const timer = setTimeout(() => {
-      this.#lines.cut()
-      this.#sender.cut()
-    }, graceMs)
+    const timer = setTimeout(() => this.#lines.cut(), graceMs)
     await this.#pump.quiet()
     clearTimeout(timer)
     await this.#recorder?.close(CLOSE_JOURNAL_MS)

@@ -18,9 +18,6 @@ const EAGER_BYTES = 4 * 1024 * 1024
 const WRITE_LOG_AFTER_MS = 1_000
 const TRIM_LOG_EVERY_MS = 60_000
 
-/** Rows of the log that are read in one turn. */
-const ROWS_A_TURN = 200
-
 /** What the recorder needs of a journal. */
 export type Store = Pick<
   Journal,
@@ -166,14 +163,8 @@ export class Recorder {
       unwritten: this.#dirty.rows,
       written: journal.readLog()[Symbol.asyncIterator](),
     }))
-    try {
-      yield* unwritten
-      for (let rows: LogRow[] | undefined = []; rows !== undefined; rows = await this.#read(() => someOf(written))) {
-        yield* rows
-      }
-    } finally {
-      await written.return?.()
-    }
+    yield* unwritten
+    yield* inTurns(written, take => this.#read(take))
   }
 
   /** Before {@link close}: what is read is no longer needed, and no reason to wait for the disk. */
@@ -401,17 +392,4 @@ export class Recorder {
       }
     }
   }
-}
-
-/** `undefined`: there are no more. */
-async function someOf(iterator: AsyncIterator<LogRow>): Promise<LogRow[] | undefined> {
-  const rows: LogRow[] = []
-  while (rows.length < ROWS_A_TURN) {
-    const next = await iterator.next()
-    if (next.done === true) {
-      break
-    }
-    rows.push(next.value)
-  }
-  return rows.length === 0 ? undefined : rows
 }

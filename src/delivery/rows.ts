@@ -49,3 +49,36 @@ export function endRow(kept: Pick<Kept, 'id' | 'owner'> & Partial<Kept>, how: En
     ...(count > 1 && { count }),
   }
 }
+
+/** Rows of the log that are read in one turn. */
+const ROWS_A_TURN = 200
+
+/**
+ * Rows that are read from the disk, some in each turn at it.
+ *
+ * @param turn - calls back when it is this reader's turn
+ */
+export async function* inTurns(
+  rows: AsyncIterator<LogRow>,
+  turn: (take: () => Promise<LogRow[]>) => Promise<LogRow[]>
+): AsyncGenerator<LogRow> {
+  try {
+    for (let some = await turn(() => someOf(rows)); some.length > 0; some = await turn(() => someOf(rows))) {
+      yield* some
+    }
+  } finally {
+    await rows.return?.()
+  }
+}
+
+async function someOf(rows: AsyncIterator<LogRow>): Promise<LogRow[]> {
+  const some: LogRow[] = []
+  while (some.length < ROWS_A_TURN) {
+    const next = await rows.next()
+    if (next.done === true) {
+      break
+    }
+    some.push(next.value)
+  }
+  return some
+}

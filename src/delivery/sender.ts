@@ -40,26 +40,15 @@ const READ_AGAIN_AFTER_MS = 5_000
 export class Sender {
   readonly #options: SenderOptions
   #isClosing = false
-  #cut: (() => void) | undefined
-  /** Settles when nothing that is under way may be waited for any more. */
-  readonly #whenCut = new Promise<never>((_, reject) => {
-    this.#cut = () => reject(new Error('stopped'))
-  })
 
   constructor(options: SenderOptions) {
     this.#options = options
-    this.#whenCut.catch(() => {}) // whether anybody waits or not
   }
 
   /** From now on, a request that comes to nothing has been cut off by ourselves, and no body is read for one. */
   close(): void {
     this.#isClosing = true
     this.#options.recorder?.stopReading()
-  }
-
-  /** Bodies that are being read back are not waited for any more: the disk may never answer. */
-  cut(): void {
-    this.#cut?.()
   }
 
   /** From `queued` or `waiting` to whatever it is after its attempt. Never rejects. */
@@ -86,7 +75,7 @@ export class Sender {
     const { ledger, recorder, routes } = this.#options
     let content: Content | undefined
     try {
-      content = await Promise.race([recorder?.read(kept), this.#whenCut])
+      content = await recorder?.read(kept)
     } catch {
       this.#putBack(kept, this.#isClosing ? 0 : READ_AGAIN_AFTER_MS)
       return undefined

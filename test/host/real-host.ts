@@ -1,6 +1,6 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { access, mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { access, mkdir, mkdtemp, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { connect as connectTo, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,9 +12,18 @@ import { ADMIN, connect, type Client, type Credentials } from '../sandbox/sandbo
 
 const run = promisify(execFile)
 
+export interface RealHostOptions {
+  /** What its configuration file says beside what it needs, in TOML. */
+  readonly config?: string
+}
+
 export interface RealHost {
   /** What it has printed since it was started last. */
   readonly log: readonly string[]
+  /** Where the plugin keeps its files; there once it has been loaded. */
+  readonly pluginData: string
+  /** The names of the threads of its process, one each; empty where the system does not tell (there is no `/proc`). */
+  threads(): Promise<string[]>
   /** Opens a WebSocket and signs in; `null` stays anonymous. */
   connect(credentials?: Credentials | null): Promise<Client>
   /** Asks the REST API for an action, and waits for its end. */
@@ -23,6 +32,8 @@ export interface RealHost {
   readonly repository: string
   /** Ends it as a power failure would, so that nothing is ended in order. */
   kill(): Promise<void>
+  /** The plugin's configuration in the database, with its secrets. */
+  saved(): Promise<unknown>
   /** Replaces one text by another in what the database holds of the plugin. */
   editSaved(from: string, to: string): Promise<void>
   /** With what it has saved. */
@@ -37,7 +48,7 @@ export interface RealHost {
  * Installs the plugin, as `npm pack` packs it, for the xo-server in `XO_SERVER_DIR`, and starts that with a Redis of
  * its own; both listen on free loopback ports.
  */
-export async function startRealHost(): Promise<RealHost> {
+export async function startRealHost({ config = '' }: RealHostOptions = {}): Promise<RealHost> {
   const serverDir = process.env['XO_SERVER_DIR']
   if (serverDir === undefined || serverDir === '') {
     throw new Error('Set XO_SERVER_DIR to the folder packages/xo-server of a Xen Orchestra that is built.')
@@ -86,6 +97,7 @@ port = ${port}
 lookupPaths = ['${join(directory, 'plugins')}', '${empty}', '${empty}']
 [remoteOptions]
 mountsDir = '${mounts}'
+${config}
 `
     )
 
@@ -111,8 +123,17 @@ mountsDir = '${mounts}'
 
     const redisCli = async (...command: string[]): Promise<string> =>
       (await run('redis-cli', ['-p', String(redisPort), ...command])).stdout.trimEnd()
+    const savedKey = 'xo:plugin-metadata:web-hooks'
     return {
       log,
+      pluginData: join(data, 'web-hooks'),
+      async threads() {
+        const tasks = `/proc/${server!.pid}/task`
+        const ids = await readdir(tasks).catch(() => [])
+        // one may end while it is looked at
+        const names = await Promise.all(ids.map(id => readFile(join(tasks, id, 'comm'), 'utf8').catch(() => '')))
+        return names.map(name => name.trim()).filter(name => name !== '')
+      },
       connect: (credentials = ADMIN) => connect(`ws://127.0.0.1:${port}/api/`, credentials ?? undefined),
       repository: await folder('repository'),
       async act(path) {
@@ -127,13 +148,16 @@ mountsDir = '${mounts}'
         server!.kill('SIGKILL')
         await exited
       },
+      async saved() {
+        const { configuration } = JSON.parse(await redisCli('GET', savedKey)) as { configuration?: string }
+        return configuration === undefined ? undefined : (JSON.parse(configuration) as unknown)
+      },
       async editSaved(from, to) {
-        const key = 'xo:plugin-metadata:web-hooks'
-        const saved = await redisCli('GET', key)
+        const saved = await redisCli('GET', savedKey)
         if (!saved.includes(from)) {
           throw new Error(`what is saved has no ${from}: ${saved}`)
         }
-        await redisCli('SET', key, saved.replaceAll(from, to))
+        await redisCli('SET', savedKey, saved.replaceAll(from, to))
       },
       start,
       async stop() {

@@ -40,7 +40,7 @@ describe('in a real xo-server, deliveries', () => {
   it('leave its API quick: with a filter that never ends, and with a receiver that is mute', async () => {
     const [receiver, mute] = [await openReceiver(), await openReceiver(() => new Promise(() => {}))]
     const toReceiver = hookTo(receiver, FAILING, 'post')
-    await xo.configure(
+    await xo.configureAnew(
       { ...toReceiver, name: 'Endless', content: { filter: 'params:id:/(a+)+$/' } },
       { ...toReceiver, name: 'Healthy' },
       hookTo(mute, FAILING, 'post')
@@ -60,7 +60,7 @@ describe('in a real xo-server, deliveries', () => {
 
   it('wait over SIGTERM and kill -9, and come under the same ids', async () => {
     const { receiver, delivered, up } = await openDownReceiver()
-    await xo.configure(hookTo(receiver, FAILING, 'post'))
+    await xo.configureAnew(hookTo(receiver, FAILING, 'post'))
     for (let count = 0; count < 3; ++count) {
       await xo.fail(String(count))
     }
@@ -80,7 +80,7 @@ describe('in a real xo-server, deliveries', () => {
 
   it('wait over an unload, and what happens meanwhile is not sent', async () => {
     const { receiver, delivered, up } = await openDownReceiver()
-    await xo.configure(hookTo(receiver, FAILING, 'post'))
+    await xo.configureAnew(hookTo(receiver, FAILING, 'post'))
     await xo.fail('1')
     const [first] = await receiver.next(1)
     await xo.admin.call('plugin.unload', { id: ID })
@@ -96,7 +96,7 @@ describe('in a real xo-server, deliveries', () => {
 
   it('go on in memory without a data directory, and it is said once', async () => {
     const receiver = await openReceiver()
-    await xo.configure(hookTo(receiver, FAILING, 'post'))
+    await xo.configureAnew(hookTo(receiver, FAILING, 'post'))
     await xo.restart('stop', async () => {
       await rm(xo.host.pluginData, { recursive: true })
       await writeFile(xo.host.pluginData, 'no directory')

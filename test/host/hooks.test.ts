@@ -25,16 +25,10 @@ const untilSaved = (tokens: Record<string, string>) =>
     expect(hooks.map(({ id }) => typeof id)).toEqual(hooks.map(() => 'string'))
   }, PATIENCE)
 
-/** What was removed by an earlier test has no secret that is known any more. */
-async function configureAnew(...hooks: object[]): Promise<void> {
-  await xo.configure()
-  await xo.configure(...hooks)
-}
-
 describe('in a real xo-server, a hook', () => {
   it('has its own secret though the one before it was removed: at once, in the database, and after a restart', async () => {
     const receiver = await openReceiver()
-    await configureAnew(withToken(receiver, 'a'), withToken(receiver, 'b'))
+    await xo.configureAnew(withToken(receiver, 'a'), withToken(receiver, 'b'))
     await xo.fail('before')
     await receiver.next(2)
     await xo.edit(([, b]) => [b!])
@@ -71,7 +65,7 @@ describe('in a real xo-server, a hook', () => {
 
   it('has what waits for it, and its secret, however it is edited, with a restart after each edit', async () => {
     const { receiver, delivered, up } = await openDownReceiver()
-    await configureAnew(...['a', 'b', 'c'].map(name => withToken(receiver, name)))
+    await xo.configureAnew(...['a', 'b', 'c'].map(name => withToken(receiver, name)))
     await xo.fail('0')
     const seen = await receiver.next(3)
     const edits: ((hooks: HookItem[]) => object[])[] = [
@@ -107,7 +101,7 @@ describe('in a real xo-server, a hook', () => {
   it('goes to another origin without its secret only, and what waits follows it there', async () => {
     const { receiver } = await openDownReceiver()
     const other = await openReceiver()
-    await configureAnew(withToken(receiver, 'a'), withToken(receiver, 'b'))
+    await xo.configureAnew(withToken(receiver, 'a'), withToken(receiver, 'b'))
     await xo.fail('1')
     const waiting = (await receiver.next(2)).find(({ url }) => url === '/b')!
     const moved = (b: HookItem) => ({ ...b, url: `${other.url}/b` })
@@ -125,7 +119,7 @@ describe('in a real xo-server, a hook', () => {
 
   it('that is disabled keeps what waits over a restart, and sends it once it is enabled', async () => {
     const { receiver, delivered, up } = await openDownReceiver()
-    await configureAnew(withToken(receiver, 'a'), withToken(receiver, 'b'))
+    await xo.configureAnew(withToken(receiver, 'a'), withToken(receiver, 'b'))
     await xo.fail('1')
     await receiver.next(2)
     await xo.edit(([a, b]) => [{ ...a!, disabled: true }, b!])
@@ -146,7 +140,7 @@ describe('in a real xo-server, a hook', () => {
     const receiver = await openReceiver()
     const names = ['a', 'b', 'c', 'd']
     for (let round = 0; round < 3; ++round) {
-      await configureAnew(...names.map(name => withToken(receiver, name)))
+      await xo.configureAnew(...names.map(name => withToken(receiver, name)))
       const edits: ((hooks: HookItem[]) => object[])[] = [
         hooks => hooks.slice(1),
         hooks => hooks.slice(2),

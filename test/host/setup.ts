@@ -25,6 +25,8 @@ export interface Setup {
   readonly host: RealHost
   readonly admin: Client
   configure(...hooks: object[]): Promise<void>
+  /** As `configure`, with hooks that are none of an earlier test: what waited for those is gone. */
+  configureAnew(...hooks: object[]): Promise<void>
   /** What XO's form does: gets the configuration, with placeholders for secrets, and saves it as it was edited. */
   edit(change: (hooks: HookItem[]) => readonly object[]): Promise<void>
   pluginInfo(): Promise<Params>
@@ -74,6 +76,10 @@ export function setUpRealHost(options?: RealHostOptions): Setup {
       return admin!
     },
     configure: (...hooks) => configure({ hooks }),
+    async configureAnew(...hooks) {
+      await configure({ hooks: [] })
+      await configure({ hooks })
+    },
     async edit(change) {
       const { configuration } = await pluginInfo()
       const { hooks, ...rest } = configuration as { hooks: HookItem[] }

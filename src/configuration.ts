@@ -9,6 +9,7 @@ import type { Known } from './config/identity.ts'
 import { parseConfig, settingsOf } from './config/parse.ts'
 import type { ParsedConfig } from './config/parse.ts'
 import { mendSecrets } from './config/stray-secrets.ts'
+import type { Identified } from './config/stray-secrets.ts'
 import { Correction } from './correction.ts'
 import { describeProblem, messageOf } from './problem.ts'
 import type { Problem } from './problem.ts'
@@ -30,6 +31,12 @@ export interface ConfigurationOptions {
   /** The settings are others now. */
   readonly onChange: (settings: Settings) => void
 }
+
+/** For this long after a save, the host may be saving another one that it has begun before. */
+const SAVING_MS = 10_000
+
+/** So many of them are remembered. */
+const MAX_EARLIER = 50
 
 /** A configuration that has been accepted. */
 interface Accepted {
@@ -55,6 +62,8 @@ export class Configuration {
   readonly #onChange: (settings: Settings) => void
   readonly #correction: Correction
   #accepted: Accepted | undefined
+  /** What a save that is under way may have found in the database, the latest first, and until when. */
+  #earlier: readonly (Identified & { readonly until: number })[] = []
   #settings: Settings = { hooks: [], others: [], notify: [] }
   #known: Known = nothingKnown()
   /** Known since what is kept there has been read. */
@@ -150,7 +159,7 @@ export class Configuration {
       config: raw,
       mended,
       problems: stray,
-    } = mendSecrets({ config: next, ids }, { config: before.raw, ids: before.ids })
+    } = mendSecrets({ config: next, ids }, { config: before.raw, ids: before.ids }, this.#savedEarlier())
     const parsed = parseConfig(raw, Object.keys(this.#xo.apiMethods))
     const { settings, problems: doubtful } = settingsOf(parsed, ids, withoutDoubts(known, ids, parsed, before))
     const mistakes = parsed.problems.filter(({ path }) => !stray.some(other => other.path === path))
@@ -160,12 +169,15 @@ export class Configuration {
     }
     this.#warn([], parsed.warnings)
     this.#accepted = { raw, parsed, ids }
+    this.#remember(before.raw, before.ids)
     if (mended.length === 0) {
       this.#correction.drop(next)
       this.#setKnown(knownOf(raw, ids, known.key))
       this.#use(settings)
       return undefined
     }
+    // what the host saves now: in the wrong places, so that all in it is another hook's
+    this.#remember(next, [])
     for (const { hook, path } of mended) {
       this.#log.info(`${path} ("${hook}"): has its own secret again, which xo-server had put elsewhere`)
     }
@@ -177,6 +189,17 @@ export class Configuration {
     const onSaved = (): void => this.#setKnown(knownOf(raw, this.#accepted?.ids ?? ids, this.#known.key))
     this.#correction.order(withIds(raw, ids), onSaved)
     return settledSoon(this.#writing ?? Promise.resolve(), undefined, ON_DISK_WITHIN_MS)
+  }
+
+  #savedEarlier(): readonly Identified[] {
+    const now = performance.now()
+    this.#earlier = this.#earlier.filter(({ until }) => until > now)
+    return this.#earlier
+  }
+
+  #remember(config: unknown, ids: readonly string[]): void {
+    const until = performance.now() + SAVING_MS
+    this.#earlier = [{ config, ids, until }, ...this.#earlier].slice(0, MAX_EARLIER)
   }
 
   #use(settings: Settings): void {

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 
 import { messageOf } from './problem.ts'
 import type { Log } from './report.ts'
-import type { Xo } from './xo.ts'
+import type { ApiContext, Xo } from './xo.ts'
 
 /** The plugin's id at its host: the name of its folder without what says that it is a plugin. */
 const PLUGIN_ID = 'web-hooks'
@@ -42,10 +42,10 @@ interface Write {
  * through the host as everybody does, and after the host.
  *
  * - When the host has saved is said nowhere. If it was asked by an API call, it has by the end of that call; else after a
- *   while.
+ *   while. Of two that it saves at once, either may come last: the correction comes after both.
  * - What is saved so comes back through `configure()`, as all that is saved: see {@link arrival}.
- * - A later save wins: {@link drop} or another {@link order}. If the older one is already on its way to the database, the
- *   later one is saved once more after it.
+ * - A later save wins: {@link drop} or another {@link order}. If an older one may still come to the database, the later one is
+ *   saved once more after it.
  *
  * Source: `configurePlugin` in packages/xo-server/src/xo-mixins/plugins.mjs, which serialises nothing.
  */
@@ -55,6 +55,8 @@ export class Correction {
   #order: Order | undefined
   #write: Write | undefined
   #writing: Promise<void> | undefined
+  /** API calls in which something has come that the order corrects, and which are not over; `undefined`: no API call. */
+  readonly #saving = new Set<ApiContext | undefined>()
   /** Ends the waiting for the moment when the order may be carried out. */
   #stopWaiting = (): void => {}
 
@@ -88,10 +90,10 @@ export class Correction {
 
   /** The configuration that has just come is right: nothing older is to be saved. */
   drop(configuration: unknown): void {
-    const isOnItsWay = this.#write?.isTaken === true
+    const isOlderOnItsWay = this.#write?.isTaken === true || this.#order !== undefined
     this.#outdate()
-    this.#order = isOnItsWay ? { next: configuration, onSaved: () => {}, tries: 0 } : undefined
-    if (isOnItsWay) {
+    this.#order = isOlderOnItsWay ? { next: configuration, onSaved: () => {}, tries: 0 } : undefined
+    if (isOlderOnItsWay) {
       this.#waitForHost()
     }
   }
@@ -120,11 +122,12 @@ export class Correction {
     }
   }
 
-  /** Until the API call is over in which the configuration has come, if it is one. */
+  /** Until the API calls are over in which it has come, and what it takes the place of; if they are API calls. */
   #waitForHost(): void {
-    const context = this.#xo.apiContext
+    this.#saving.add(this.#xo.apiContext)
     const onPostCall = (): void => {
-      if (context !== undefined && this.#xo.apiContext === context) {
+      const { apiContext: ended } = this.#xo
+      if (ended !== undefined && this.#saving.delete(ended) && this.#saving.size === 0) {
         void this.#carryOut()
       }
     }
@@ -140,6 +143,7 @@ export class Correction {
   /** One at a time: what is ordered while the host saves is carried out after that. Never rejects. */
   async #carryOut(): Promise<void> {
     this.#stopWaiting()
+    this.#saving.clear()
     while (this.#writing !== undefined) {
       await this.#writing
     }

@@ -10,6 +10,7 @@ import type { Xo } from '../src/xo.ts'
 import { mergeObfuscated, OBFUSCATED_VALUE } from './sandbox/plugins.ts'
 
 type Raw = { hooks: Record<string, unknown>[] }
+type Edited = readonly (Record<string, unknown> | undefined)[]
 
 const hookOf = (name: string, more: object = {}): Record<string, unknown> => ({
   ...{ name, method: 'vm.start', type: 'post', format: 'json', url: `https://${name}.example/`, ...more },
@@ -296,6 +297,44 @@ describe('secrets that the host has put elsewhere', () => {
     await host.configuration.flush()
     expect(host.tokens()).toEqual(OWN)
     expect(host.logged.at(-1)).toContain('Save the configuration once more')
+  })
+
+  // xo-server serialises nothing: each of several saves at once has the secrets of the state before all of them
+  it.each([
+    [
+      'the first is removed, then the order is turned round',
+      [([, b, c]: Edited) => [b, c], ([a, b, c]: Edited) => [c, b, a]],
+    ],
+    ['two are removed one by one', [([, b, c]: Edited) => [b, c], ([, , c]: Edited) => [c]]],
+    ['one is removed, and nothing is', [([, b, c]: Edited) => [b, c], (hooks: Edited) => hooks]],
+    ['the order is turned round twice', [([a, b, c]: Edited) => [c, b, a], ([a, b, c]: Edited) => [b, c, a]]],
+  ] as const)('are in their hooks, whatever is saved at once: %s', async (_, edits) => {
+    const own = (hooks: Edited) =>
+      Object.fromEntries(hooks.map(hook => [String(hook?.['name']), `Bearer token-${String(hook?.['name'])}`]))
+    const { host } = await bootWith(THREE)
+    const { saved } = host
+    for (const edit of edits) {
+      const hooks = edit(host.shown().hooks)
+      await host.configuration.configure(mergeObfuscated({ hooks }, saved))
+      expect(host.tokens()).toEqual(own(hooks))
+    }
+    await host.configuration.flush()
+    expect(host.saved).toMatchObject({ hooks: host.hooks.map(({ name }) => ({ name })) })
+    const { host: next } = await bootWith(host.saved)
+    expect(next.tokens()).toEqual(host.tokens())
+  })
+
+  it('are in their hooks, though the next save has come before the database was put right', async () => {
+    const { host } = await bootWith(THREE)
+    await host.save({ hooks: host.shown().hooks.slice(1) })
+    // the database has the secret of a in b, and the one of b in c
+    await host.save(host.shown())
+    expect(host.tokens()).toEqual(OWN)
+    await host.save({ hooks: host.shown().hooks.reverse() })
+    expect(host.tokens()).toEqual(OWN)
+    await host.configuration.flush()
+    const { host: next } = await bootWith(host.saved)
+    expect(next.tokens()).toEqual(OWN)
   })
 
   it('are refused if they would go to another origin', async () => {

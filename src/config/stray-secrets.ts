@@ -58,9 +58,11 @@ export interface Mended {
  *
  * @param next - the configuration to be saved, as the host passes it to `configure()`
  * @param previous - the one before
+ * @param earlier - others that the host may have saved when it was asked to save this one: the same happens to what it has
+ *   taken from those
  */
-export function mendSecrets(next: Identified, previous: Identified): Mended {
-  const before = new Before(previous)
+export function mendSecrets(next: Identified, previous: Identified, earlier: readonly Identified[] = []): Mended {
+  const before = new Before(previous, earlier)
   const mended: Mended['mended'][number][] = []
   const problems: Problem[] = []
   const hooks = itemsOf(next.config).map((item, index) => {
@@ -104,16 +106,25 @@ const KEEP: Decision = { kind: 'keep' }
 class Before {
   readonly #items: readonly unknown[]
   readonly #ids: readonly string[]
-  readonly #byId: ReadonlyMap<string, Item>
+  /** What the host may have taken secrets from. */
+  readonly #sources: readonly Identified[]
+  /** As it was last. */
+  readonly #byId = new Map<string, Item>()
   /** By where it stands in a hook, and the secret: the origins that it was saved for. */
   readonly #origins = new Map<string, Set<string>>()
 
-  constructor({ config, ids }: Identified) {
-    this.#items = itemsOf(config)
-    this.#ids = ids
-    this.#byId = new Map(
-      this.#items.flatMap((item, index) => (isRecord(item) ? [[ids[index] ?? '', item] as const] : []))
-    )
+  constructor(previous: Identified, earlier: readonly Identified[]) {
+    this.#items = itemsOf(previous.config)
+    this.#ids = previous.ids
+    this.#sources = [previous, ...earlier]
+    for (const { config, ids } of this.#sources) {
+      for (const [index, item] of itemsOf(config).entries()) {
+        const id = ids[index]
+        if (isRecord(item) && id !== undefined && !this.#byId.has(id)) {
+          this.#byId.set(id, item)
+        }
+      }
+    }
     for (const item of this.#byId.values()) {
       for (const { path, value } of leavesOf(item)) {
         const secret = secretIn(value)
@@ -139,7 +150,7 @@ class Before {
     const isAsOld = isRecord(old) && value === valueAt(old, path)
     const isOlds = isAsOld && secretIn(value) !== undefined
 
-    if (ownSecret !== undefined && (value === PLACEHOLDER || (isMoved && isAsOld))) {
+    if (ownSecret !== undefined && (value === PLACEHOLDER || this.#isAnothers(index, id, path, value))) {
       if (!this.#mayHave(hook, path, ownSecret)) {
         return refusal(own!)
       }
@@ -152,6 +163,14 @@ class Before {
     }
     // JSON knows no `undefined`: it stands where the host has found nothing to put in place of a placeholder
     return value === undefined && isMoved && own === undefined ? { kind: 'refuse', problem: LOST } : KEEP
+  }
+
+  /** Whether the host has, or may have, put it there because it stood at this place of another hook. */
+  #isAnothers(index: number, id: string, path: Path, value: unknown): boolean {
+    return this.#sources.some(({ config, ids }) => {
+      const old = itemsOf(config)[index]
+      return ids[index] !== id && isRecord(old) && value === valueAt(old, path)
+    })
   }
 
   #mayHave(hook: Item, path: Path, secret: string): boolean {

@@ -5,6 +5,7 @@ import type { Writing } from './dirty-set.ts'
 import { reasonOf } from './journal.ts'
 import type { Journal, LogRow, Recovered, RecoveredDelivery, StoredProgress } from './journal.ts'
 import type { Content, Kept, State } from './kept.ts'
+import { inTurns } from './rows.ts'
 import { NO_ANSWER, PATIENCE, Turns } from './turns.ts'
 import type { Patience, Step } from './turns.ts'
 

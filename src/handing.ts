@@ -105,7 +105,7 @@ export function remainsOf({ id, event, hooks }: Handing): Remains {
   return { id, label: labelOf(event), hooks }
 }
 
-export function labelOf({ method, outcome }: Event): string {
+export function labelOf({ method, outcome }: Pick<Event, 'method' | 'outcome'>): string {
   return `${method} ${outcome}`
 }
 

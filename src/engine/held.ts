@@ -1,15 +1,23 @@
 import type { DiscardReason } from '../delivery/delivery.ts'
-import { remainsOf } from '../handing.ts'
-import type { Handing, Remains } from '../handing.ts'
-import type { Order } from './protocol.ts'
+import { labelOf } from '../handing.ts'
+import type { Handing } from '../handing.ts'
+import type { Outcome } from '../event/event.ts'
+import { packed, unpacked } from './protocol.ts'
+import type { Order, Packed } from './protocol.ts'
 
 /** One handing whose deliveries are not all safe. Changed by {@link Held} only. */
 export interface Entry {
   readonly id: string
   /** Not 0, which stands for none; an int32. */
   readonly number: number
+  readonly hooks: readonly string[]
+  readonly method: string
+  readonly outcome: Outcome
+  readonly callId: string
   readonly bytes: number
-  content: Content
+  /** Empty: let go of. If it has to be handed over again, its deliveries are discarded for this reason instead. */
+  text: Packed
+  reason: DiscardReason
   /** How many of its deliveries are not safe; 0: it is not held any more. */
   left: number
   /** Places of those that are. */
@@ -20,18 +28,13 @@ export interface Entry {
   ask: number | undefined
 }
 
-type Content =
-  | { readonly name: 'copy'; readonly handing: Handing }
-  /** Let go of: if it has to be handed over again, there is nothing to hand over. */
-  | { readonly name: 'given up'; readonly remains: Remains; readonly reason: DiscardReason }
-
 /** Deliveries of one hook that were lost, `id` being one of them. */
 interface Loss {
   readonly id: string
   readonly count: number
 }
 
-/** Estimated: an entry, and an event without its texts. */
+/** Estimated: an entry without its text. */
 const ENTRY_BYTES = 512
 
 /** A part of the bound that is freed at once, so that the oldest are not looked for at each event. */
@@ -70,12 +73,20 @@ export class Held {
 
   add(handing: Handing): Entry {
     this.#lastNumber = (this.#lastNumber % 0x7fffffff) + 1
+    const { id, hooks, event } = handing
+    const { method, outcome, callId } = event
+    const text = packed(this.#lastNumber, handing)
     const entry: Entry = {
-      id: handing.id,
+      id,
       number: this.#lastNumber,
-      bytes: ENTRY_BYTES + bytesOf(handing),
-      content: { name: 'copy', handing },
-      left: handing.hooks.length,
+      hooks,
+      method,
+      outcome,
+      callId,
+      bytes: ENTRY_BYTES + text.length,
+      text,
+      reason: 'lost',
+      left: hooks.length,
       safe: [],
       isPosted: false,
       ask: undefined,
@@ -107,15 +118,16 @@ export class Held {
   }
 
   /** The order that gives it to the delivery side, without what is safe already; `undefined`: it is not held any more. */
-  orderOf(entry: Entry): Extract<Order, { type: 'hand' | 'discard' }> | undefined {
-    const { content, left, number, safe } = entry
+  orderOf(entry: Entry): Packed | Extract<Order, { type: 'discard' }> | undefined {
+    const { text, left, number, safe, id, reason } = entry
     if (left === 0) {
       return undefined
     }
     entry.isPosted = true
-    return content.name === 'copy'
-      ? { type: 'hand', number, handing: withoutSafe(content.handing, safe) }
-      : { type: 'discard', remains: withoutSafe(content.remains, safe), reason: content.reason }
+    if (text === '') {
+      return { type: 'discard', remains: { id, label: labelOf(entry), hooks: unsafeHooksOf(entry) }, reason }
+    }
+    return safe.length === 0 ? text : packed(number, { ...unpacked(text).handing, hooks: unsafeHooksOf(entry) })
   }
 
   /** The delivery side has died. @returns all that the next one has to be given, the oldest first */
@@ -133,8 +145,9 @@ export class Held {
 
   /** Its deliveries are to be discarded for this reason. */
   giveUp(entry: Entry, reason: DiscardReason): void {
-    if (entry.content.name === 'copy') {
-      entry.content = { name: 'given up', remains: remainsOf(entry.content.handing), reason }
+    if (entry.text !== '') {
+      entry.text = ''
+      entry.reason = reason
       this.#bytes -= entry.bytes
     }
   }
@@ -184,8 +197,8 @@ export class Held {
       if (this.#bytes <= goal || entry === newest) {
         return
       }
-      const { content, isPosted, safe } = entry
-      if (content.name !== 'copy') {
+      const { id, text, isPosted, hooks, safe } = entry
+      if (text === '') {
         continue
       }
       if (isPosted) {
@@ -193,9 +206,9 @@ export class Held {
         continue
       }
       this.#remove(entry)
-      content.handing.hooks.forEach((owner, place) => {
+      hooks.forEach((owner, place) => {
         if (!safe.includes(place)) {
-          this.#lose(owner, `${entry.id}-${place}`, 1)
+          this.#lose(owner, `${id}-${place}`, 1)
         }
       })
     }
@@ -212,16 +225,7 @@ export class Held {
   }
 }
 
-/** In characters, mostly: an event is written in ASCII. */
-function bytesOf({ event, object }: Handing): number {
-  let bytes = object?.length ?? 0
-  for (const [key, text] of event.fields) {
-    bytes += key.length + text.length
-  }
-  return bytes
-}
-
 /** The places of those that are safe stay, and are empty. */
-function withoutSafe<T extends { readonly hooks: readonly string[] }>(all: T, safe: readonly number[]): T {
-  return safe.length === 0 ? all : { ...all, hooks: all.hooks.map((id, place) => (safe.includes(place) ? '' : id)) }
+function unsafeHooksOf({ hooks, safe }: Entry): string[] {
+  return hooks.map((id, place) => (safe.includes(place) ? '' : id))
 }

@@ -64,7 +64,7 @@ export class Outbox {
   ask(handing: Handing): Asked<Answers['ask']> {
     this.#absorb()
     const entry = this.#held.add(handing)
-    const asked = this.#questions.ask({ name: 'ask', handing, mark: entry.number })
+    const asked = this.#questions.ask({ name: 'ask', handing: entry.text })
     entry.ask = asked.number
     this.#say({ entry })
     return asked
@@ -195,6 +195,6 @@ export class Outbox {
     const { ask } = item.entry
     const order = this.#held.orderOf(item.entry)
     // whoever has asked may have stopped waiting: then it is handed over like the rest
-    return order?.type === 'hand' && ask !== undefined ? (this.#questions.orderOf(ask) ?? order) : order
+    return typeof order === 'string' && ask !== undefined ? (this.#questions.orderOf(ask) ?? order) : order
   }
 }

@@ -2,6 +2,7 @@ import type { Addresses, CourierEvent, EngineHealth, PlainSettings } from '../co
 import type { Account, Page, Query, Selection } from '../delivery/account.ts'
 import type { DiscardReason } from '../delivery/delivery.ts'
 import type { Answer } from '../courier.ts'
+import type { Outcome, Phase, Source } from '../event/event.ts'
 import type { Handing, Remains } from '../handing.ts'
 
 /** What the delivery side is started with. */
@@ -29,8 +30,9 @@ export interface Batch {
 }
 
 export type Order =
+  /** A handing. */
+  | Packed
   | { readonly type: 'configure'; readonly settings: PlainSettings }
-  | { readonly type: 'hand'; readonly number: number; readonly handing: Handing }
   /** Deliveries that nobody will see, each to be counted. */
   | { readonly type: 'discard'; readonly remains: Remains; readonly reason: DiscardReason }
   /** As many of one hook, of which nothing is known but how many. `id`: of one of them. */
@@ -42,9 +44,7 @@ export type Order =
   | { readonly type: 'close'; readonly graceMs: number }
 
 export type Question =
-  /** `mark`: the number of its handing. */
-  | { readonly name: 'ask'; readonly handing: Handing; readonly mark: number }
-  | { readonly name: 'probe'; readonly handing: Handing }
+  | { readonly name: 'ask' | 'probe'; readonly handing: Packed }
   | { readonly name: 'list'; readonly query: Query }
   | { readonly name: 'get'; readonly id: string }
   | { readonly name: 'replay' | 'cancel'; readonly which: Selection }
@@ -84,4 +84,80 @@ export interface Report {
   readonly asksForDirectory: boolean
   /** It has closed, and this is how it ended. Nothing comes after it. */
   readonly closed?: EngineHealth
+}
+
+/**
+ * A handing with its number as one text: what is kept until it is safe, and what crosses to another thread. A message is
+ * copied value by value, and the garbage collector looks at each of what is kept: a text is one value.
+ */
+export type Packed = string
+
+/** Follows each part. Stands in no JSON text. */
+const END = '\0'
+
+// written with `+` alone: that costs 0.5 µs, to join a list or to ask for JSON 1 to 3
+export function packed(number: number, { id, party, hooks, event, isTest, object }: Handing): Packed {
+  const { source, phase, outcome, method, callId, timestamp, fields, omitted } = event
+  let text = number + END + id + END + nameOf(party) + END + source + END + phase + END + outcome + END
+  text += nameOf(method) + END + nameOf(callId) + END + timestamp + END + (isTest === true ? 'test' : '') + END
+  text += (object === undefined ? '' : (object ?? 'null')) + END
+  for (const names of [hooks, omitted]) {
+    text += names.length + END
+    for (const name of names) {
+      text += nameOf(name) + END
+    }
+  }
+  for (const [key, value] of fields) {
+    text += nameOf(key) + END + value + END
+  }
+  return text
+}
+
+export function unpacked(text: Packed): { readonly number: number; readonly handing: Handing } {
+  let start = 0
+  const next = (): string => {
+    const end = text.indexOf(END, start)
+    const part = text.slice(start, end)
+    start = end + END.length
+    return part
+  }
+  const some = (): string[] => {
+    const names: string[] = []
+    for (let left = Number(next()); left > 0; --left) {
+      names.push(next())
+    }
+    return names
+  }
+  const number = Number(next())
+  const id = next()
+  const party = next()
+  const source = next() as Source
+  const phase = next() as Phase
+  const outcome = next() as Outcome
+  const method = next()
+  const callId = next()
+  const timestamp = Number(next())
+  const isTest = next() !== ''
+  const object = next()
+  const hooks = some()
+  const omitted = some()
+  const fields = new Map<string, string>()
+  while (start < text.length) {
+    const key = next()
+    fields.set(key, next())
+  }
+  const handing: Handing = {
+    id,
+    event: { source, phase, outcome, method, callId, timestamp, fields, omitted },
+    hooks,
+    party,
+    ...(object !== '' && { object: object === 'null' ? null : object }),
+    ...(isTest && { isTest }),
+  }
+  return { number, handing }
+}
+
+/** A name of the host's or of the administrator's may be any text. */
+function nameOf(text: string): string {
+  return text.includes(END) ? text.replaceAll(END, '\ufffd') : text
 }

@@ -5,7 +5,8 @@ import type { Legacy } from '../delivery/restart.ts'
 import type { Handing } from '../handing.ts'
 import { remainsOf } from '../handing.ts'
 import { messageOf } from '../problem.ts'
-import type { Answers, Batch, Beginning, Order, Question, Reply, Report } from './protocol.ts'
+import { unpacked } from './protocol.ts'
+import type { Answers, Batch, Beginning, Order, Packed, Question, Reply, Report } from './protocol.ts'
 
 /** What need not be known at once is reported with all that happens in the meantime. */
 const REPORT_AFTER_MS = 20
@@ -78,12 +79,13 @@ class DeliveryEnd {
   }
 
   #obey(order: Order): void {
+    if (typeof order === 'string') {
+      this.#work(order, handing => this.#courier.hand(handing))
+      return
+    }
     switch (order.type) {
       case 'configure':
         this.#courier.configure(order.settings)
-        return
-      case 'hand':
-        this.#work(order.number, order.handing, () => this.#courier.hand(order.handing))
         return
       case 'discard':
         this.#courier.discard(order.remains, order.reason)
@@ -112,11 +114,12 @@ class DeliveryEnd {
   }
 
   /** Filters and formats run within this: whatever they do to the thread is this handing's doing. */
-  #work(number: number, handing: Handing, run: () => void): void {
+  #work(text: Packed, run: (handing: Handing) => void): void {
     const { mark, onBug } = this.#surroundings
+    const { number, handing } = unpacked(text)
     mark(number)
     try {
-      run()
+      run(handing)
     } catch (error) {
       onBug(error)
       this.#courier.discard(remainsOf(handing), 'set aside')
@@ -139,13 +142,13 @@ class DeliveryEnd {
     switch (question.name) {
       case 'ask': {
         let answers: Promise<Answers['ask']> = Promise.resolve([])
-        this.#work(question.mark, question.handing, () => {
-          answers = this.#courier.ask(question.handing)
+        this.#work(question.handing, handing => {
+          answers = this.#courier.ask(handing)
         })
         return answers
       }
       case 'probe':
-        return this.#courier.probe(question.handing)
+        return this.#courier.probe(unpacked(question.handing).handing)
       case 'list':
         return this.#courier.list(question.query)
       case 'get':

@@ -11,6 +11,7 @@ import { Held } from './held.ts'
 import { workHere } from './here.ts'
 import type { Worker } from './here.ts'
 import { Outbox } from './outbox.ts'
+import { packed } from './protocol.ts'
 import type { Answers, Beginning, Order, Question, Report } from './protocol.ts'
 import { Questions } from './questions.ts'
 import { spawnWorker, WatchedWorker } from './watched-worker.ts'
@@ -137,7 +138,7 @@ export class ThreadEngine implements Engine {
 
   async probe(handing: Handing): Promise<readonly Answer[]> {
     try {
-      return await this.#question({ name: 'probe', handing })
+      return await this.#question({ name: 'probe', handing: packed(0, handing) })
     } catch {
       return []
     }
@@ -356,8 +357,8 @@ export class ThreadEngine implements Engine {
 
   #setAside(number: number): void {
     const entry = this.#held.find(number)
-    if (entry?.content.name === 'copy') {
-      const { method, callId } = entry.content.handing.event
+    if (entry !== undefined && entry.text !== '') {
+      const { method, callId } = entry
       this.#held.giveUp(entry, 'set aside')
       this.#emit({ type: 'set aside', method, callId })
     }

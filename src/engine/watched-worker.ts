@@ -2,7 +2,6 @@ import { Worker } from 'node:worker_threads'
 import type { WorkerOptions } from 'node:worker_threads'
 
 import { messageOf } from '../problem.ts'
-import { packed } from './packed.ts'
 import { BEAT, MARK, SHARED_LENGTH } from './protocol.ts'
 import type { Batch, Beginning, Report } from './protocol.ts'
 
@@ -78,7 +77,7 @@ export class WatchedWorker {
   }
 
   post(batch: Batch): void {
-    this.#worker.postMessage(packed(batch))
+    this.#worker.postMessage(batch)
   }
 
   /** Ends it at once, whatever it is doing. */

@@ -1,9 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 
-import { unpacked } from './packed.ts'
-import type { PackedBatch } from './packed.ts'
 import { BEAT, MARK } from './protocol.ts'
-import type { Beginning } from './protocol.ts'
+import type { Batch, Beginning } from './protocol.ts'
 import { serve } from './serve.ts'
 
 /** What the thread of the delivery side runs; see thread.ts for the other end. */
@@ -32,7 +30,7 @@ const take = serve(beginning, {
     throw error
   },
 })
-port.on('message', (batch: PackedBatch) => take(unpacked(batch)))
+port.on('message', (batch: Batch) => take(batch))
 if (pulse !== undefined) {
   setInterval(beat, pulse.beatMs).unref()
 }

@@ -26,9 +26,9 @@ export interface Event {
   readonly phase: Phase
   readonly outcome: Outcome
   readonly method: string
-  /** Pairs the `pre` and the `post` of one call. */
+  /** Pairs the `pre` and the `post` of one call; its JSON, if the host's is no text. */
   readonly callId: string
-  /** When it began (`pre`) or ended (`post`), epoch ms. */
+  /** When it began (`pre`) or ended (`post`), epoch ms; `NaN` if the host's is no number. */
   readonly timestamp: number
   /** The host's properties in its order, each as JSON text. What JSON leaves out (`undefined`) is left out. */
   readonly fields: ReadonlyMap<string, string>
@@ -59,7 +59,8 @@ export function outcomeOf(phase: Phase, signal: Signal): Outcome {
 export function freezeEvent(source: Source, phase: Phase, signal: Signal, maxBytes = MAX_EVENT_BYTES): Event {
   const fields = new Map<string, string>()
   const omitted: string[] = []
-  const masks = masksOf(signal.method)
+  const named: unknown = signal.method
+  const masks = masksOf(typeof named === 'string' ? named : '')
   const hidden: string[] = []
   const onHidden = (text: string): unknown => hidden.push(text)
   let left = maxBytes - ENVELOPE_BYTES
@@ -92,8 +93,21 @@ export function freezeEvent(source: Source, phase: Phase, signal: Signal, maxByt
   for (const secret of hidden) {
     hideInAnswer(fields, secret)
   }
-  const { callId, method, timestamp } = signal
-  return { source, phase, outcome: outcomeOf(phase, signal), method, callId, timestamp, fields, omitted }
+  // another plugin's signal may hold anything
+  const textOf = (key: string): string => {
+    const value: unknown = signal[key]
+    return typeof value === 'string' ? value : (fields.get(key) ?? '')
+  }
+  return {
+    source,
+    phase,
+    outcome: outcomeOf(phase, signal),
+    method: textOf('method'),
+    callId: textOf('callId'),
+    timestamp: typeof signal.timestamp === 'number' ? signal.timestamp : Number.NaN,
+    fields,
+    omitted,
+  }
 }
 
 /** What was hidden of `params` is not told by what came of it either. */

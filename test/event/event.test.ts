@@ -54,6 +54,20 @@ describe('freezeEvent', () => {
     })
   })
 
+  it.each<[unknown, string]>([
+    [undefined, ''],
+    [null, 'null'],
+    [7, '7'],
+    [10n, '"10"'],
+    [Symbol('call'), '"Symbol(call)"'],
+    [() => {}, '"[Function: ]"'],
+    [{ id: 'k3y' }, '{"id":"k3y"}'],
+  ])('is known by texts and a number, whatever stands in their places: %s', (odd, text) => {
+    const event = freezeEvent('api', 'post', signalOf({ callId: odd, method: odd, timestamp: odd }))
+    expect(event).toMatchObject({ callId: text, method: text, timestamp: odd === 7 ? 7 : Number.NaN })
+    expect(() => structuredClone(event)).not.toThrow()
+  })
+
   it('keeps the properties in the order of the host, whatever their weight', () => {
     const event = freezeEvent('api', 'post', { result: 1, zeta: 2, error: 3, ...signalOf(), alpha: 4 })
     expect([...event.fields.keys()]).toEqual([

@@ -21,7 +21,7 @@ function keptWith(changes: Partial<Kept> = {}): Kept {
     5,
     {
       ...{ id: 'id', owner: 'hook', party: 'somebody', label: 'vm.start', payload, headers: ['a', 'b'] },
-      ...{ order: { key: 'call', leads: true }, acceptedAt: EPOCH - 10 },
+      ...{ order: { key: 'call', leads: true }, acceptedAt: EPOCH },
     },
     'endpoint',
     performance.now(),
@@ -76,7 +76,7 @@ describe('what is written of a delivery', () => {
     const clock = new DiskClock()
     expect(storedOf(keptWith(), clock)).toEqual({
       ...{ number: 5, id: 'id', owner: 'hook', party: 'somebody', label: 'vm.start', headers: ['a', 'b'] },
-      ...{ order: { key: 'call', leads: true }, acceptedAt: EPOCH - 10, contentType: 'application/json' },
+      ...{ order: { key: 'call', leads: true }, acceptedAt: EPOCH, contentType: 'application/json' },
       ...{ expiresAt: EPOCH + HOUR, leftMs: HOUR },
     })
     expect(() => storedOf(keptWith({ content: undefined }), clock)).toThrow('in memory')

@@ -30,7 +30,7 @@ export function mailOf(alert: Alert): Mail {
     ...(since === undefined ? [] : [`- Failing since: ${since}`]),
     ...(lastError === undefined ? [] : [`- Last error: ${escape(lastError)}`]),
     `- Waiting to be sent: ${pending}`,
-    `- Kept to be replayed: ${dead}`,
+    `- Given up for good: ${dead}`,
   ]
   const { subject, advice } = wordsOf(alert)
   return {
@@ -56,7 +56,7 @@ function wordsOf({ change, origin, reason = 'it failed' }: Alert): { subject: st
       return {
         subject: `${origin} is disabled: ${reason}`,
         advice:
-          'Nothing is sent to it any more. What happens from now on is kept, for about three days, and sent once the URL is enabled again. To enable it, mend the receiver, then save the configuration in Settings > Plugins > web-hooks, changed or not.',
+          'Nothing is sent to it any more. What is waiting and what happens from now on is kept, for 30 days (a `pre`: 5 minutes), and sent once the URL is enabled again. To enable it, mend the receiver, then save the configuration in Settings > Plugins > web-hooks, changed or not.',
       }
     case 'recovered':
       return { subject: `${origin} answers again`, advice: 'What was waiting is being sent. Nothing needs to be done.' }

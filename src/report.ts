@@ -104,7 +104,7 @@ export interface Alert {
   readonly origin: string
   /** Waiting to be sent. */
   readonly pending: number
-  /** Kept, to be replayed. */
+  /** Given up for good. */
   readonly dead: number
   /** Of the first failure, ISO 8601. */
   readonly since?: string

@@ -218,7 +218,7 @@ function parseLimits(limits: Item, path: string): Pick<Route, 'timeoutMs' | 'dis
   }
   const disableAfter = limits['disableAfter'] ?? undefined
   if (disableAfter !== undefined && !(Number.isInteger(disableAfter) && Number(disableAfter) > 0)) {
-    wrong(`${path}.disableAfter`, 'a whole number of failures, at least 1', shown(disableAfter))
+    wrong(`${path}.disableAfter`, 'a whole number of deliveries, at least 1', shown(disableAfter))
   }
   return { timeoutMs: timeout * 1000, ...(disableAfter !== undefined && { disableAfter: Number(disableAfter) }) }
 }

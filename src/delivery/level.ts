@@ -117,3 +117,11 @@ export function reasonOf(error: unknown): string {
   const { code, cause } = error as { code?: unknown; cause?: { code?: unknown } }
   return String(cause?.code ?? code ?? (error instanceof Error ? error.message : error))
 }
+
+/** The same for an administrator: `LEVEL_IO_ERROR: No space left on device`. Without the path that LevelDB names. */
+export function problemOf(error: unknown): string {
+  const { message, cause } = error as { message?: unknown; cause?: { message?: unknown } }
+  const words = /: ([A-Z][^:/]*)$/.exec(String(cause?.message ?? message ?? ''))?.[1]
+  const reason = reasonOf(error)
+  return reason === 'LEVEL_IO_ERROR' && words !== undefined ? `${reason}: ${words}` : reason
+}

@@ -2,7 +2,7 @@ import { isSameProgress, progressOf, storedOf } from './clock.ts'
 import type { DiskClock } from './clock.ts'
 import { DirtySet } from './dirty-set.ts'
 import type { Writing } from './dirty-set.ts'
-import { reasonOf } from './journal.ts'
+import { problemOf } from './level.ts'
 import type { Journal, LogRow, Recovered, RecoveredDelivery, StoredProgress } from './journal.ts'
 import type { Content, Kept, State } from './kept.ts'
 import { inTurns } from './rows.ts'
@@ -273,7 +273,7 @@ export class Recorder {
   #fail(error: unknown): void {
     this.#isBroken = true
     this.#dirty.unsaveAll(this.#onDisk())
-    this.#options.onProblem(reasonOf(error))
+    this.#options.onProblem(problemOf(error))
     this.#openAfter(this.#patience.reopenMs)
   }
 

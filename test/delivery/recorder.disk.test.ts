@@ -144,7 +144,7 @@ describe('a disk that is full', () => {
       await writeFile(join(directory, 'ballast'), Buffer.alloc(16 * 1024 * 1024, 1)).catch(() => {})
       const late = Array.from({ length: 60 }, (_, index) => accept(run, 100 + index))
       await until(() => run.problems.length >= 2)
-      expect(run.problems.slice(0, 2)).toEqual([undefined, expect.stringMatching(/^(ENOSPC|LEVEL_IO_ERROR)$/)])
+      expect(run.problems.slice(0, 2)).toEqual([undefined, expect.stringMatching(/^(ENOSPC|LEVEL_IO_ERROR: No space left on device)$/)])
       await expectReadable(run, early)
       // also after it was tried in vain
       await until(() => run.problems.length >= 4)
@@ -176,7 +176,7 @@ describe('a disk that is full', () => {
     late.push(accept(run, 200))
     // before it is opened again: LevelDB would read that device to its end, which it has none
     await until(() => run.problems.length >= 2)
-    expect(run.problems[1]).toBe('LEVEL_IO_ERROR')
+    expect(run.problems[1]).toBe('LEVEL_IO_ERROR: No space left on device')
     await expectReadable(run, early)
 
     await empty()

@@ -1,4 +1,5 @@
 import type { Delivery, Payload, Route } from './delivery/delivery.ts'
+import { withObject } from './event/event.ts'
 import type { Event } from './event/event.ts'
 import { searchableOf } from './filter.ts'
 import type { Searchable } from './filter.ts'
@@ -85,16 +86,6 @@ export class Texts {
       return { problem: messageOf(error) }
     }
   }
-}
-
-/** The object stands after all other properties. */
-function withObject(event: Event, object: string | null | undefined): Event {
-  if (object === undefined) {
-    return event
-  }
-  return object === null
-    ? { ...event, omitted: [...event.omitted, 'object'] }
-    : { ...event, fields: new Map([...event.fields, ['object', object]]) }
 }
 
 export function idOf({ id }: Pick<Handing, 'id'>, index: number): string {

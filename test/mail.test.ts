@@ -26,7 +26,7 @@ describe('the e-mail about an endpoint', () => {
       'Failing since: 2026-01-02T03:04:05.000Z',
       'Last error: answered 503',
       'Waiting to be sent: 12',
-      'Kept to be replayed: 3',
+      'Given up for good: 3',
       'Nothing is lost yet',
       'press Test',
     ]) {
@@ -39,7 +39,7 @@ describe('the e-mail about an endpoint', () => {
     expect(subject).toContain('is disabled: it answered 410 Gone')
     expect(markdown).toContain('is disabled: it answered 410 Gone')
     expect(markdown).toContain('save the configuration in Settings > Plugins > web-hooks')
-    expect(markdown).toContain('is kept, for about three days, and sent once the URL is enabled')
+    expect(markdown).toContain('is kept, for 30 days (a `pre`: 5 minutes), and sent once the URL is enabled')
   })
 
   it('that is back says so, and of no failure that there was none', () => {

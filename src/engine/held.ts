@@ -52,8 +52,8 @@ const MAX_LOSS = 10_000
  */
 export class Held {
   readonly #maxBytes: number
-  /** By id of the handing, the oldest first. */
-  readonly #entries = new Map<string, Entry>()
+  /** By number, the oldest first. */
+  readonly #entries = new Map<number, Entry>()
   /** By hook. */
   readonly #losses = new Map<string, Loss>()
   #bytes = 0
@@ -91,7 +91,7 @@ export class Held {
       isPosted: false,
       ask: undefined,
     }
-    this.#entries.set(handing.id, entry)
+    this.#entries.set(entry.number, entry)
     this.#bytes += entry.bytes
     if (this.#bytes > this.#maxBytes) {
       this.#makeRoom(entry)
@@ -99,21 +99,37 @@ export class Held {
     return entry
   }
 
-  /** This delivery has ended, or is on disk. Told twice it counts once. */
-  safe(deliveryId: string): void {
-    const dash = deliveryId.lastIndexOf('-')
-    const entry = this.#entries.get(deliveryId.slice(0, dash))
-    if (entry === undefined) {
+  /** The delivery at this place of the handing has ended, or is on disk. Told twice it counts once. */
+  safe(number: number, place: number): void {
+    const entry = this.#entries.get(number)
+    if (entry === undefined || entry.safe.includes(place)) {
       return
     }
-    if (entry.left > 1) {
-      const place = Number(deliveryId.slice(dash + 1))
-      if (!entry.safe.includes(place)) {
-        entry.safe.push(place)
-        --entry.left
-      }
-    } else if (entry.safe.length === 0 || !entry.safe.includes(Number(deliveryId.slice(dash + 1)))) {
+    if (entry.left === 1) {
       this.#remove(entry)
+    } else {
+      entry.safe.push(place)
+      --entry.left
+    }
+  }
+
+  /** As {@link safe}, told by whoever has not been given the handing yet. */
+  safeById(deliveryIds: readonly string[]): void {
+    if (deliveryIds.length === 0) {
+      return
+    }
+    const entries = new Map<string, Entry>()
+    for (const entry of this.#entries.values()) {
+      if (!entry.isPosted) {
+        entries.set(entry.id, entry)
+      }
+    }
+    for (const id of deliveryIds) {
+      const dash = id.lastIndexOf('-')
+      const entry = entries.get(id.slice(0, dash))
+      if (entry !== undefined) {
+        this.safe(entry.number, Number(id.slice(dash + 1)))
+      }
     }
   }
 
@@ -125,7 +141,7 @@ export class Held {
     }
     entry.isPosted = true
     if (text === '') {
-      return { type: 'discard', remains: { id, label: labelOf(entry), hooks: unsafeHooksOf(entry) }, reason }
+      return { type: 'discard', number, remains: { id, label: labelOf(entry), hooks: unsafeHooksOf(entry) }, reason }
     }
     return safe.length === 0 ? text : packed(number, { ...unpacked(text).handing, hooks: unsafeHooksOf(entry) })
   }
@@ -140,7 +156,7 @@ export class Held {
   }
 
   find(number: number): Entry | undefined {
-    return [...this.#entries.values()].find(entry => entry.number === number)
+    return this.#entries.get(number)
   }
 
   /** Its deliveries are to be discarded for this reason. */
@@ -219,7 +235,7 @@ export class Held {
   }
 
   #remove(entry: Entry): void {
-    this.#entries.delete(entry.id)
+    this.#entries.delete(entry.number)
     this.giveUp(entry, 'lost') // whoever still has the entry does not keep the event
     entry.left = 0
   }

@@ -1,6 +1,7 @@
 import type { PlainSettings } from '../courier.ts'
 import type { Handing } from '../handing.ts'
 import type { Entry, Held } from './held.ts'
+import type { Worker } from './here.ts'
 import type { Answers, Batch, Order, Question } from './protocol.ts'
 import type { Asked, Questions } from './questions.ts'
 
@@ -15,6 +16,10 @@ interface Posted {
 
 /** So many are posted at once, without waiting for the end of the turn of the event loop. */
 const EAGER_COUNT = 64
+/** What is larger is not posted on the caller's tick: it is copied, at some 2 GB/s. */
+const MAX_EAGER_BYTES = 256 * 1024
+/** A delivery side that is busy is not disturbed more often: it costs less to be given two together than one by one. */
+const DELAY_MS = 1
 /** So much may be on the way to a delivery side that does not take it: what is posted cannot be taken back. */
 const WINDOW_BYTES = 16 * 1024 * 1024
 /**
@@ -24,7 +29,8 @@ const WINDOW_BYTES = 16 * 1024 * 1024
 const BATCH_BYTES = 1024 * 1024
 
 /**
- * What is said to the delivery side: all that comes within one turn of the event loop in one batch, in its order.
+ * What is said to the delivery side: all that comes within one turn of the event loop in one batch, in its order; as
+ * long as it is busy, all that comes within a millisecond.
  *
  * Closed, it keeps what is to be said once a delivery side listens: what is held, and the questions that are open. Orders are
  * not kept.
@@ -33,14 +39,15 @@ export class Outbox {
   readonly #held: Held
   readonly #questions: Questions
   /** `undefined`: closed. */
-  #post: ((batch: Batch) => void) | undefined
-  /** Handed over in this turn of the event loop. */
+  #worker: Pick<Worker, 'post' | 'isBusy'> | undefined
+  /** Handed over since the last batch. */
   readonly #incoming: Handing[] = []
   /** Empty while closed. */
   #items: Item[] = []
   /** The posted beginning is cut off once it is half of the array. */
   #start = 0
   #flushing: NodeJS.Immediate | undefined
+  #delay: NodeJS.Timeout | undefined
   #lastBatch = 0
   readonly #window: Posted[] = []
   #windowBytes = 0
@@ -54,10 +61,9 @@ export class Outbox {
   /** The caller pays for no more than this; the rest is done at the end of the turn. */
   hand(handing: Handing): void {
     if (this.#incoming.push(handing) >= EAGER_COUNT) {
-      this.#flush()
-    } else {
-      this.#flushLater()
+      this.#flush(MAX_EAGER_BYTES)
     }
+    this.#flushLater()
   }
 
   /** Hands over, and asks about the first attempts. */
@@ -81,9 +87,9 @@ export class Outbox {
   }
 
   /** Whoever listens now knows nothing of what was said before. */
-  open(post: (batch: Batch) => void, settings: PlainSettings | undefined): void {
+  open(worker: Pick<Worker, 'post' | 'isBusy'>, settings: PlainSettings | undefined): void {
     this.#absorb()
-    this.#post = post
+    this.#worker = worker
     this.#start = 0
     this.#items = [
       ...(settings === undefined ? [] : [{ order: { type: 'configure', settings } } as const]),
@@ -96,7 +102,9 @@ export class Outbox {
   /** Nobody listens any more: what was on the way is lost, unless it is held. */
   close(): void {
     this.#absorb()
-    this.#post = undefined
+    clearTimeout(this.#delay)
+    this.#delay = undefined
+    this.#worker = undefined
     this.#items = []
     this.#start = 0
     this.#held.putBackLosses(this.#window.splice(0).flatMap(({ losses }) => losses))
@@ -121,7 +129,7 @@ export class Outbox {
 
   #say(item: Item): void {
     this.#absorb()
-    if (this.#post !== undefined) {
+    if (this.#worker !== undefined) {
       this.#items.push(item)
       this.#flushLater()
     }
@@ -130,28 +138,42 @@ export class Outbox {
   #absorb(): void {
     for (const handing of this.#incoming.splice(0)) {
       const entry = this.#held.add(handing)
-      if (this.#post !== undefined) {
+      if (this.#worker !== undefined) {
         this.#items.push({ entry })
       }
     }
   }
 
   #flushLater(): void {
-    this.#flushing ??= setImmediate(() => this.#flush())
+    if (this.#delay === undefined) {
+      this.#flushing ??= setImmediate(() => this.#endTurn())
+    }
   }
 
-  #flush(): void {
-    clearImmediate(this.#flushing)
+  #endTurn(): void {
     this.#flushing = undefined
+    if (this.#worker?.isBusy === true) {
+      this.#delay = setTimeout(() => this.#flush(), DELAY_MS)
+    } else {
+      this.#flush()
+    }
+  }
+
+  /** @param maxBytes - of an event: a larger one, and what comes after it, stays for the time being */
+  #flush(maxBytes = Infinity): void {
+    clearImmediate(this.#flushing)
+    clearTimeout(this.#delay)
+    this.#flushing = undefined
+    this.#delay = undefined
     this.#absorb()
-    for (let batch = this.#next(); batch !== undefined; batch = this.#next()) {
-      this.#post?.(batch)
+    for (let batch = this.#next(maxBytes); batch !== undefined; batch = this.#next(maxBytes)) {
+      this.#worker?.post(batch)
     }
   }
 
   /** `undefined`: there is nothing to be said, or too much is on the way already. */
-  #next(): Batch | undefined {
-    if (this.#post === undefined) {
+  #next(maxBytes: number): Batch | undefined {
+    if (this.#worker === undefined) {
       return undefined
     }
     const losses = this.#held.takeLosses()
@@ -160,10 +182,12 @@ export class Outbox {
     let end = this.#start
     for (; end < this.#items.length; ++end) {
       const item = this.#items[end]!
-      if (bytes >= BATCH_BYTES || (!this.#isUnbounded && this.#windowBytes + bytes >= WINDOW_BYTES)) {
+      const itsBytes = 'entry' in item ? item.entry.bytes : 0
+      const isFull = bytes >= BATCH_BYTES || (!this.#isUnbounded && this.#windowBytes + bytes >= WINDOW_BYTES)
+      if (isFull || itsBytes > maxBytes) {
         break
       }
-      bytes += 'entry' in item ? item.entry.bytes : 0
+      bytes += itsBytes
       const order = this.#orderOf(item)
       if (order !== undefined) {
         orders.push(order)

@@ -20,7 +20,9 @@ export interface Beginning {
 export const BEAT = 0
 /** Another place: number of the handing that it is working on, 0: none. Tells after its death who was to blame. */
 export const MARK = 1
-export const SHARED_LENGTH = 2
+/** Another place: number of the last batch that was worked off; 0: none yet. */
+export const TAKEN = 2
+export const SHARED_LENGTH = 3
 
 /** What the host end says, worked off in their order. */
 export interface Batch {
@@ -34,7 +36,7 @@ export type Order =
   | Packed
   | { readonly type: 'configure'; readonly settings: PlainSettings }
   /** Deliveries that nobody will see, each to be counted. */
-  | { readonly type: 'discard'; readonly remains: Remains; readonly reason: DiscardReason }
+  | { readonly type: 'discard'; readonly number: number; readonly remains: Remains; readonly reason: DiscardReason }
   /** As many of one hook, of which nothing is known but how many. `id`: of one of them. */
   | { readonly type: 'lost'; readonly owner: string; readonly id: string; readonly count: number }
   | { readonly type: 'question'; readonly number: number; readonly question: Question }
@@ -72,8 +74,10 @@ export type Reply =
 export interface Report {
   /** The number of the last batch that was worked off; 0: none yet. The first report comes before any batch. */
   readonly taken: number
-  /** Ids of deliveries that need not be handed over again. */
-  readonly safe: readonly string[]
+  /** Of each delivery that need not be handed over again, one after the other: the number of its handing, and its place. */
+  readonly safe: readonly number[]
+  /** Ids of such deliveries that it has from the journal, where they were put by the one that it replaces. */
+  readonly others: readonly string[]
   /** What it leaves if it dies now, in JSON: the host end looks into it only then. */
   readonly legacy: string
   readonly events: readonly CourierEvent[]

@@ -2,8 +2,8 @@ import { Courier } from '../courier.ts'
 import type { CourierEvent } from '../courier.ts'
 import type { DiscardReason } from '../delivery/delivery.ts'
 import type { Legacy } from '../delivery/restart.ts'
-import type { Handing } from '../handing.ts'
-import { remainsOf } from '../handing.ts'
+import { idOf, remainsOf } from '../handing.ts'
+import type { Handing, Remains } from '../handing.ts'
 import { messageOf } from '../problem.ts'
 import { unpacked } from './protocol.ts'
 import type { Answers, Batch, Beginning, Order, Packed, Question, Reply, Report } from './protocol.ts'
@@ -37,8 +37,13 @@ class DeliveryEnd {
   readonly #courier: Courier
   readonly #surroundings: Surroundings
   #taken = 0
+  /** Where the deliveries that are not safe stand, by id: the number of the handing, and the place. */
+  readonly #places = new Map<string, readonly [number: number, place: number]>()
+  /** It replaces another one, which may have put into the journal what is still to be handed over again. */
+  readonly #isSuccessor: boolean
   /** What is to be reported. */
-  #safe: string[] = []
+  #safe: number[] = []
+  #others: string[] = []
   #events: CourierEvent[] = []
   #discarded = new Map<DiscardReason, { count: number; id: string }>()
   #alike = new Map<string, number>()
@@ -53,14 +58,12 @@ class DeliveryEnd {
 
   constructor({ addresses, hasJournal, legacy }: Beginning, surroundings: Surroundings) {
     this.#surroundings = surroundings
+    this.#isSuccessor = legacy !== undefined
     this.#courier = new Courier({
       addresses,
       ...(hasJournal && { openDirectory: () => this.#directory() }),
       ...(legacy !== undefined && { legacy: JSON.parse(legacy) as Legacy }),
-      onSafe: id => {
-        this.#safe.push(id)
-        this.#reportLater()
-      },
+      onSafe: id => this.#noteSafe(id),
     })
     this.#courier.listen(event => this.#note(event))
     void this.#courier.ready.then(() => {
@@ -88,6 +91,7 @@ class DeliveryEnd {
         this.#courier.configure(order.settings)
         return
       case 'discard':
+        this.#remember(order.number, order.remains)
         this.#courier.discard(order.remains, order.reason)
         return
       case 'lost':
@@ -117,6 +121,7 @@ class DeliveryEnd {
   #work(text: Packed, run: (handing: Handing) => void): void {
     const { mark, onBug } = this.#surroundings
     const { number, handing } = unpacked(text)
+    this.#remember(number, handing)
     mark(number)
     try {
       run(handing)
@@ -176,6 +181,26 @@ class DeliveryEnd {
     })
   }
 
+  #remember(number: number, remains: Pick<Remains, 'id' | 'hooks'>): void {
+    remains.hooks.forEach((owner, place) => {
+      if (owner !== '') {
+        this.#places.set(idOf(remains, place), [number, place])
+      }
+    })
+  }
+
+  /** What is on disk is told once more when it ends. */
+  #noteSafe(id: string): void {
+    const place = this.#places.get(id)
+    if (place !== undefined) {
+      this.#places.delete(id)
+      this.#safe.push(...place)
+    } else if (this.#isSuccessor) {
+      this.#others.push(id)
+    }
+    this.#reportLater()
+  }
+
   #note(event: CourierEvent): void {
     if (event.type === 'discarded') {
       const before = this.#discarded.get(event.reason)
@@ -210,6 +235,7 @@ class DeliveryEnd {
     const report: Report = {
       taken: this.#taken,
       safe: this.#safe,
+      others: this.#others,
       legacy: JSON.stringify(this.#courier.legacy),
       events: [
         ...this.#events,
@@ -221,6 +247,7 @@ class DeliveryEnd {
       ...last,
     }
     this.#safe = []
+    this.#others = []
     this.#events = []
     this.#discarded.clear()
     this.#alike.clear()

@@ -284,14 +284,15 @@ export class ThreadEngine implements Engine {
       const { worker } = this.#state
       this.#state = { name: 'up', worker, since: performance.now() }
       this.#wasUp = true
-      this.#outbox.open(batch => worker.post(batch), this.#settings)
+      this.#outbox.open(worker, this.#settings)
       if (this.#closing !== undefined) {
         this.#outbox.order(this.#closing)
       }
     }
-    for (const id of report.safe) {
-      this.#held.safe(id)
+    for (let index = 0; index < report.safe.length; index += 2) {
+      this.#held.safe(report.safe[index]!, report.safe[index + 1]!)
     }
+    this.#held.safeById(report.others)
     this.#legacy = report.legacy
     this.#outbox.acknowledge(report.taken)
     for (const event of report.events) {

@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads'
 import type { WorkerOptions } from 'node:worker_threads'
 
 import { messageOf } from '../problem.ts'
-import { BEAT, MARK, SHARED_LENGTH } from './protocol.ts'
+import { BEAT, MARK, SHARED_LENGTH, TAKEN } from './protocol.ts'
 import type { Batch, Beginning, Report } from './protocol.ts'
 
 /** Starts a thread. */
@@ -45,6 +45,7 @@ export class WatchedWorker {
   readonly #shared = new Int32Array(new SharedArrayBuffer(SHARED_LENGTH * Int32Array.BYTES_PER_ELEMENT))
   readonly #heartbeat: NodeJS.Timeout
   #hasReported = false
+  #lastBatch = 0
   /** Why it is about to end. */
   #reason: string | undefined
   #patience: NodeJS.Timeout | undefined
@@ -76,7 +77,12 @@ export class WatchedWorker {
     this.#heartbeat = this.#watchHeartbeat()
   }
 
+  get isBusy(): boolean {
+    return Atomics.load(this.#shared, TAKEN) !== this.#lastBatch
+  }
+
   post(batch: Batch): void {
+    this.#lastBatch = batch.number | 0 // as it comes back
     this.#worker.postMessage(batch)
   }
 

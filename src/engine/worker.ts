@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads'
 
-import { BEAT, MARK } from './protocol.ts'
+import { BEAT, MARK, TAKEN } from './protocol.ts'
 import type { Batch, Beginning } from './protocol.ts'
 import { serve } from './serve.ts'
 
@@ -30,7 +30,12 @@ const take = serve(beginning, {
     throw error
   },
 })
-port.on('message', (batch: Batch) => take(batch))
+port.on('message', (batch: Batch) => {
+  take(batch)
+  if (pulse !== undefined) {
+    Atomics.store(pulse.shared, TAKEN, batch.number)
+  }
+})
 if (pulse !== undefined) {
   setInterval(beat, pulse.beatMs).unref()
 }

@@ -12,25 +12,32 @@ it('what is safe is let go of, delivery by delivery', () => {
   const entry = held.add(handing)
   expect(held.orderOf(entry)).toEqual(packed(entry.number, handing))
 
-  held.safe(`${handing.id}-1`)
-  held.safe(`${handing.id}-1`)
-  held.safe('another-0')
+  held.safe(entry.number, 1)
+  held.safe(entry.number, 1)
+  held.safe(entry.number + 1, 0)
   expect(held.orderOf(entry)).toEqual(packed(entry.number, { ...handing, hooks: ['a', '', 'c'] }))
 
-  held.safe(`${handing.id}-0`)
-  held.safe(`${handing.id}-0`)
+  held.safe(entry.number, 0)
+  held.safe(entry.number, 0)
   expect(held.recall()).toEqual([entry])
-  held.safe(`${handing.id}-2`)
+  held.safe(entry.number, 2)
   expect(held.recall()).toEqual([])
   expect(held.orderOf(entry)).toBeUndefined()
   expect(held.bytes).toBe(0)
 })
 
-it('an id may have dashes', () => {
+it('what is not posted yet may be told safe by id, which may have dashes', () => {
   const held = new Held(MIB)
-  held.add(handingOf({ id: '1-2-3' }))
-  held.safe('1-2-3-0')
-  expect(held.size).toBe(0)
+  const handing = handingOf({ id: '1-2-3', hooks: ['a', 'b'] })
+  const entry = held.add(handing)
+  held.add(handingOf())
+  held.safeById(['1-2-3-0', '1-2-0', 'another-0'])
+  expect(held.orderOf(entry)).toEqual(packed(entry.number, { ...handing, hooks: ['', 'b'] }))
+  held.safeById(['1-2-3-1']) // it has been posted meanwhile, and is told by number
+  expect(held.size).toBe(2)
+  held.recall()
+  held.safeById(['1-2-3-1'])
+  expect(held.size).toBe(1)
 })
 
 it('at the bound, the oldest copies of what has been posted go first', () => {
@@ -49,13 +56,14 @@ it('at the bound, the oldest copies of what has been posted go first', () => {
   expect(given).toBeGreaterThan(50)
   expect(orders[0]).toEqual({
     type: 'discard',
+    number: entries[0]?.number,
     remains: { id: entries[0]?.id, label: 'vm.start success', hooks: ['a'] },
     reason: 'lost',
   })
   expect(orders.slice(0, given).every(order => typeof order === 'object' && order.type === 'discard')).toBe(true)
   expect(orders.slice(given).every(order => typeof order === 'string')).toBe(true)
 
-  entries.forEach(({ id }) => held.safe(`${id}-0`))
+  entries.forEach(({ number }) => held.safe(number, 0))
   expect({ size: held.size, bytes: held.bytes }).toEqual({ size: 0, bytes: 0 })
 })
 
@@ -85,12 +93,13 @@ it('a great loss is told in parts', () => {
 it('what is given up is discarded when it is handed over again', () => {
   const held = new Held(MIB)
   const entry = held.add(handingOf({ hooks: ['a', 'b'] }))
-  held.safe(`${entry.id}-0`)
+  held.safe(entry.number, 0)
   expect(held.find(entry.number)).toBe(entry)
   held.giveUp(entry, 'set aside')
   expect(held.bytes).toBe(0)
   expect(held.orderOf(entry)).toEqual({
     type: 'discard',
+    number: entry.number,
     remains: { id: entry.id, label: 'vm.start success', hooks: ['', 'b'] },
     reason: 'set aside',
   })
@@ -98,9 +107,9 @@ it('what is given up is discarded when it is handed over again', () => {
 
 it('in the end it knows how many there were', () => {
   const held = new Held(MIB)
-  const { id } = held.add(handingOf({ hooks: ['a', 'b', 'c'] }))
+  const { number } = held.add(handingOf({ hooks: ['a', 'b', 'c'] }))
   held.add(handingOf())
-  held.safe(`${id}-0`)
+  held.safe(number, 0)
   held.putBackLosses([{ type: 'lost', owner: 'a', id: 'x-0', count: 7 }])
   expect(held.clear()).toBe(10)
   expect(held.clear()).toBe(0)

@@ -1,0 +1,78 @@
+import { expect, it, onTestFinished, vi } from 'vitest'
+
+import { NO_TOTALS } from '../../src/delivery/tally.ts'
+import { packed } from '../../src/engine/protocol.ts'
+import type { Order, Report } from '../../src/engine/protocol.ts'
+import { serve } from '../../src/engine/serve.ts'
+import { newDirectory, NOWHERE, PATIENCE, receive } from './engine.cases.ts'
+import { handingOf, hookTo, settingsOf } from './fixtures.ts'
+
+interface Side {
+  readonly say: (...orders: Order[]) => void
+  readonly safe: () => number[]
+  readonly others: () => string[]
+  readonly close: () => Promise<void>
+}
+
+/** A delivery side with its journal in this directory. */
+function start(directory: string, ended?: string): Side {
+  const reports: Report[] = []
+  let number = 0
+  const say = (...orders: Order[]): void => take({ number: ++number, orders })
+  const onReport = (report: Report): void => {
+    reports.push(report)
+    if (report.asksForDirectory) {
+      say({ type: 'directory', path: directory })
+    }
+  }
+  const take = serve({ addresses: {}, hasJournal: true, ended }, { report: onReport, mark: () => {}, onBug: () => {} })
+  const close = async (): Promise<void> => {
+    say({ type: 'close', graceMs: 0 })
+    await vi.waitFor(() => expect(reports.at(-1)?.closed).toBeDefined(), PATIENCE)
+  }
+  onTestFinished(close)
+  return { say, safe: () => reports.flatMap(({ safe }) => safe), others: () => reports.flatMap(r => r.others), close }
+}
+
+it('tells what is safe by number and place, and once', async () => {
+  const receiver = await receive()
+  const side = start(await newDirectory())
+  const paused = hookTo(NOWHERE, { id: 'paused', route: { isPaused: true } })
+  side.say({ type: 'configure', settings: settingsOf(hookTo(receiver.url), paused) })
+  side.say(packed(5, handingOf({ hooks: ['', 'paused', 'a', 'unknown'] })), packed(7, handingOf()))
+  side.say({
+    type: 'discard',
+    number: 9,
+    remains: { id: 'x', label: 'vm.start success', hooks: ['a'] },
+    reason: 'lost',
+  })
+  const pairs = (): string[] => {
+    const safe = side.safe()
+    return safe.flatMap((number, index) => (index % 2 === 0 ? `${number}-${safe[index + 1]}` : [])).sort()
+  }
+  await vi.waitFor(() => expect(pairs()).toEqual(['5-1', '5-2', '5-3', '7-0', '9-0']), PATIENCE)
+  await side.close()
+  expect(pairs()).toEqual(['5-1', '5-2', '5-3', '7-0', '9-0'])
+  expect(side.others()).toEqual([])
+})
+
+it.each([
+  ['one that replaces another tells it by id', JSON.stringify(NO_TOTALS)],
+  ['the first one does not tell it', undefined],
+])('what ends of what the journal has brought: %s', async (_, ended) => {
+  const receiver = await receive()
+  const directory = await newDirectory()
+  const before = start(directory)
+  before.say({ type: 'configure', settings: settingsOf(hookTo(NOWHERE, { route: { isPaused: true } })) })
+  const handing = handingOf()
+  before.say(packed(1, handing))
+  await vi.waitFor(() => expect(before.safe()).toEqual([1, 0]), PATIENCE)
+  await before.close()
+
+  const side = start(directory, ended)
+  side.say({ type: 'configure', settings: settingsOf(hookTo(receiver.url)) })
+  await receiver.next(1, PATIENCE.timeout)
+  await side.close()
+  expect(side.safe()).toEqual([])
+  expect(new Set(side.others())).toEqual(new Set(ended === undefined ? [] : [`${handing.id}-0`]))
+})

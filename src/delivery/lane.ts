@@ -188,15 +188,16 @@ export class Lane {
 
   /** What an earlier run knew of the endpoint. What this run has seen of it already, if the journal opens late, counts more. */
   recall(health: Health): void {
-    const { disabled, isPaused } = health
+    const { disabled } = health
+    const isPaused = health.isPaused === true || this.#health.isPaused === true
     if (this.#health.failuresInRow === 0 && this.#health.streak === 0) {
-      this.#health = health
+      this.#health = { ...health, ...(isPaused && { isPaused }) }
       this.#window = health.circuit.name === 'closed' ? LANE_CONCURRENCY : 1
     } else {
       this.#health = {
         ...this.#health,
         ...(disabled && { isTold: true, disabled }),
-        ...(isPaused === true && { isPaused }),
+        ...(isPaused && { isPaused }),
       }
     }
   }

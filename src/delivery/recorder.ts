@@ -75,6 +75,8 @@ export class Recorder {
   readonly #turns: Turns
   readonly #dirty: DirtySet
   #trimmedAt = 0
+  /** The greatest number that was ever kept: what has a greater one on disk is of an engine that came after this one. */
+  #newest = 0
   #isHurried = false
   #timer: NodeJS.Timeout | undefined
   #timerAt = Number.POSITIVE_INFINITY
@@ -123,6 +125,7 @@ export class Recorder {
         this.#dirty.remove(kept.number, size)
       }
     }
+    this.#newest = Math.max(this.#newest, kept.number)
     const news = this.#dirty.heard(kept, before, this.#isWritable)
     if (news !== undefined) {
       const isMuch = this.#dirty.unsavedBytes > EAGER_BYTES
@@ -331,7 +334,7 @@ export class Recorder {
         this.#dirty.isOnDisk(kept, found.stored, isCurrent)
       } else if (kept === undefined && !this.#wasOpen) {
         left.push(found)
-      } else {
+      } else if (!this.#wasOpen || number <= this.#newest) {
         // has ended meanwhile; or, before the first opening, another one was given its number
         lost += this.#wasOpen ? 0 : 1
         this.#dirty.remove(number, found.stored)

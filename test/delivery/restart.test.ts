@@ -245,6 +245,63 @@ describe('after a restart', () => {
     expect(run.sentIds.toSorted()).toEqual([...kept, ...fresh].toSorted())
   })
 
+  it('what is paused before the journal is open stays paused', async () => {
+    fakeClocks()
+    const first = await started({ answering: () => failing })
+    first.submit()
+    await first.until(() => first.sent.length === 1 && first.total.pending === 1)
+    await first.stop()
+
+    const run = new DurableRun({ directory: first.directory, schedule: SCHEDULE })
+    expect(run.dispatcher.controls.pause('a')).toBe(true)
+    run.submit()
+    await run.opened()
+    await run.pass(3 * HOUR)
+    expect(run.sent).toEqual([])
+    run.dispatcher.controls.resume('a')
+    await run.until(() => run.total.delivered === 2)
+  })
+
+  it('an engine that was left alone with its disk takes nothing from the one that came after it', async () => {
+    fakeClocks()
+    const directory = await temporaryDirectory()
+    const opened: Journal[] = []
+    let release: (() => void) | undefined
+    const first = new DurableRun({
+      directory,
+      answering: () => underWay,
+      openJournal: async isAlive => {
+        if (opened.length > 0) {
+          await new Promise<void>(resolve => (release = resolve))
+        }
+        const found = await Journal.open(directory, isAlive)
+        opened.push(found.journal)
+        return found
+      },
+    })
+    await first.opened()
+    opened[0]!.write = () => Promise.reject(new Error('a bad sector'))
+    first.submit()
+    await first.until(() => first.journalEvents.length === 2)
+    // the disk is opened again, and does not answer
+    await first.later(SECOND, () => release !== undefined)
+    const closing = first.stop()
+    await first.pass(10 * SECOND)
+    await closing
+    expect(first.discarded).toHaveLength(1)
+
+    const second = await started({ directory, answering: () => underWay })
+    second.submitMany(3)
+    await second.pass(2 * SECOND)
+    await second.stop()
+    release?.()
+    await first.until(() => opened.length === 2)
+    await first.pass(2 * SECOND)
+
+    const third = await started({ directory })
+    await third.until(() => third.total.delivered === 3)
+  })
+
   it('deliveries of a hook that is gone are discarded, logged and counted', async () => {
     fakeClocks()
     const first = await started({ answering: () => underWay, routes: { a: 'a', b: 'b' } })

@@ -62,12 +62,12 @@ export class Questions {
   }
 
   /**
-   * The delivery side has died, or could not be started. Who asks about first attempts is not kept waiting: those it had
-   * begun are over; all others are asked once more.
+   * The delivery side has died, or could not be started. Who waits for the first attempts of a `pre` is not kept waiting;
+   * every other question is put once more to the delivery side that takes its place.
    */
   outlive(): void {
     for (const [number, open] of this.#open) {
-      const isOver = open.question.name === 'ask' ? open.isPosted : ++open.deaths > MAX_DEATHS
+      const isOver = open.question.name === 'ask' || ++open.deaths > MAX_DEATHS
       open.isPosted = false
       if (isOver) {
         this.giveUp(number, 'the delivery side has died over it')

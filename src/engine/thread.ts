@@ -120,7 +120,8 @@ export class ThreadEngine implements Engine {
   }
 
   async ask(handing: Handing): Promise<readonly Answer[]> {
-    if (this.#closing !== undefined || handing.hooks.length === 0) {
+    // without a thread no first attempt can be made now: as with a receiver that keeps failing, nobody waits for it
+    if (this.#closing !== undefined || handing.hooks.length === 0 || this.#state.name === 'down') {
       this.hand(handing)
       return []
     }
@@ -275,6 +276,7 @@ export class ThreadEngine implements Engine {
       }
     } catch (error) {
       this.#emit({ type: 'no thread', reason: `nor can this one do without: ${messageOf(error)}` })
+      this.#questions.giveUpAll('there is no delivery side')
       this.#setReady()
     }
   }

@@ -16,7 +16,7 @@ interface Posted {
 
 /** So many are posted at once, without waiting for the end of the turn of the event loop. */
 const EAGER_COUNT = 64
-/** What is larger is not posted on the caller's tick: it is copied, at some 2 GB/s. */
+/** What is larger is not posted on the tick of its caller: a message is copied. */
 const MAX_EAGER_BYTES = 256 * 1024
 /** A delivery side that is busy is not disturbed more often: it costs less to be given two together than one by one. */
 const DELAY_MS = 1

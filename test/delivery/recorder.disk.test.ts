@@ -144,7 +144,10 @@ describe('a disk that is full', () => {
       await writeFile(join(directory, 'ballast'), Buffer.alloc(16 * 1024 * 1024, 1)).catch(() => {})
       const late = Array.from({ length: 60 }, (_, index) => accept(run, 100 + index))
       await until(() => run.problems.length >= 2)
-      expect(run.problems.slice(0, 2)).toEqual([undefined, expect.stringMatching(/^(ENOSPC|LEVEL_IO_ERROR: No space left on device)$/)])
+      expect(run.problems.slice(0, 2)).toEqual([
+        undefined,
+        expect.stringMatching(/^(ENOSPC|LEVEL_IO_ERROR: No space left on device)$/),
+      ])
       await expectReadable(run, early)
       // also after it was tried in vain
       await until(() => run.problems.length >= 4)

@@ -1,6 +1,5 @@
 import { expect, it, onTestFinished, vi } from 'vitest'
 
-import { NO_TOTALS } from '../../src/delivery/tally.ts'
 import { packed } from '../../src/engine/protocol.ts'
 import type { Order, Report } from '../../src/engine/protocol.ts'
 import { serve } from '../../src/engine/serve.ts'
@@ -11,11 +10,12 @@ interface Side {
   readonly say: (...orders: Order[]) => void
   readonly safe: () => number[]
   readonly others: () => string[]
+  readonly legacy: () => string | undefined
   readonly close: () => Promise<void>
 }
 
 /** A delivery side with its journal in this directory. */
-function start(directory: string, ended?: string): Side {
+function start(directory: string, legacy?: string): Side {
   const reports: Report[] = []
   let number = 0
   const say = (...orders: Order[]): void => take({ number: ++number, orders })
@@ -25,13 +25,18 @@ function start(directory: string, ended?: string): Side {
       say({ type: 'directory', path: directory })
     }
   }
-  const take = serve({ addresses: {}, hasJournal: true, ended }, { report: onReport, mark: () => {}, onBug: () => {} })
+  const take = serve({ addresses: {}, hasJournal: true, legacy }, { report: onReport, mark: () => {}, onBug: () => {} })
   const close = async (): Promise<void> => {
     say({ type: 'close', graceMs: 0 })
     await vi.waitFor(() => expect(reports.at(-1)?.closed).toBeDefined(), PATIENCE)
   }
   onTestFinished(close)
-  return { say, safe: () => reports.flatMap(({ safe }) => safe), others: () => reports.flatMap(r => r.others), close }
+  return {
+    ...{ say, close },
+    safe: () => reports.flatMap(report => report.safe),
+    others: () => reports.flatMap(report => report.others),
+    legacy: () => reports.at(-1)?.legacy,
+  }
 }
 
 it('tells what is safe by number and place, and once', async () => {
@@ -57,9 +62,9 @@ it('tells what is safe by number and place, and once', async () => {
 })
 
 it.each([
-  ['one that replaces another tells it by id', JSON.stringify(NO_TOTALS)],
-  ['the first one does not tell it', undefined],
-])('what ends of what the journal has brought: %s', async (_, ended) => {
+  ['one that replaces another tells it by id', true],
+  ['the first one does not tell it', false],
+])('what ends of what the journal has brought: %s', async (_, isSuccessor) => {
   const receiver = await receive()
   const directory = await newDirectory()
   const before = start(directory)
@@ -69,10 +74,10 @@ it.each([
   await vi.waitFor(() => expect(before.safe()).toEqual([1, 0]), PATIENCE)
   await before.close()
 
-  const side = start(directory, ended)
+  const side = start(directory, isSuccessor ? before.legacy() : undefined)
   side.say({ type: 'configure', settings: settingsOf(hookTo(receiver.url)) })
   await receiver.next(1, PATIENCE.timeout)
   await side.close()
   expect(side.safe()).toEqual([])
-  expect(new Set(side.others())).toEqual(new Set(ended === undefined ? [] : [`${handing.id}-0`]))
+  expect(new Set(side.others())).toEqual(new Set(isSuccessor ? [`${handing.id}-0`] : []))
 })

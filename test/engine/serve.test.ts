@@ -27,7 +27,7 @@ function start(directory: string, legacy?: string): Side {
   }
   const take = serve({ addresses: {}, hasJournal: true, legacy }, { report: onReport, mark: () => {}, onBug: () => {} })
   const close = async (): Promise<void> => {
-    say({ type: 'close', graceMs: 0 })
+    say({ type: 'close', graceMs: PATIENCE.timeout }) // waits for the answers
     await vi.waitFor(() => expect(reports.at(-1)?.closed).toBeDefined(), PATIENCE)
   }
   onTestFinished(close)

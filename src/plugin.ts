@@ -5,7 +5,7 @@ import { invalidParameters } from 'xo-common/api-errors.js'
 
 import { Configuration } from './configuration.ts'
 import { unknownPattern } from './config/parse.ts'
-import { parseAddressRules } from './delivery/address-guard.ts'
+import { parseAddressRules } from './transport/address-guard.ts'
 import type { Addresses, Engine, ProxySettings } from './engine/engine.ts'
 import { Mailer } from './mail.ts'
 import { Relay } from './relay.ts'

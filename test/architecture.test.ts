@@ -26,6 +26,7 @@ const FLOORS = [
   'formats/',
   'event/',
   'xo.ts',
+  'transport/',
   'delivery/',
   'effort.ts',
   'glob.ts',

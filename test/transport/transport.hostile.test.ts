@@ -4,7 +4,7 @@ import { gzipSync } from 'node:zlib'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 
 import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
-import { connectTo } from '../../src/delivery/transport.ts'
+import { connectTo } from '../../src/transport/transport.ts'
 import { answer, startRawReceiver } from '../helpers/raw-receiver.ts'
 import { stopTime, until } from '../helpers/stopped-time.ts'
 

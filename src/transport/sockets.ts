@@ -1,0 +1,120 @@
+import { Client } from 'undici'
+import type { Dispatcher } from 'undici'
+
+import type { Dialled, Dialling, Phase } from './dial.ts'
+
+/**
+ * A receiver may close a kept socket in the moment in which a request goes out on it, which is then a failed attempt. So an
+ * idle socket is closed before the receiver does it: after 4 s where it does not say how long it waits (Node, Apache,
+ * uvicorn: 5 s), else 2 s before that (undici's defaults). What is left of the race is the time that the receiver's FIN takes
+ * to come.
+ *
+ * No socket lives longer than this, so that a name that has moved is followed.
+ */
+const MAX_AGE_MS = 60_000
+
+export type Dial = (done: Dialled) => Dialling
+
+/**
+ * The sockets of one endpoint. A request takes one for itself alone, from the look-up of the name to the last byte of the
+ * answer, and brings it back only if another request may go out on it. How many there are is for the lane to say.
+ */
+export class Sockets {
+  readonly #origin: string
+  readonly #dial: Dial
+  /** The last one was used last. */
+  readonly #idle: OwnedSocket[] = []
+  #isClosed = false
+
+  constructor(origin: string, dial: Dial) {
+    this.#origin = origin
+    this.#dial = dial
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
+  take(): OwnedSocket {
+    for (let kept = this.#idle.pop(); kept !== undefined; kept = this.#idle.pop()) {
+      if (!kept.isOld) {
+        return kept
+      }
+      kept.destroy()
+    }
+    return new OwnedSocket(this.#origin, this.#dial, closed => this.#remove(closed))
+  }
+
+  /** Its request has been answered to the last byte. */
+  giveBack(socket: OwnedSocket): void {
+    if (this.#isClosed || socket.isOld) {
+      socket.destroy()
+    } else {
+      this.#idle.push(socket)
+    }
+  }
+
+  #remove(socket: OwnedSocket): void {
+    const index = this.#idle.indexOf(socket)
+    if (index !== -1) {
+      this.#idle.splice(index, 1)
+      socket.destroy()
+    }
+  }
+
+  /** Those that are in use may be used to the end. */
+  close(): void {
+    this.#isClosed = true
+    this.#idle.splice(0).forEach(socket => socket.destroy())
+  }
+}
+
+/** One socket, for one request at a time; opened when the first one goes out on it. */
+export class OwnedSocket {
+  readonly #client: Client
+  #dialling: Dialling | undefined
+  #diallingSince = 0
+
+  constructor(origin: string, dial: Dial, onClosed: (socket: OwnedSocket) => void) {
+    this.#client = new Client(origin, {
+      connect: (_options, callback) => {
+        this.#diallingSince = performance.now()
+        this.#dialling = dial((error, socket) => {
+          this.#dialling = undefined
+          if (socket !== undefined) {
+            callback(null, socket)
+          } else {
+            callback(error ?? new Error('no socket'), null)
+          }
+        })
+      },
+      keepAliveMaxTimeout: MAX_AGE_MS,
+      // the exchange has one deadline for everything; undici's own are between two chunks, which a drip outlasts
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      allowH2: false,
+    })
+    this.#client.on('disconnect', () => onClosed(this))
+  }
+
+  get isOld(): boolean {
+    return performance.now() - this.#diallingSince >= MAX_AGE_MS
+  }
+
+  /** What it is waiting for while it is not open yet. */
+  get phase(): Phase | undefined {
+    return this.#dialling?.phase
+  }
+
+  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
+    this.#client.dispatch(options, handler)
+  }
+
+  /** At once, whatever it is doing: nothing of it goes on. */
+  destroy(): void {
+    this.#dialling?.cancel()
+    this.#dialling = undefined
+    // with a callback, as the promise is rejected where it is gone already
+    this.#client.destroy(() => {})
+  }
+}

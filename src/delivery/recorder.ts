@@ -352,8 +352,9 @@ export class Recorder {
     const isAll = this.#isHurried || this.#dirty.unsavedBytes > EAGER_BYTES
     this.#isHurried = false
     await this.#writeBatch(journal, this.#dirty.take(isAll ? Number.POSITIVE_INFINITY : takenBefore))
-    if (this.#dirty.hasUnsaved) {
-      this.#schedule(isAll ? 0 : WRITE_AFTER_MS)
+    const since = this.#dirty.unsavedSince
+    if (since < Number.POSITIVE_INFINITY) {
+      this.#schedule(isAll ? 0 : Math.max(0, since + WRITE_AFTER_MS - performance.now()))
     }
   }
 

@@ -12,6 +12,8 @@ export interface Beginning {
   readonly hasJournal: boolean
   /** What the one that it replaces has left, in JSON. */
   readonly legacy: string | undefined
+  /** Of the host end: the same for one that it replaces, and for no other. Part of names of files. */
+  readonly run: string
   /** Where a thread shows that it turns; absent where nobody watches. */
   readonly pulse?: { readonly shared: Int32Array; readonly beatMs: number }
 }
@@ -115,6 +117,15 @@ export function packed(number: number, { id, party, hooks, event, isTest, object
     text += nameOf(key) + END + value + END
   }
   return text
+}
+
+/** Its number. */
+export function numberIn(text: Packed): number {
+  return Number(text.slice(0, text.indexOf(END)))
+}
+
+export function renumbered(number: number, text: Packed): Packed {
+  return number + text.slice(text.indexOf(END))
 }
 
 export function unpacked(text: Packed): { readonly number: number; readonly handing: Handing } {

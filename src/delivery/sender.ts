@@ -137,12 +137,11 @@ export class Sender {
     if (pauseMs > 0) {
       origins.hold(origin, now, pauseMs)
     }
-    const hasMoved = kept.endpoint !== endpoint.id
-    const before = hasMoved ? kept.progress : { ...kept.progress, failedIn: health.streak }
-    const { state, progress } = fateOf(before, outcome, {
+    const { state, progress } = fateOf(kept.progress, outcome, {
       now,
       isRouted: route !== undefined,
-      hasMoved,
+      hasMoved: kept.endpoint !== endpoint.id,
+      streak: health.streak,
       isCancelled: kept.state.name === 'sending' && kept.state.isCancelled,
       maxDeadMs,
       random,

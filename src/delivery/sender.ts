@@ -60,7 +60,8 @@ export class Sender {
       return
     }
     const { attempts, trigger } = kept.progress
-    const request = { id: kept.id, ...content, timeoutMs: route.timeoutMs }
+    const { payload, headers } = content
+    const request = { id: kept.id, payload, headers, timeoutMs: route.timeoutMs }
     const done = await attempt(connection, lane.endpoint, request, attempts + 1, trigger)
     this.#options.queues.answer(kept.id, done)
     if (!this.#isClosing || done.outcome.kind !== 'unreachable') {

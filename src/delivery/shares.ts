@@ -19,6 +19,8 @@ interface OwnerNode extends Node {
 
 /** What one party has caused of one owner's, at one endpoint: a linked list, of which any one leaves without a look at the others. */
 interface Share extends Node {
+  readonly endpoint: EndpointNode
+  readonly owner: OwnerNode
   /** What came last. */
   last: Place | undefined
   /** Those that are dead, in the order in which they came. */
@@ -28,8 +30,6 @@ interface Share extends Node {
 /** Where a delivery stands, and what of it has been weighed. */
 interface Place {
   readonly kept: Kept
-  readonly endpoint: EndpointNode
-  readonly owner: OwnerNode
   readonly share: Share
   before: Place | undefined
   after: Place | undefined
@@ -54,21 +54,22 @@ export class Shares {
 
   /** A delivery is kept, or is bound for another endpoint now, with all that it takes up. */
   add(kept: Kept): void {
-    const place = this.#placeFor(kept)
-    const { share } = place
+    const share = this.#shareFor(kept)
+    const place: Place = { kept, share, before: share.last, after: undefined, memory: 0, disk: 0 }
     if (share.last !== undefined) {
       share.last.after = place
     }
     share.last = place
     this.#places.set(kept, place)
-    weigh(place, 'count', 1)
+    weigh(share, 'count', 1)
     this.changed(kept)
   }
 
   /** It is not kept any more, or is about to be bound for another endpoint. */
   remove(kept: Kept): void {
     const place = this.#placeOf(kept)
-    const { endpoint, owner, share, before, after, memory, disk } = place
+    const { share, before, after, memory, disk } = place
+    const { endpoint, owner } = share
     this.#places.delete(kept)
     share.dead.delete(kept)
     if (before !== undefined) {
@@ -79,9 +80,9 @@ export class Shares {
     } else {
       share.last = before
     }
-    weigh(place, 'count', -1)
-    weigh(place, 'memory', -memory)
-    weigh(place, 'disk', -disk)
+    weigh(share, 'count', -1)
+    weigh(share, 'memory', -memory)
+    weigh(share, 'disk', -disk)
     if (share.weights.count === 0) {
       owner.parties.delete(kept.party)
     }
@@ -96,14 +97,15 @@ export class Shares {
   /** It is dead now, or not any more; it takes up more or less than before. */
   changed(kept: Kept): void {
     const place = this.#placeOf(kept)
+    const { share } = place
     if (kept.state.name === 'dead') {
-      place.share.dead.add(kept)
+      share.dead.add(kept)
     } else {
-      place.share.dead.delete(kept)
+      share.dead.delete(kept)
     }
     const memory = memoryOf(kept)
-    weigh(place, 'memory', memory - place.memory)
-    weigh(place, 'disk', kept.stored - place.disk)
+    weigh(share, 'memory', memory - place.memory)
+    weigh(share, 'disk', kept.stored - place.disk)
     place.memory = memory
     place.disk = kept.stored
   }
@@ -145,8 +147,7 @@ export class Shares {
     return place
   }
 
-  /** Behind all others of its party. */
-  #placeFor(kept: Kept): Place {
+  #shareFor(kept: Kept): Share {
     let endpoint = this.#endpoints.get(kept.endpoint)
     if (endpoint === undefined) {
       endpoint = { weights: nothing(), owners: new Map() }
@@ -159,18 +160,18 @@ export class Shares {
     }
     let share = owner.parties.get(kept.party)
     if (share === undefined) {
-      share = { weights: nothing(), last: undefined, dead: new Set() }
+      share = { weights: nothing(), endpoint, owner, last: undefined, dead: new Set() }
       owner.parties.set(kept.party, share)
     }
-    return { kept, endpoint, owner, share, before: share.last, after: undefined, memory: 0, disk: 0 }
+    return share
   }
 }
 
-function weigh({ endpoint, owner, share }: Place, resource: Resource, by: number): void {
+function weigh({ endpoint, owner, weights }: Share, resource: Resource, by: number): void {
   if (by !== 0) {
     endpoint.weights[resource] += by
     owner.weights[resource] += by
-    share.weights[resource] += by
+    weights[resource] += by
   }
 }
 

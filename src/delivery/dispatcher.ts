@@ -112,7 +112,7 @@ export class Dispatcher {
         },
         onSaved: saved => this.#saved(saved),
         onProblem: problem => this.#journalProblem(problem),
-        isKept: number => ledger.byNumber(number),
+        kept: () => ledger.byNumber(),
         state: () => stateOf(parts),
         clock: parts.clock,
         maxLogged: options.maxLogged ?? 10_000,

@@ -66,6 +66,8 @@ export interface CourierOptions {
   readonly addresses?: Addresses
   /** The journal's folder; it may never come. Without, everything stays in memory. */
   readonly openDirectory?: () => Promise<string>
+  /** The journal there is ours, and nothing of it has been sent. Never rejects; `isAlive` is called if it takes long. */
+  readonly onLocked?: (directory: string, isAlive: () => void) => Promise<void>
   /** What the courier has left whose place this one takes. */
   readonly legacy?: Legacy
   /** This delivery has ended, is on disk, or is not wanted: whoever handed it over may forget it. */
@@ -104,7 +106,14 @@ export class Courier {
   /** Why the journal is not in use. */
   #journalProblem: string | undefined
 
-  constructor({ addresses = {}, openDirectory, legacy, onSafe = () => {}, connect }: CourierOptions = {}) {
+  constructor({
+    addresses = {},
+    openDirectory,
+    onLocked = async () => {},
+    legacy,
+    onSafe = () => {},
+    connect,
+  }: CourierOptions = {}) {
     this.#onSafe = onSafe
     this.#configured = new Promise(resolve => {
       this.#setConfigured = resolve
@@ -118,7 +127,9 @@ export class Courier {
         openJournal: async isAlive => {
           const directory = await openDirectory()
           await this.#configured // what belongs to a hook that is not known yet would be discarded
-          return Journal.open(directory, isAlive)
+          const opened = await Journal.open(directory, isAlive)
+          await onLocked(directory, isAlive)
+          return opened
         },
       }),
     })

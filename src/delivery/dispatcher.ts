@@ -83,7 +83,11 @@ export class Dispatcher {
       send: (line, kept, now) => this.#send(line, kept, now),
     })
     const isReadable = (): boolean => this.#recorder?.isReadable ?? true
-    const queues = new Queues({ ledger, lines, routes, origins, isReadable, wake: line => pump.wake(line) })
+    const queues = new Queues({
+      ...{ ledger, lines, routes, origins, isReadable },
+      hasJournal: options.openJournal !== undefined,
+      wake: line => pump.wake(line),
+    })
     const parts: Parts = { ledger, lines, origins, routes, clock: new DiskClock() }
     this.#ledger = ledger
     this.#lines = lines
@@ -108,7 +112,7 @@ export class Dispatcher {
         },
         onSaved: saved => this.#saved(saved),
         onProblem: problem => this.#journalProblem(problem),
-        isKept: number => ledger.byNumber(number),
+        kept: () => ledger.byNumber(),
         state: () => stateOf(parts),
         clock: parts.clock,
         maxLogged: options.maxLogged ?? 10_000,
@@ -289,9 +293,11 @@ export class Dispatcher {
     if (isFirst) {
       const ended = new Set(numbersOf(this.#legacy?.unremoved ?? '') ?? [])
       const isStateKnown = this.#legacy !== undefined
-      for (const kept of restore(this.#parts, recovered, { random, spreadMs, ended, isStateKnown })) {
+      const isOvertaken = (kept: Kept): boolean => this.#queues.isOvertaken(kept)
+      for (const kept of restore(this.#parts, recovered, { random, spreadMs, ended, isStateKnown, isOvertaken })) {
         this.#recorder?.heard({ ...kept, state: { name: 'ended', how: 'stopped' } }, kept.state)
       }
+      this.#queues.areComplete()
     }
     this.#queues.releaseAll()
     this.#tell({ type: 'journal', recovered: isFirst ? deliveries.length : 0, lost })

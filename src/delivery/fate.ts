@@ -15,6 +15,8 @@ export interface Facts {
   readonly isCancelled: boolean
   /** It is bound for another endpoint by now: how long this one would have it wait does not matter there. */
   readonly hasMoved: boolean
+  /** Of its endpoint's health, as the attempt began. */
+  readonly streak: number
   /** A dead letter is kept for this long. */
   readonly maxDeadMs: number
   readonly random: () => number
@@ -29,12 +31,13 @@ export interface Facts {
  * @param before - the progress as the attempt began
  */
 export function fateOf(before: Progress, outcome: AttemptOutcome, facts: Facts): Fate {
-  const { now, isRouted, isCancelled, hasMoved, maxDeadMs, random, schedule } = facts
+  const { now, isRouted, isCancelled, hasMoved, streak, maxDeadMs, random, schedule } = facts
   const tried: Progress = {
     ...before,
     attempts: before.attempts + 1,
     firstTriedAt: before.firstTriedAt ?? now,
     trigger: 'retry',
+    failedIn: hasMoved ? before.failedIn : streak,
     isAhead: false,
   }
   if (outcome.kind === 'answered' && outcome.ok) {
@@ -44,7 +47,7 @@ export function fateOf(before: Progress, outcome: AttemptOutcome, facts: Facts):
     return ended(isCancelled ? 'cancelled' : 'hook removed', tried)
   }
   const age = now - (tried.firstTriedAt ?? now)
-  const failures = before.isAhead === true ? Math.max(before.failures, 1) : before.failures + 1
+  const failures = before.isAhead ? Math.max(before.failures, 1) : before.failures + 1
   const decision = decideRetry(outcome, failures, age, random, schedule)
   if (!decision.retry) {
     return {

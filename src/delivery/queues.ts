@@ -17,6 +17,8 @@ export interface QueuesOptions {
   readonly lines: Lines
   readonly routes: Routes
   readonly origins: Origins
+  /** There is a journal, from which leaders may come until {@link Queues.areComplete}. */
+  readonly hasJournal: boolean
   /** Whether what is on disk only can be sent. */
   readonly isReadable: () => boolean
   /** A line has something new to look at. */
@@ -41,7 +43,18 @@ export class Queues {
     this.#calls = new Calls({
       urlOf: endpoint => options.lines.get(endpoint)?.lane.endpoint.url,
       isPaused: owner => this.#isPaused(owner),
+      mayLeadersCome: options.hasJournal,
     })
+  }
+
+  /** What the journal holds has been taken over. */
+  areComplete(): void {
+    this.#calls.areComplete()
+  }
+
+  /** Whether a follower has gone before this leader was known, which says nothing any more. */
+  isOvertaken(kept: Kept): boolean {
+    return this.#calls.isOvertaken(kept)
   }
 
   /** The delivery of this id, which is about to be accepted, is urgent. */

@@ -60,7 +60,8 @@ export class Sender {
       return
     }
     const { attempts, trigger } = kept.progress
-    const request = { id: kept.id, ...content, timeoutMs: route.timeoutMs }
+    const { payload, headers } = content
+    const request = { id: kept.id, payload, headers, timeoutMs: route.timeoutMs }
     const done = await attempt(connection, lane.endpoint, request, attempts + 1, trigger)
     this.#options.queues.answer(kept.id, done)
     if (!this.#isClosing || done.outcome.kind !== 'unreachable') {
@@ -137,12 +138,11 @@ export class Sender {
     if (pauseMs > 0) {
       origins.hold(origin, now, pauseMs)
     }
-    const hasMoved = kept.endpoint !== endpoint.id
-    const before = hasMoved ? kept.progress : { ...kept.progress, failedIn: health.streak }
-    const { state, progress } = fateOf(before, outcome, {
+    const { state, progress } = fateOf(kept.progress, outcome, {
       now,
       isRouted: route !== undefined,
-      hasMoved,
+      hasMoved: kept.endpoint !== endpoint.id,
+      streak: health.streak,
       isCancelled: kept.state.name === 'sending' && kept.state.isCancelled,
       maxDeadMs,
       random,

@@ -1,7 +1,8 @@
 import { EventEmitter } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
 
 import { Collection } from 'xo-collection'
 import { Index } from 'xo-collection/index.js'
@@ -39,8 +40,8 @@ export interface BenchHook {
   readonly timeout?: number
 }
 
-/** The plugin as it is built, since what runs from the sources is not what is installed. */
-const BUILT = new URL('../../dist/index.js', import.meta.url).href
+/** The plugin as it is built, since what runs from the sources is not what is installed. npm runs a script in the package's folder. */
+const BUILT = pathToFileURL(resolve('dist/index.js')).href
 
 export interface HostOptions {
   /** In the plugin's place: hears `pre` and `post`. */

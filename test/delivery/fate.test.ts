@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
 import { fateOf, pauseAskedFor, replayed } from '../../src/delivery/fate.ts'
 import type { Facts, Fate } from '../../src/delivery/fate.ts'
+import { UNTRIED } from '../../src/delivery/kept.ts'
 import type { Progress } from '../../src/delivery/kept.ts'
 import { accepted, refused, timedOut, unreachable } from '../helpers/outcomes.ts'
 
@@ -11,18 +12,12 @@ const HOUR = 60 * MINUTE
 const DAY = 24 * HOUR
 const NOW = 1_000_000
 
-const FRESH: Progress = {
-  attempts: 0,
-  failures: 0,
-  firstTriedAt: undefined,
-  expiresAt: NOW + 30 * DAY,
-  trigger: 'event',
-}
+const FRESH: Progress = { ...UNTRIED, expiresAt: NOW + 30 * DAY }
 
 function fate(outcome: AttemptOutcome, progress: Partial<Progress> = {}, facts: Partial<Facts> = {}): Fate {
   return fateOf({ ...FRESH, ...progress }, outcome, {
-    ...{ now: NOW, isRouted: true, isCancelled: false, hasMoved: false, maxDeadMs: 30 * DAY, random: () => 0.5 },
-    schedule: [MINUTE, HOUR],
+    ...{ now: NOW, isRouted: true, isCancelled: false, hasMoved: false, streak: 0, maxDeadMs: 30 * DAY },
+    ...{ random: () => 0.5, schedule: [MINUTE, HOUR] },
     ...facts,
   })
 }
@@ -92,13 +87,19 @@ describe('a pause', () => {
 })
 
 describe('a replay', () => {
-  const tried: Progress = { attempts: 4, failures: 3, firstTriedAt: 5, expiresAt: NOW + 1, trigger: 'retry' }
+  const tried: Progress = {
+    ...UNTRIED,
+    attempts: 4,
+    failures: 3,
+    firstTriedAt: 5,
+    expiresAt: NOW + 1,
+    trigger: 'retry',
+  }
 
   it('of a dead one has a new budget, and a new time; its attempts go on', () => {
     expect(replayed(tried, true, NOW, DAY)).toEqual({
+      ...UNTRIED,
       attempts: 4,
-      failures: 0,
-      firstTriedAt: undefined,
       expiresAt: NOW + DAY,
       trigger: 'replay',
     })

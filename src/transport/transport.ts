@@ -48,7 +48,11 @@ export function connectTo(
   const destination = destinationOf(url, endpoint.tls)
   const allowed = guarded(names, rules)
   const sessions: Sessions = {}
-  const sockets = new Sockets(url.origin, done => dial(destination, allowed, sessions, done))
+  const sockets = new Sockets(
+    url.origin,
+    done => dial(destination, allowed, sessions, done),
+    address => allowed.isCurrent(destination.hostname, address)
+  )
   const receiver: Receiver = {
     sockets,
     origin: url.origin,

@@ -43,6 +43,9 @@ const MAX_LOST = 2
 /** RFC 6555 §4.2. */
 const PREFERRED_MS = 10 * 60_000
 const MAX_NAMES = 1_000
+/** RFC 6761 §6.3: no name server has a say in these. */
+const LOCALHOST = /^(?:.+\.)?localhost\.?$/i
+const LOOPBACK = ['127.0.0.1', '::1']
 const MAX_ADDRESSES = 32
 
 /** What is known of a name. Instants are of `performance.now()`. */
@@ -119,7 +122,8 @@ export class Names implements Resolver {
     this.#refresh(name, now)
     return () => {
       end()
-      if (!isKnown && name.waiting.size === 0) {
+      // one that was never looked up keeps its place: else it might never be, where look-ups take as long as attempts
+      if (!isKnown && name.waiting.size === 0 && name.failure !== undefined) {
         this.#queue.delete(name)
       }
     }
@@ -150,8 +154,9 @@ export class Names implements Resolver {
   #nameOf(hostname: string): Name {
     const name = this.#names.get(hostname) ?? {
       hostname,
-      addresses: [],
-      askedAt: Number.NEGATIVE_INFINITY,
+      ...(LOCALHOST.test(hostname)
+        ? { addresses: LOOPBACK, askedAt: Number.POSITIVE_INFINITY }
+        : { addresses: [], askedAt: Number.NEGATIVE_INFINITY }),
       preferred: undefined,
       failure: undefined,
       isUnderWay: false,

@@ -258,9 +258,17 @@ describe('names', () => {
     expect(scene.asked).toEqual(order)
   })
 
-  it('that nobody waits for any more leave the queue', async () => {
+  it('that nobody waits for any more leave the queue, if they have been looked up before', async () => {
     const scene = new Scene()
+    for (const name of ['once', 'twice']) {
+      await scene.ask(name)
+      await scene.answer('EAI_AGAIN')
+    }
+    await scene.pass(1_000)
+    scene.asked.length = 0
     await scene.ask('mute')
+    const never = await scene.askAnd('never')
+    never.cancel()
     const once = await scene.askAnd('once')
     const twice = [await scene.askAnd('twice'), await scene.askAnd('twice')]
     once.cancel()
@@ -268,8 +276,10 @@ describe('names', () => {
     await scene.answer([A])
     expect(scene.underWay).toEqual(['twice'])
     await scene.answer([A])
-    expect([once.heard, ...twice.map(({ heard }) => heard)]).toEqual([[], [], [[A]]])
-    expect(scene.asked).toEqual(['mute', 'twice'])
+    expect(scene.underWay).toEqual(['never'])
+    await scene.answer('EAI_AGAIN')
+    expect([never, once, ...twice].map(({ heard }) => heard)).toEqual([[], [], [], [[A]]])
+    expect(scene.asked).toEqual(['mute', 'twice', 'never'])
   })
 
   it('that somebody waits for go before those that nobody does, and those that are mute come last', async () => {
@@ -353,6 +363,17 @@ describe('names', () => {
     const late = await scene.ask('endless')
     await scene.pass(250)
     expect(late).toEqual([[A]]) // as it was when that was asked
+  })
+
+  it.each(['localhost', 'LOCALHOST.', 'a.localhost'])('of this machine need no name server: %s', async name => {
+    const scene = new Scene()
+    await scene.ask('mute')
+    for (let passed = 0; passed < 3 * HOUR; passed += HOUR) {
+      expect(await scene.ask(name)).toEqual([['127.0.0.1', '::1']])
+      expect(scene.names.isCurrent(name, '127.0.0.1')).toBe(true)
+      await scene.pass(HOUR)
+    }
+    expect(scene.asked).toEqual(['mute'])
   })
 
   it('are not asked for after the end', async () => {

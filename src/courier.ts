@@ -9,6 +9,7 @@ import type { HealthChange } from './delivery/health.ts'
 import { Journal } from './delivery/journal.ts'
 import type { Legacy } from './delivery/restart.ts'
 import type { Tally } from './delivery/tally.ts'
+import { Names } from './transport/names.ts'
 import { connectTo } from './transport/transport.ts'
 import type { ProxySettings } from './transport/transport.ts'
 import { parseFilter } from './filter.ts'
@@ -97,6 +98,7 @@ export class Courier {
   readonly #dispatcher: Dispatcher
   readonly #onSafe: (id: string) => void
   readonly #listeners = new Set<(event: CourierEvent) => void>()
+  readonly #names = new Names()
   readonly #configured: Promise<void>
   #setConfigured: () => void = () => {}
   #subscriptions: ReadonlyMap<string, Subscription> = new Map()
@@ -120,7 +122,7 @@ export class Courier {
     })
     const { rules } = parseAddressRules(addresses.allowed, addresses.denied)
     this.#dispatcher = new Dispatcher({
-      connect: connect ?? (endpoint => connectTo(endpoint, this.#proxy, rules)),
+      connect: connect ?? (endpoint => connectTo(endpoint, this.#proxy, rules, this.#names)),
       onEvent: event => this.#report(event),
       ...(legacy && { legacy }),
       ...(openDirectory && {
@@ -257,6 +259,7 @@ export class Courier {
 
   async close(graceMs: number): Promise<void> {
     await this.#dispatcher.close(graceMs) // which ends all waiting for first attempts
+    this.#names.close()
   }
 
   /** What is to be sent; what is not is counted on the way, unless a filter does not want it. */

@@ -82,6 +82,12 @@ export interface Attempt {
   readonly outcome: AttemptOutcome
 }
 
+/**
+ * The part of a request's way at which it failed: the look-up of the name; the connection; the proxy, whatever it did; TLS;
+ * what came is no HTTP (`http`); no answer came, or not in time (`answer`).
+ */
+export type Layer = 'name' | 'connection' | 'proxy' | 'tls' | 'http' | 'answer'
+
 /** What an attempt came to. A receiver that fails is nothing exceptional: a value. */
 export type AttemptOutcome =
   | {
@@ -99,12 +105,15 @@ export type AttemptOutcome =
       /** No status came: DNS, connection, TLS, or the answer is not HTTP. */
       readonly kind: 'unreachable'
       readonly code: string
+      /** Without: no request was made, or it was ended from here. */
+      readonly layer?: Layer
       /** In words for an administrator; without anything secret. */
       readonly reason: string
     }
   | {
       /** No status came in time. */
       readonly kind: 'timed-out'
+      readonly layer?: Layer
       readonly reason: string
     }
 

@@ -51,17 +51,15 @@ export class Exchange implements Dispatcher.DispatchHandler {
     }
   }
 
-  // undici tells a handler of its own version by this method
-  onRequestStart(): void {}
+  onRequestStart(): void {
+    this.#socket.expectAnswer()
+  }
 
   onResponseStart(
     _controller: Dispatcher.DispatchController,
     status: number,
     headers: Record<string, string | string[] | undefined>
   ): void {
-    if (status < 200) {
-      return
-    }
     this.#status = status
     const retryAfter = headers['retry-after']
     this.#retryAfter = Array.isArray(retryAfter) ? retryAfter[0] : retryAfter
@@ -117,7 +115,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   /** What the status says, if there is one: an answer that is cut, endless or slow after it says the same. */
   #answer(): AttemptOutcome | undefined {
-    const status = this.#status
+    const status = this.#status ?? this.#socket.status
     if (status === undefined) {
       return undefined
     }

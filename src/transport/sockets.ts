@@ -2,6 +2,7 @@ import { Client } from 'undici'
 import type { Dispatcher } from 'undici'
 
 import type { Dialled, Dialling, Phase } from './dial.ts'
+import { Reading } from './reading.ts'
 
 /**
  * A receiver may close a kept socket in the moment in which a request goes out on it, which is then a failed attempt. So an
@@ -73,6 +74,7 @@ export class Sockets {
 export class OwnedSocket {
   readonly #client: Client
   #dialling: Dialling | undefined
+  #reading: Reading | undefined
   #diallingSince = 0
 
   constructor(origin: string, dial: Dial, onClosed: (socket: OwnedSocket) => void) {
@@ -82,6 +84,7 @@ export class OwnedSocket {
         this.#dialling = dial((error, socket) => {
           this.#dialling = undefined
           if (socket !== undefined) {
+            this.#reading = new Reading(socket)
             callback(null, socket)
           } else {
             callback(error ?? new Error('no socket'), null)
@@ -104,6 +107,16 @@ export class OwnedSocket {
   /** What it is waiting for while it is not open yet. */
   get phase(): Phase | undefined {
     return this.#dialling?.phase
+  }
+
+  /** See {@link Reading.status}. */
+  get status(): number | undefined {
+    return this.#reading?.status
+  }
+
+  /** See {@link Reading.expectAnswer}. */
+  expectAnswer(): void {
+    this.#reading?.expectAnswer()
   }
 
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {

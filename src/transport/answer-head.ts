@@ -32,7 +32,7 @@ export class HeadError extends Error {
 /**
  * Makes the beginning of an answer regular, so that a strict parser takes it: undici's takes no `100 Continue` that it has not
  * asked for, and none of the heads that old or home-made servers send. A status line that can be read is an answer, whatever
- * is wrong with the headers: those that are not well-formed, or of which nobody here reads, are left out.
+ * is wrong with the headers: those that are not well-formed, or that nobody here reads, are left out.
  *
  * `HTTP/1.0 200⏎Server : x⏎Content-Length: 5⏎Content-Length: 7⏎⏎` becomes
  * `HTTP/1.1 200 ⏎Connection: close⏎Content-Length: 5⏎⏎`.
@@ -42,15 +42,14 @@ export class HeadError extends Error {
 export class AnswerHead {
   /** The final one, as soon as its line has come. */
   status: number | undefined
-  #version = ''
   #isOver = false
-  /** What has come of the head, while that is not whole: the first `#length` bytes. */
+  /** What has come, while the head is not whole: the first `#length` bytes. */
   #held: Buffer = NOTHING
   #length = 0
-  /** Up to where the end of the head has been looked for. */
+  /** Where the head begins, behind those of informational answers. */
+  #start = 0
+  /** Up to where its end has been looked for. */
   #searched = 0
-  /** Bytes of heads that came before. */
-  #before = 0
 
   /**
    * What a parser is to be given of the next bytes of an answer; nothing while the head is not whole.
@@ -61,65 +60,61 @@ export class AnswerHead {
     if (this.#isOver) {
       return chunk
     }
-    let rest = this.#length === 0 ? chunk : this.#joined(chunk)
+    const bytes = this.#length === 0 ? chunk : this.#append(chunk)
     for (;;) {
-      const start = startOf(rest)
-      if (start > 0) {
-        this.#before += start
-        this.#searched = 0
-        rest = rest.subarray(start)
+      // some send empty lines before an answer
+      while (bytes[this.#start] === CR || bytes[this.#start] === LF) {
+        ++this.#start
       }
-      const status = this.#statusOf(rest)
-      const end = status === undefined ? -1 : endOfHead(rest, this.#searched)
-      if (this.#before + (end === -1 ? rest.length : end) > MAX_HEAD_BYTES) {
+      this.#searched = Math.max(this.#searched, this.#start)
+      const line = this.#statusLine(bytes)
+      const end = line === undefined ? -1 : endOfHead(bytes, this.#searched)
+      if ((end === -1 ? bytes.length : end) > MAX_HEAD_BYTES) {
         throw new HeadError('HEAD_TOO_LARGE')
       }
-      if (status === undefined || end === -1) {
-        this.#hold(rest)
+      if (line === undefined || end === -1) {
+        this.#searched = Math.max(this.#start, bytes.length - 2) // they may begin the empty line
+        if (this.#length === 0) {
+          this.#append(chunk)
+        }
         return NOTHING
       }
-      const text = rest.toString('latin1', 0, end)
-      rest = rest.subarray(end)
-      if (status >= 200) {
+      if (line.status >= 200) {
         this.#isOver = true
         this.#held = NOTHING
-        const head = Buffer.from(regular(text, this.#version, status), 'latin1')
-        return rest.length === 0 ? head : Buffer.concat([head, rest])
+        const head = Buffer.from(regular(bytes.toString('latin1', this.#start, end), line), 'latin1')
+        return end === bytes.length ? head : Buffer.concat([head, bytes.subarray(end)])
       }
-      this.#before += end
-      this.#searched = 0
+      this.#start = end
     }
   }
 
-  /** `undefined`: its line is not whole yet. */
-  #statusOf(rest: Buffer): number | undefined {
-    const line = rest.toString('latin1', 0, STATUS_LINE_BYTES)
-    if (!'http/'.startsWith(line.slice(0, 5).toLowerCase())) {
-      throw new HeadError(problemOf(rest))
+  /** `undefined`: it is not whole yet. */
+  #statusLine(bytes: Buffer): StatusLine | undefined {
+    const text = bytes.toString('latin1', this.#start, this.#start + STATUS_LINE_BYTES)
+    if (!'http/'.startsWith(text.slice(0, 5).toLowerCase())) {
+      throw new HeadError(problemOf(bytes))
     }
-    const match = STATUS_LINE.exec(line)
+    const match = STATUS_LINE.exec(text)
     if (match === null) {
-      if (line.length === STATUS_LINE_BYTES || line.includes('\n')) {
+      if (text.length === STATUS_LINE_BYTES || text.includes('\n')) {
         throw new HeadError('NOT_HTTP')
       }
       return undefined
     }
-    if (this.status === undefined && rest.indexOf(LF, this.#searched) === -1) {
+    if (this.status === undefined && bytes.indexOf(LF, this.#searched) === -1) {
       return undefined
     }
     const status = Number(match[2])
     if (status === 101) {
       throw new HeadError('SWITCHED_PROTOCOLS')
     }
-    if (status >= 200) {
-      this.status = status
-      this.#version = match[1]!
-    }
-    return status
+    this.status = status >= 200 ? status : undefined
+    return { version: match[1]!, status }
   }
 
-  /** As what is held, which grows in large steps: a head may come byte by byte. */
-  #joined(chunk: Buffer): Buffer {
+  /** To what is held, which grows in large steps: a head may come byte by byte. */
+  #append(chunk: Buffer): Buffer {
     const length = this.#length + chunk.length
     if (length > this.#held.length) {
       const larger = Buffer.allocUnsafeSlow(Math.max(2 * this.#held.length, length))
@@ -130,25 +125,11 @@ export class AnswerHead {
     this.#length = length
     return this.#held.subarray(0, length)
   }
-
-  #hold(rest: Buffer): void {
-    // its last two bytes may be the beginning of the empty line
-    this.#searched = Math.max(0, rest.length - 2)
-    if (rest.buffer !== this.#held.buffer || rest.byteOffset !== this.#held.byteOffset) {
-      this.#held = Buffer.allocUnsafeSlow(Math.max(1024, rest.length))
-      rest.copy(this.#held)
-    }
-    this.#length = rest.length
-  }
 }
 
-/** Behind the empty lines that some send before an answer. */
-function startOf(bytes: Buffer): number {
-  let start = 0
-  while (bytes[start] === CR || bytes[start] === LF) {
-    ++start
-  }
-  return start
+interface StatusLine {
+  readonly version: string
+  readonly status: number
 }
 
 /** Behind the empty line; -1: there is none yet. Lines end with LF, with or without a CR before it. */
@@ -175,10 +156,9 @@ function problemOf(bytes: Buffer): HeadProblem {
 }
 
 /** The same answer as a head that every parser reads in the same way. */
-function regular(head: string, version: string, status: number): string {
-  let lengths: string[] = NONE
-  let codings: string[] = NONE
-  let connection = ''
+function regular(head: string, { version, status }: StatusLine): string {
+  // lists, as headers of the same name are one
+  const lists = { 'content-length': '', 'transfer-encoding': '', connection: '' }
   let others = ''
   // a line that begins with white space goes on with the one before it (RFC 9112 §5.2)
   const text = FOLDED.test(head) ? head.replace(/\r?\n[ \t]+/g, ' ') : head
@@ -189,64 +169,57 @@ function regular(head: string, version: string, status: number): string {
     }
     const name = text.slice(start, colon).trimEnd().toLowerCase()
     const value = text.slice(colon + 1, end).trim()
-    switch (name) {
-      case 'content-length':
-        lengths = [...lengths, ...membersOf(value)]
-        break
-      case 'transfer-encoding':
-        codings = [...codings, ...membersOf(value).filter(coding => coding !== 'identity')]
-        break
-      case 'connection':
-        connection += `${value.toLowerCase()},`
-        break
-      case 'date':
-      case 'keep-alive':
-      case 'retry-after':
-        others += `${name}: ${value.replace(/[^\t\x20-\x7e]/g, '?')}\r\n`
-        break
-      default:
+    if (name in lists) {
+      lists[name as keyof typeof lists] += `${value.toLowerCase()},`
+    } else if (name === 'date' || name === 'keep-alive' || name === 'retry-after') {
+      others += `${name}: ${value.replace(/[^\t\x20-\x7e]/g, '?')}\r\n`
     }
   }
-  const { framing, isSure } = framingOf(status, lengths, codings)
+  const { connection } = lists
+  const { framing, isSure } = framingOf(
+    status,
+    membersOf(lists['content-length']),
+    membersOf(lists['transfer-encoding'])
+  )
   const isKept =
-    isSure &&
-    !connection.includes('close') &&
-    (version === '1.1' || (version === '1.0' && connection.includes('keep-alive')))
-  return `HTTP/1.1 ${status} \r\n${isKept ? '' : 'Connection: close\r\n'}${framing}${others}\r\n`
+    !connection.includes('close') && (version === '1.1' || (version === '1.0' && connection.includes('keep-alive')))
+  return `HTTP/1.1 ${status} \r\n${isSure && isKept ? '' : 'Connection: close\r\n'}${framing}${others}\r\n`
 }
 
 function membersOf(list: string): string[] {
-  return list.includes(',')
-    ? list
-        .toLowerCase()
+  return list === ''
+    ? NONE
+    : list
+        .slice(0, -1)
         .split(',')
         .map(member => member.trim())
-    : [list.toLowerCase()]
 }
 
 /**
  * Where the body ends (RFC 9112 §6.3), in one header at most; without, where the connection does. Of two lengths the
  * smaller one counts: nobody waits for bytes that may never come.
  *
- * @returns isSure - another request may go out on this connection: what comes next is not a part of this answer
+ * @returns isSure - another request may go out on this connection: what comes next is no part of this answer
  */
 function framingOf(status: number, lengths: string[], codings: string[]): { framing: string; isSure: boolean } {
+  const coding = codings.filter(each => each !== 'identity').at(-1)
   if (status === 204 || status === 304) {
     return {
       framing: '',
-      isSure: codings.length === 0 && (status === 304 || lengths.every(length => Number(length) === 0)),
+      isSure: coding === undefined && (status === 304 || lengths.every(each => Number(each) === 0)),
     }
   }
-  if (codings.length > 0) {
-    const isChunked = codings.at(-1) === 'chunked'
-    const isSure = isChunked && codings.length === 1 && lengths.length === 0
-    return { framing: isChunked ? 'Transfer-Encoding: chunked\r\n' : '', isSure }
+  if (coding !== undefined) {
+    const isChunked = coding === 'chunked'
+    return {
+      framing: isChunked ? 'Transfer-Encoding: chunked\r\n' : '',
+      isSure: isChunked && codings.length === 1 && lengths.length === 0,
+    }
   }
-  const numbers = lengths.filter(length => /^\d{1,15}$/.test(length)).map(Number)
+  const numbers = lengths.filter(each => /^\d{1,15}$/.test(each)).map(Number)
   if (numbers.length === 0) {
     return { framing: '', isSure: false }
   }
-  const length = Math.min(...numbers)
-  const isSure = numbers.length === lengths.length && numbers.every(number => number === length)
-  return { framing: `Content-Length: ${length}\r\n`, isSure }
+  const length = numbers.reduce((least, each) => Math.min(least, each))
+  return { framing: `Content-Length: ${length}\r\n`, isSure: lengths.every(each => Number(each) === length) }
 }

@@ -16,6 +16,8 @@ const RATE = 640
 export class Reading {
   readonly #socket: Socket
   readonly #read: Socket['read']
+  /** The first one: a TLS alert is followed by the end of the connection, which is the one that undici tells of. */
+  error: Error | undefined
   /** Without: no answer is expected, and undici closes a socket on which one comes nevertheless. */
   #head: AnswerHead | undefined
   /** Bytes of this answer. */
@@ -28,6 +30,7 @@ export class Reading {
     this.#read = socket.read.bind(socket)
     // Node itself calls `read(0)`, to have more bytes come in
     socket.read = size => (size === undefined ? this.#next() : this.#read(size))
+    socket.once('error', error => (this.error = error))
     socket.once('close', () => clearTimeout(this.#rest))
   }
 

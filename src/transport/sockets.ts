@@ -74,6 +74,7 @@ export class Sockets {
 export class OwnedSocket {
   readonly #client: Client
   #dialling: Dialling | undefined
+  #failedIn: Phase | undefined
   #reading: Reading | undefined
   #diallingSince = 0
 
@@ -81,8 +82,9 @@ export class OwnedSocket {
     this.#client = new Client(origin, {
       connect: (_options, callback) => {
         this.#diallingSince = performance.now()
-        this.#dialling = dial((error, socket) => {
+        const dialling = dial((error, socket) => {
           this.#dialling = undefined
+          this.#failedIn = socket === undefined ? dialling.phase : undefined
           if (socket !== undefined) {
             this.#reading = new Reading(socket)
             callback(null, socket)
@@ -90,6 +92,7 @@ export class OwnedSocket {
             callback(error ?? new Error('no socket'), null)
           }
         })
+        this.#dialling = dialling
       },
       keepAliveMaxTimeout: MAX_AGE_MS,
       // the exchange has one deadline for everything; undici's own are between two chunks, which a drip outlasts
@@ -104,9 +107,14 @@ export class OwnedSocket {
     return performance.now() - this.#diallingSince >= MAX_AGE_MS
   }
 
-  /** What it is waiting for while it is not open yet. */
+  /** What it is waiting for while it is not open yet, or was when it failed. */
   get phase(): Phase | undefined {
-    return this.#dialling?.phase
+    return this.#dialling?.phase ?? this.#failedIn
+  }
+
+  /** See {@link Reading.error}. */
+  get error(): Error | undefined {
+    return this.#reading?.error
   }
 
   /** See {@link Reading.status}. */

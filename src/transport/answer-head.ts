@@ -221,5 +221,8 @@ function framingOf(status: number, lengths: string[], codings: string[]): { fram
     return { framing: '', isSure: false }
   }
   const length = numbers.reduce((least, each) => Math.min(least, each))
-  return { framing: `Content-Length: ${length}\r\n`, isSure: lengths.every(each => Number(each) === length) }
+  return {
+    framing: `Content-Length: ${length}\r\n`,
+    isSure: numbers.length === lengths.length && numbers.every(each => each === length),
+  }
 }

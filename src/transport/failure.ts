@@ -151,7 +151,7 @@ function causeOf(code: string, error: unknown, phase: Phase | undefined): readon
   if (phase !== undefined && SOCKET_LOST.has(code)) {
     return phase === 'tls'
       ? ['tls', 'TLS: the connection was closed amid the handshake: does the receiver speak it on this port?']
-      : ['connection', 'no connection: it was closed at once']
+      : ['connection', CLOSED]
   }
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
     return [

@@ -102,9 +102,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
     }
     const { isKnown, showsCertificate } = this.#receiver
     this.#receiver.isKnown = false
-    // in TLS 1.3 a receiver refuses a client after the handshake, some without a word
+    // some refuse a client without a word, in TLS 1.3 after the handshake
     return showsCertificate && !isKnown
-      ? { ...outcome, reason: `${outcome.reason}: the receiver may not accept the client certificate` }
+      ? { ...outcome, reason: `${outcome.reason} (the receiver may not accept the client certificate)` }
       : outcome
   }
 

@@ -125,7 +125,7 @@ export const STOPPED: Unreachable = { kind: 'unreachable', code: 'UND_ERR_DESTRO
 
 /** The receiver was there, and went without an answer. */
 export function isLoss({ code, layer }: Unreachable): boolean {
-  return layer === 'answer' && SOCKET_LOST.has(code)
+  return layer !== 'connection' && SOCKET_LOST.has(code)
 }
 
 /**

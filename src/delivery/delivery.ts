@@ -17,6 +17,10 @@ export interface Endpoint {
   readonly headers: readonly string[]
   /** Signing secrets, separated by spaces, the newest first (`signature.ts` reads them); without, nothing is signed. */
   readonly secrets?: string
+  /** `name` or `name:port`: whom requests are for (`Host`), and whose certificate is asked for; without: the URL's. */
+  readonly host?: string
+  /** Sent instead of a payload's own. */
+  readonly contentType?: string
   /** Of an https URL, where it is not the usual. */
   readonly tls?: TlsSettings
 }
@@ -82,6 +86,12 @@ export interface Attempt {
   readonly outcome: AttemptOutcome
 }
 
+/**
+ * The part of a request's way at which it failed: the look-up of the name; the connection; the proxy, whatever it did; TLS;
+ * what came is no HTTP (`http`); no answer came, or not in time (`answer`).
+ */
+export type Layer = 'name' | 'connection' | 'proxy' | 'tls' | 'http' | 'answer'
+
 /** What an attempt came to. A receiver that fails is nothing exceptional: a value. */
 export type AttemptOutcome =
   | {
@@ -94,17 +104,22 @@ export type AttemptOutcome =
       readonly excerpt: Buffer
       /** What `Retry-After` asked for; of an answer that is not `ok`. */
       readonly retryAfterMs?: number
+      /** What else there is to know of it, in words for an administrator; without anything secret. */
+      readonly note?: string
     }
   | {
       /** No status came: DNS, connection, TLS, or the answer is not HTTP. */
       readonly kind: 'unreachable'
       readonly code: string
+      /** Without: no request was made, or it was ended from here. */
+      readonly layer?: Layer
       /** In words for an administrator; without anything secret. */
       readonly reason: string
     }
   | {
       /** No status came in time. */
       readonly kind: 'timed-out'
+      readonly layer?: Layer
       readonly reason: string
     }
 
@@ -133,7 +148,10 @@ export type DiscardReason =
 export function describeOutcome(outcome: AttemptOutcome): string {
   switch (outcome.kind) {
     case 'answered':
-      return `answered ${outcome.status}${outcome.status >= 300 && outcome.status < 400 ? ' (redirects are not followed)' : ''}`
+      return [
+        `answered ${outcome.status}${outcome.status >= 300 && outcome.status < 400 ? ' (redirects are not followed)' : ''}`,
+        ...('note' in outcome ? [outcome.note] : []),
+      ].join('; ')
     case 'unreachable':
       return `${outcome.reason} (${outcome.code})`
     case 'timed-out':

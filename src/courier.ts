@@ -1,3 +1,5 @@
+import { isDeepStrictEqual } from 'node:util'
+
 import type { Account, EndpointHealth, EndpointReport, Page, Query, Selection } from './delivery/account.ts'
 import { parseAddressRules } from './transport/address-guard.ts'
 import type { Connect } from './delivery/attempt.ts'
@@ -9,8 +11,8 @@ import type { HealthChange } from './delivery/health.ts'
 import { Journal } from './delivery/journal.ts'
 import type { Legacy } from './delivery/restart.ts'
 import type { Tally } from './delivery/tally.ts'
+import type { ProxySettings } from './transport/proxy.ts'
 import { connectTo } from './transport/transport.ts'
-import type { ProxySettings } from './transport/transport.ts'
 import { parseFilter } from './filter.ts'
 import type { Filter } from './filter.ts'
 import { deliveryOf, idOf, labelOf, Texts } from './handing.ts'
@@ -129,7 +131,7 @@ export class Courier {
   }
 
   configure({ hooks, proxy }: PlainSettings): void {
-    const isProxyNew = proxy.httpProxy !== this.#proxy.httpProxy || proxy.noProxy !== this.#proxy.noProxy
+    const isProxyNew = !isDeepStrictEqual(proxy, this.#proxy)
     this.#proxy = proxy
     this.#subscriptions = new Map(hooks.map(hook => [hook.id, { hook, filter: filterOf(hook), undecided: 0 }]))
     for (const id of this.#undecided.keys()) {

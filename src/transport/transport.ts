@@ -11,20 +11,13 @@ import type { Destination, Sessions } from './dial.ts'
 import { Exchange } from './exchange.ts'
 import type { Receiver } from './exchange.ts'
 import { unreachable } from './failure.ts'
+import type { ProxySettings } from './proxy.ts'
 import { Sockets } from './sockets.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string
 }
 const USER_AGENT = `Xen-Orchestra-Web-Hooks/${version}`
-
-/** XO's own settings; none of both: no proxy. */
-export interface ProxySettings {
-  /** `http://user:password@host:port` */
-  readonly httpProxy?: string | undefined
-  /** Hosts that are reached without it, separated by commas. */
-  readonly noProxy?: string | undefined
-}
 
 /**
  * The requests of an endpoint. Its sockets are kept alive; redirects are not followed.

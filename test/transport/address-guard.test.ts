@@ -7,7 +7,7 @@ import { denialOfAddress, denialOfHost, guardedLookup, parseAddressRules } from 
 import type { AddressRules, Lookup } from '../../src/transport/address-guard.ts'
 import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
 import { connectTo } from '../../src/transport/transport.ts'
-import type { ProxySettings } from '../../src/transport/transport.ts'
+import type { ProxySettings } from '../../src/transport/proxy.ts'
 import { openConnectProxy } from '../helpers/connect-proxy.ts'
 import { answer, startRawReceiver } from '../helpers/raw-receiver.ts'
 import type { RawReceiver } from '../helpers/raw-receiver.ts'

@@ -11,6 +11,7 @@ import type { HealthChange } from './delivery/health.ts'
 import { Journal } from './delivery/journal.ts'
 import type { Legacy } from './delivery/restart.ts'
 import type { Tally } from './delivery/tally.ts'
+import { Names } from './transport/names.ts'
 import type { ProxySettings } from './transport/proxy.ts'
 import { connectTo } from './transport/transport.ts'
 import { parseFilter } from './filter.ts'
@@ -112,8 +113,9 @@ export class Courier {
       this.#setConfigured = resolve
     })
     const { rules } = parseAddressRules(addresses.allowed, addresses.denied)
+    const names = new Names()
     this.#dispatcher = new Dispatcher({
-      connect: connect ?? (endpoint => connectTo(endpoint, this.#proxy, rules)),
+      connect: connect ?? (endpoint => connectTo(endpoint, this.#proxy, rules, names)),
       onEvent: event => this.#report(event),
       ...(legacy && { legacy }),
       ...(openDirectory && {

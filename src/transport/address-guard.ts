@@ -1,8 +1,6 @@
-import dns from 'node:dns'
-import type { LookupAddress, LookupAllOptions } from 'node:dns'
-import type { LookupFunction } from 'node:net'
-
 import ipaddr from 'ipaddr.js'
+
+import type { Resolver } from './names.ts'
 
 type Address = ipaddr.IPv4 | ipaddr.IPv6
 export type Network = [Address, number]
@@ -131,7 +129,7 @@ export const DEFAULT_RULES: AddressRules = {
 
 /**
  * Why requests may not go to the host of a URL, as far as its text tells: it is an address, or a name of a metadata service.
- * `undefined` for other names: {@link guardedLookup} sees what they resolve to. Behind a proxy nobody does, as the proxy
+ * `undefined` for other names: {@link guarded} sees what they resolve to. Behind a proxy nobody does, as the proxy
  * resolves them: there it has to be the proxy that keeps requests out of what they must not reach.
  *
  * @param hostname - of a `URL`, which has turned any spelling of an IPv4 address (`0xa9fea9fe`, `169.254.43518`) into one
@@ -215,45 +213,21 @@ function meantBy(address: Address): Address[] {
   }
 }
 
-/** What is used of `dns.lookup`. */
-export type Lookup = (
-  hostname: string,
-  options: LookupAllOptions,
-  callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void
-) => void
-
 /**
- * The look-up of names for sockets: only addresses that requests may go to. As it is a socket's own, the address that was
- * checked is the one that is dialled, whatever the name resolves to a moment later. Sockets do not call it for hosts that
- * are addresses: see {@link denialOfHost}.
- *
- * @param lookup - by default that of `node:dns` at the time of the call: the host puts one with a cache there
+ * Only addresses that requests may go to. The address that was checked is the one that is dialled, whatever the name
+ * resolves to a moment later. It is not asked for hosts that are addresses: see {@link denialOfHost}.
  */
-export function guardedLookup(rules: AddressRules, lookup: Lookup = (...args) => dns.lookup(...args)): LookupFunction {
-  return (hostname, options, callback) => {
-    lookup(hostname, { ...options, all: true }, (error, addresses) => {
-      if (error !== null) {
-        callback(error, '')
-        return
-      }
-      const allowed: LookupAddress[] = []
-      let denial: AddressDeniedError | undefined
-      for (const each of addresses) {
-        const why = denialOfAddress(each.address, rules)
-        if (why === undefined) {
-          allowed.push(each)
+export function guarded(names: Resolver, rules: AddressRules): Resolver {
+  return {
+    resolve: (hostname, done) =>
+      names.resolve(hostname, (error, addresses) => {
+        const allowed = addresses.filter(address => denialOfAddress(address, rules) === undefined)
+        if (error === null && allowed.length === 0) {
+          done(denialOfAddress(addresses[0] ?? '', rules) ?? null, allowed)
         } else {
-          denial ??= why
+          done(error, allowed)
         }
-      }
-      const [first] = allowed
-      if (first === undefined) {
-        callback(denial ?? new AddressDeniedError('the name has none'), '')
-      } else if (options.all === true) {
-        callback(null, allowed)
-      } else {
-        callback(null, first.address, first.family)
-      }
-    })
+      }),
+    prefer: (hostname, address) => names.prefer(hostname, address),
   }
 }

@@ -1,16 +1,17 @@
 import { readFileSync } from 'node:fs'
-import net from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
 
 import type { Connection } from '../delivery/attempt.ts'
 import type { AttemptOutcome, Endpoint, TlsSettings } from '../delivery/delivery.ts'
-import { DEFAULT_RULES, denialOfHost, guardedLookup } from './address-guard.ts'
+import { DEFAULT_RULES, denialOfHost, guarded } from './address-guard.ts'
 import type { AddressRules } from './address-guard.ts'
-import { dial } from './dial.ts'
+import { dial, tlsNameOf } from './dial.ts'
 import type { Destination, Sessions } from './dial.ts'
 import { Exchange } from './exchange.ts'
 import type { Receiver } from './exchange.ts'
 import { unreachable } from './failure.ts'
+import { Names } from './names.ts'
+import type { Resolver } from './names.ts'
 import type { ProxySettings } from './proxy.ts'
 import { Sockets } from './sockets.ts'
 
@@ -24,17 +25,23 @@ const USER_AGENT = `Xen-Orchestra-Web-Hooks/${version}`
  *
  * @param rules - where requests may go. They hold for addresses in URLs, and for what names resolve to; not for the proxy
  *   itself, nor for what it makes of a name: see {@link denialOfHost}
+ * @param names - shared by all endpoints
  */
-export function connectTo(endpoint: Endpoint, _proxy: ProxySettings, rules: AddressRules = DEFAULT_RULES): Connection {
+export function connectTo(
+  endpoint: Endpoint,
+  _proxy: ProxySettings,
+  rules: AddressRules = DEFAULT_RULES,
+  names: Resolver = new Names()
+): Connection {
   const url = new URL(endpoint.url)
   const denial = denialOfHost(url.hostname, rules)
   if (denial !== undefined) {
     return unusable(unreachable(denial))
   }
   const destination = destinationOf(url, endpoint.tls)
-  const lookup = guardedLookup(rules)
+  const allowed = guarded(names, rules)
   const sessions: Sessions = {}
-  const sockets = new Sockets(url.origin, done => dial(destination, lookup, sessions, done))
+  const sockets = new Sockets(url.origin, done => dial(destination, allowed, sessions, done))
   const receiver: Receiver = {
     sockets,
     origin: url.origin,
@@ -88,11 +95,8 @@ function destinationOf({ protocol, hostname, port }: URL, settings: TlsSettings 
 }
 
 function tlsOptions(hostname: string, settings: TlsSettings | undefined): ConnectionOptions {
-  // names without a dot at their end only are sent, and stand in certificates
-  const host = hostname.replace(/\.+$/, '')
   return {
-    host,
-    ...(net.isIP(host) === 0 && { servername: host }),
+    ...tlsNameOf(hostname),
     ...(settings?.acceptAnyCertificate === true && { rejectUnauthorized: false }),
     // it may be the receiver's own certificate, or of an authority in between
     ...(settings?.ca !== undefined && { ca: settings.ca, allowPartialTrustChain: true }),

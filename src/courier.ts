@@ -9,6 +9,7 @@ import { Dispatcher } from './delivery/dispatcher.ts'
 import type { DispatcherEvent } from './delivery/options.ts'
 import type { HealthChange } from './delivery/health.ts'
 import { Journal } from './delivery/journal.ts'
+import type { ProxyReport } from './delivery/proxies.ts'
 import type { Legacy } from './delivery/restart.ts'
 import type { Tally } from './delivery/tally.ts'
 import { Names } from './transport/names.ts'
@@ -58,6 +59,7 @@ export type CourierEvent =
   /** `id`: of one of them. */
   | { readonly type: 'discarded'; readonly reason: DiscardReason; readonly count: number; readonly id: string }
   | { readonly type: 'health'; readonly change: HealthChange; readonly report: EndpointReport }
+  | { readonly type: 'proxy'; readonly report: ProxyReport }
   /** `problem`: why everything stays in memory; absent: the journal is in use. `lost`: what it should have held. */
   | { readonly type: 'journal'; readonly problem?: string; readonly recovered: number; readonly lost: number }
   /** A filter took too long for an event, which was sent; the hook is switched off after the third time. */
@@ -328,6 +330,7 @@ export class Courier {
         this.#emit({ type: 'discarded', reason: event.reason, count: event.count, id: event.id })
         return
       case 'health':
+      case 'proxy':
         this.#emit(event)
         return
       case 'journal':

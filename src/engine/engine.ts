@@ -14,6 +14,7 @@ export type {
   Query,
   Selection,
 } from '../delivery/account.ts'
+export type { ProxyReport } from '../delivery/proxies.ts'
 export type { ProxySettings } from '../transport/proxy.ts'
 
 /**

@@ -107,7 +107,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   /** What has been heard by now is all that counts. */
   #giveUp(): void {
-    this.#end(this.#answer() ?? { kind: 'timed-out', reason: reasonOf(this.#socket.phase) })
+    this.#end(this.#answer() ?? timedOutIn(this.#socket.phase))
   }
 
   /** As `#giveUp`, but by our own will: it says nothing of the receiver. */
@@ -149,16 +149,22 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 }
 
-function reasonOf(phase: Phase | undefined): string {
+/** @param phase - without, the request was out */
+function timedOutIn(phase: Phase | undefined): AttemptOutcome {
+  const kind = 'timed-out'
   switch (phase) {
     case 'name':
-      return 'the host name was not looked up in time (DNS)'
+      return { kind, layer: 'name', reason: 'the host name was not looked up in time (DNS)' }
     case 'connection':
-      return 'no connection in time'
+      return { kind, layer: 'connection', reason: 'no connection in time' }
+    case 'proxy':
+      return { kind, layer: 'proxy', reason: 'no connection to the proxy in time' }
+    case 'tunnel':
+      return { kind, layer: 'proxy', isOnlyHere: true, reason: 'the proxy has not connected in time' }
     case 'tls':
-      return 'TLS: no end of the handshake in time'
+      return { kind, layer: 'tls', reason: 'TLS: no end of the handshake in time' }
     default:
-      return 'no answer in time'
+      return { kind, layer: 'answer', reason: 'no answer in time' }
   }
 }
 

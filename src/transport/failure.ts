@@ -1,5 +1,6 @@
 import type { AttemptOutcome } from '../delivery/delivery.ts'
 import { AddressDeniedError } from './address-guard.ts'
+import { ProxyError } from './proxy.ts'
 
 const SOCKET_LOST: ReadonlySet<string> = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'])
 
@@ -31,8 +32,6 @@ const REASONS: ReadonlyMap<string, string> = new Map([
   ['CERT_SIGNATURE_FAILURE', 'TLS: the certificate is not signed by the one that should have signed it'],
   ['CERT_REVOKED', 'TLS: the certificate has been revoked'],
   ['INVALID_CA', 'TLS: the certificate comes from one that is not an authority'],
-  ['UND_ERR_PRX_TLS', 'TLS: the certificate behind the proxy is for another name'],
-  ['UND_ERR_ABORTED', 'the proxy refused to connect'],
   ['HTTPParserError', 'the answer is not HTTP'],
   ['UND_ERR_HEADERS_OVERFLOW', 'the headers of the answer are too large'],
   ['UND_ERR_DESTROYED', 'stopped'],
@@ -68,9 +67,20 @@ export function isLoss({ code }: Unreachable): boolean {
 
 /** Why no status came, in words that tell nothing secret, by the error that said so. */
 export function unreachable(error: unknown): Unreachable {
+  if (error instanceof ProxyError) {
+    return unreachableByProxy(error)
+  }
   const code = codeOf(error)
   const reason = error instanceof AddressDeniedError ? error.message : (REASONS.get(code) ?? alertOf(error))
   return { kind: 'unreachable', code, reason: reason ?? fallbackOf(code) }
+}
+
+function unreachableByProxy({ cause, code, message, isOnlyHere }: ProxyError): Unreachable {
+  if (cause !== undefined) {
+    const why = unreachable(cause)
+    return { ...why, layer: 'proxy', reason: `no connection to the proxy; ${why.reason}` }
+  }
+  return { kind: 'unreachable', code, layer: 'proxy', reason: message, ...(isOnlyHere && { isOnlyHere }) }
 }
 
 /** OpenSSL writes it at the end of the message: `…:SSL alert number 40`. */

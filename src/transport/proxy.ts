@@ -29,6 +29,24 @@ export interface Proxy {
   readonly authorization?: string
 }
 
+/** A proxy has failed, as an error. Its message is for an administrator: without its credentials. */
+export class ProxyError extends Error {
+  override readonly name = 'ProxyError'
+  /** A status, or a word. */
+  readonly code: string
+  /** See `AttemptOutcome`. */
+  readonly isOnlyHere: boolean
+
+  /** @param about - `cause`: why there is no connection to it */
+  constructor(
+    about: { readonly cause: Error } | { readonly code: string; readonly reason: string; readonly isOnlyHere?: boolean }
+  ) {
+    super('cause' in about ? '' : about.reason, 'cause' in about ? { cause: about.cause } : {})
+    this.code = 'cause' in about ? 'UNREACHABLE' : about.code
+    this.isOnlyHere = 'cause' in about ? false : (about.isOnlyHere ?? false)
+  }
+}
+
 /** There is to be a proxy, and nobody knows which. */
 export interface Unusable {
   readonly problem: string

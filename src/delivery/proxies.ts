@@ -100,15 +100,15 @@ export class Proxies {
     const standing = this.#standings.get(proxy) ?? newStanding()
     this.#standings.set(proxy, standing)
     const isOnlyHere = outcome.kind !== 'answered' && outcome.isOnlyHere === true
-    let circuit: Circuit
+    const before = isOnlyHere ? (standing.receivers.get(origin) ?? CLOSED) : standing.whole
+    const after = afterFailure(before, now)
     if (isOnlyHere) {
-      circuit = afterFailure(standing.receivers.get(origin) ?? CLOSED, now)
-      standing.receivers.set(origin, circuit)
+      standing.receivers.set(origin, after)
     } else {
-      circuit = afterFailure(standing.whole, now)
-      standing.whole = circuit
+      standing.whole = after
     }
-    if (circuit.probeAt === undefined || standing.isTrouble) {
+    const hasOpened = before.probeAt === undefined && after.probeAt !== undefined
+    if (!hasOpened || standing.isTrouble) {
       return { isBack: false }
     }
     standing.isTold = true

@@ -106,7 +106,7 @@ function proxyHeadersOf(proxy: Proxy | undefined): string[] {
 /** What is said by a proxy that was asked for an absolute URL: it is the one that we hear, and that we lose. */
 function throughProxy(outcome: AttemptOutcome, { authorization }: Proxy): AttemptOutcome {
   if (outcome.kind === 'answered') {
-    return outcome.status === 407 ? unreachable(credentialsRefused(authorization !== undefined)) : outcome
+    return outcome.status === 407 ? unreachable(credentialsRefused(407, authorization !== undefined)) : outcome
   }
   if (outcome.kind === 'unreachable' && isLoss(outcome)) {
     return unreachable(new ProxyError({ code: outcome.code, reason: CLOSED }))

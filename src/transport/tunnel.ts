@@ -124,21 +124,22 @@ const STATUS_BEGINS = 'HTTP/1'
 
 /** A refusal of credentials is about us; any other may be about this receiver alone. */
 function refusal({ status, head }: ConnectAnswer, hasCredentials: boolean): ProxyError {
-  if (status === 407) {
+  // 401: so does tinyproxy
+  if (status === 407 || status === 401) {
     const isForBasic = !/^proxy-authenticate:/im.test(head) || /^proxy-authenticate:.*\bbasic\b/im.test(head)
-    return credentialsRefused(hasCredentials, isForBasic)
+    return credentialsRefused(status, hasCredentials, isForBasic)
   }
   return new ProxyError({ code: String(status), reason: reasonOf(status), isOnlyHere: true })
 }
 
-/** The proxy has answered 407. */
-export function credentialsRefused(hasCredentials: boolean, isForBasic = true): ProxyError {
+/** @param status - which the proxy has answered */
+export function credentialsRefused(status: number, hasCredentials: boolean, isForBasic = true): ProxyError {
   const reason = !isForBasic
     ? 'the proxy asks for credentials of another kind than Basic'
     : hasCredentials
       ? 'the proxy does not accept the credentials'
       : 'the proxy asks for credentials'
-  return new ProxyError({ code: '407', reason })
+  return new ProxyError({ code: String(status), reason })
 }
 
 function reasonOf(status: number): string {

@@ -13,15 +13,24 @@ import type { RawReceiver } from './raw-receiver.ts'
 /** A proxy of some make. It resolves `receiver.test` to 127.0.0.1, and `unknown.test` to nothing. */
 export interface ProxyOfAMake {
   readonly port: number
-  /** It takes nobody but `me` with the password `p@ss:w/rd`. */
+  /** It takes nobody but `me` with the password. */
   readonly guardedPort: number
+  /** @default {@link PASSWORD} */
+  readonly password?: string
+  /** Wrong credentials are answered with 401, as by the receiver. */
+  readonly saysUnauthorized?: boolean
+  /** Credentials that it does not ask for are told to the receiver of plain http. */
+  readonly passesCredentialsOn?: boolean
   /** Speaks TLS, with a certificate for 127.0.0.1. Not every make does. */
   readonly secure?: { readonly port: number; readonly ca: string }
 }
 
+/** With all that a URL would have encoded. */
+export const PASSWORD = 'p@ss:w/rd'
+
 const receiverCertificate = makeCertificate('receiver.test')
 
-const REQUEST = { contentType: 'text/plain', body: Buffer.from('body'), headers: ['X-Own', '1'], timeoutMs: 60_000 }
+const REQUEST = { contentType: 'text/plain', body: Buffer.from('body'), headers: ['X-Own', '1'], timeoutMs: 15_000 }
 
 /** What this machine resolves: the proxy's name alone, and `direct.test`. */
 const names: Resolver = {
@@ -80,9 +89,14 @@ const WORKING: readonly Configuration[] = [
   ['a name of this machine', ({ port }) => ({ httpProxy: `localhost:${port}` })],
   [
     'its credentials, encoded',
-    ({ guardedPort }) => ({ httpProxy: `http://me:p%40ss%3Aw%2Frd@127.0.0.1:${guardedPort}` }),
+    ({ guardedPort, password = PASSWORD }) => ({
+      httpProxy: `http://me:${encodeURIComponent(password)}@127.0.0.1:${guardedPort}`,
+    }),
   ],
-  ['its credentials, as they are', ({ guardedPort }) => ({ httpProxy: `me:p@ss:w/rd@127.0.0.1:${guardedPort}` })],
+  [
+    'its credentials, as they are',
+    ({ guardedPort, password = PASSWORD }) => ({ httpProxy: `me:${password}@127.0.0.1:${guardedPort}` }),
+  ],
   ['credentials that nobody asks for', ({ port }) => ({ httpProxy: `a:100%@proxy.test:${port}` })],
   ['a user that nobody asks for', ({ port }) => ({ httpProxy: `a@proxy.test:${port}` })],
   [
@@ -91,41 +105,44 @@ const WORKING: readonly Configuration[] = [
   ],
   [
     'one for each scheme',
-    ({ port, guardedPort }) => ({
+    ({ port, guardedPort, password = PASSWORD }) => ({
       httpProxy: `127.0.0.1:${port}`,
-      httpsProxy: `me:p@ss:w/rd@127.0.0.1:${guardedPort}`,
+      httpsProxy: `me:${password}@127.0.0.1:${guardedPort}`,
     }),
   ],
 ]
 
-type Failing = [...Configuration, layer: string, reason: Record<'http' | 'https', RegExp>]
+const NOT_ACCEPTED = /does not accept the credentials$/
 
-function both(reason: RegExp): Record<'http' | 'https', RegExp> {
-  return { http: reason, https: reason }
-}
-
-/** And those that do not. */
-const FAILING: readonly Failing[] = [
-  ['no credentials', ({ guardedPort }) => ({ httpProxy: `127.0.0.1:${guardedPort}` }), 'proxy', both(/asks for credentials$/)],
-  ['a user alone', ({ guardedPort }) => ({ httpProxy: `me@127.0.0.1:${guardedPort}` }), 'proxy', both(/does not accept the credentials$/)],
-  ['another password', ({ guardedPort }) => ({ httpProxy: `me:p@127.0.0.1:${guardedPort}` }), 'proxy', both(/does not accept the credentials$/)],
-  ['a port where nothing listens', async () => ({ httpProxy: `127.0.0.1:${await unusedPort()}` }), 'proxy', both(/no connection to the proxy; .*refused/)],
-  ['a name that is not known', () => ({ httpProxy: 'unknown.test:3128' }), 'proxy', both(/no connection to the proxy; .*name/)],
-  ['https to a port that speaks plain http', ({ port }) => ({ httpProxy: `https://127.0.0.1:${port}` }), 'proxy', both(/no connection to the proxy; TLS/)],
-  ['SOCKS', ({ port }) => ({ httpProxy: `socks5://127.0.0.1:${port}` }), 'proxy', both(/cannot be used/)],
-] // prettier-ignore
+/** And those that do not, and why. */
+const FAILING: readonly [...Configuration, reason: RegExp][] = [
+  ['no credentials', ({ guardedPort }) => ({ httpProxy: `127.0.0.1:${guardedPort}` }), /asks for credentials$/],
+  ['a user alone', ({ guardedPort }) => ({ httpProxy: `me@127.0.0.1:${guardedPort}` }), NOT_ACCEPTED],
+  ['another password', ({ guardedPort }) => ({ httpProxy: `me:p@127.0.0.1:${guardedPort}` }), NOT_ACCEPTED],
+  [
+    'a port of nobody',
+    async () => ({ httpProxy: `127.0.0.1:${await unusedPort()}` }),
+    /no connection to the proxy; .*refused/,
+  ],
+  ['a name of nobody', () => ({ httpProxy: 'unknown.test:3128' }), /no connection to the proxy; .*name/],
+  // some wait for more
+  ['https to a plain port', ({ port }) => ({ httpProxy: `https://127.0.0.1:${port}` }), /no connection to the proxy/],
+  ['SOCKS', ({ port }) => ({ httpProxy: `socks5://127.0.0.1:${port}` }), /cannot be used/],
+]
 
 /** What holds with any proxy. @param open - in each test */
 export function itIsUsed(open: () => Promise<ProxyOfAMake>): void {
   describe.each(['http', 'https'] as const)('for %s', scheme => {
     it.each(WORKING)('with %s', async (_what, settingsOf) => {
-      const settings = await settingsOf(await open())
-      const { outcomes, receiver } = await sendThrough(settings, scheme, undefined, 2)
+      const proxy = await open()
+      const { outcomes, receiver } = await sendThrough(await settingsOf(proxy), scheme, undefined, 2)
       expect(outcomes).toMatchObject([{ kind: 'answered', status: 201 }, { status: 201 }])
       const [request] = receiver.requests
       expect(request).toMatchObject({ line: 'POST /a%20path?q=1 HTTP/1.1', body: REQUEST.body })
       const headers = new Map(request!.headers.map(([name, value]) => [name.toLowerCase(), value]))
-      expect([...headers.keys()].filter(name => name.startsWith('proxy-'))).toEqual([])
+      if (proxy.passesCredentialsOn !== true) {
+        expect([...headers.keys()].filter(name => name.startsWith('proxy-'))).toEqual([])
+      }
       expect(headers.get('host')).toBe(`receiver.test:${receiver.port}`)
       expect([headers.get('authorization'), headers.get('x-own')]).toEqual(['own', '1'])
       if (scheme === 'https') {
@@ -133,11 +150,14 @@ export function itIsUsed(open: () => Promise<ProxyOfAMake>): void {
       }
     })
 
-    it.each(FAILING)('fails with %s', async (_what, settingsOf, layer, reasons) => {
-      const { outcomes, receiver } = await sendThrough(await settingsOf(await open()), scheme)
-      expect(outcomes).toEqual([
-        { kind: 'unreachable', layer, code: expect.any(String), reason: expect.stringMatching(reasons[scheme]) },
+    it.each(FAILING)('fails with %s', async (_what, settingsOf, reason) => {
+      const proxy = await open()
+      const { outcomes, receiver } = await sendThrough(await settingsOf(proxy), scheme)
+      const isLikeReceivers = scheme === 'http' && proxy.saysUnauthorized === true && reason === NOT_ACCEPTED
+      expect(outcomes).toMatchObject([
+        isLikeReceivers ? { kind: 'answered', status: 401 } : { layer: 'proxy', reason: expect.stringMatching(reason) },
       ])
+      expect(outcomes).not.toMatchObject([{ isOnlyHere: true }])
       expect(receiver.connections).toBe(0)
     })
 

@@ -5,7 +5,7 @@ import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
 import { connectTo } from '../../src/transport/transport.ts'
 import { makeCertificate } from '../helpers/certificate.ts'
 import { openConnectProxy } from '../helpers/connect-proxy.ts'
-import { itIsUsed, sendThrough, trust } from '../helpers/proxy-table.ts'
+import { itIsUsed, PASSWORD, sendThrough, trust } from '../helpers/proxy-table.ts'
 import type { ProxyOfAMake } from '../helpers/proxy-table.ts'
 import { answer, startRawReceiver } from '../helpers/raw-receiver.ts'
 import type { RawRequest } from '../helpers/raw-receiver.ts'
@@ -17,7 +17,7 @@ describe('a proxy of the simplest make is used', () => {
   itIsUsed(async (): Promise<ProxyOfAMake> => {
     const [open, guarded, secure] = await Promise.all([
       openConnectProxy(),
-      openConnectProxy({ credentials: 'me:p@ss:w/rd' }),
+      openConnectProxy({ credentials: `me:${PASSWORD}` }),
       openConnectProxy({ tls: { cert: own.cert, key: own.keyPem } }),
     ])
     return { port: open.port, guardedPort: guarded.port, secure: { port: secure.port, ca: own.cert } }

@@ -150,11 +150,12 @@ describe('the Test button', () => {
   })
 
   it('says that the proxy refuses', async () => {
-    const proxy = await openConnectProxy(403)
-    const { reports } = await failedTest([hookTo('http://127.0.0.1:9')], { httpProxy: proxy.url })
+    const proxy = await openConnectProxy({ status: 403 })
+    const { reports } = await failedTest([hookTo('https://receiver.test:9')], { httpProxy: proxy.url })
 
-    expect(proxy.targets).toEqual(['127.0.0.1:9'])
-    expect(reports).toMatchObject([{ ok: false, outcome: expect.stringContaining('proxy refused') as string }])
+    expect(proxy.targets).toEqual(['receiver.test:9'])
+    const outcome = 'the proxy does not allow connections to this receiver (403)'
+    expect(reports).toMatchObject([{ ok: false, outcome }])
   })
 
   it('lists the hooks that are fine too, when one is not', async () => {

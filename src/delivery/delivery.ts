@@ -92,7 +92,12 @@ export interface Attempt {
  */
 export type Layer = 'name' | 'connection' | 'proxy' | 'tls' | 'http' | 'answer'
 
-/** What an attempt came to. A receiver that fails is nothing exceptional: a value. */
+/**
+ * What an attempt came to. A receiver that fails is nothing exceptional: a value.
+ *
+ * `isOnlyHere`, of the layer `proxy`: the proxy is there, and does not get through to this receiver, which says nothing of
+ * others.
+ */
 export type AttemptOutcome =
   | {
       /** A status came. Redirects are not followed. */
@@ -113,6 +118,7 @@ export type AttemptOutcome =
       readonly code: string
       /** Without: no request was made, or it was ended from here. */
       readonly layer?: Layer
+      readonly isOnlyHere?: boolean
       /** In words for an administrator; without anything secret. */
       readonly reason: string
     }
@@ -120,8 +126,14 @@ export type AttemptOutcome =
       /** No status came in time. */
       readonly kind: 'timed-out'
       readonly layer?: Layer
+      readonly isOnlyHere?: boolean
       readonly reason: string
     }
+
+/** The receiver is not to blame, nor does it gain by it: none of its breakers, limits and schedules hear of it. */
+export function isOfProxy(outcome: AttemptOutcome): boolean {
+  return outcome.kind !== 'answered' && outcome.layer === 'proxy'
+}
 
 /** Why a delivery was never tried to the end. */
 export type DiscardReason =

@@ -3,7 +3,7 @@ import ipaddr from 'ipaddr.js'
 import type { Resolver } from './names.ts'
 
 type Address = ipaddr.IPv4 | ipaddr.IPv6
-type Network = [Address, number]
+export type Network = [Address, number]
 
 /** What is known of a network: whether requests may go there, or why not. */
 interface Rule {
@@ -121,8 +121,11 @@ function entriesOf(list: unknown): readonly unknown[] {
   return list === undefined || list === null ? [] : Array.isArray(list) ? list : [list]
 }
 
-/** IPv4 in four decimal parts only: of `010.0.0.0/8` nobody knows which network is meant. */
-function parseNetwork(text: string): Network | undefined {
+/**
+ * An address or a network (CIDR). `undefined`: neither. IPv4 in four decimal parts only: of `010.0.0.0/8` nobody knows which
+ * network is meant.
+ */
+export function parseNetwork(text: string): Network | undefined {
   const cidr = text.includes('/') ? text : `${text}/${text.includes(':') ? 128 : 32}`
   if (text.includes('%') || !(ipaddr.IPv4.isValidCIDRFourPartDecimal(cidr) || ipaddr.IPv6.isValidCIDR(cidr))) {
     return undefined

@@ -15,8 +15,11 @@ export interface Destination {
   readonly tls?: ConnectionOptions
 }
 
-/** What a socket that is not open yet is waiting for: the layer that is to blame if that takes too long. */
-export type Phase = 'name' | 'connection' | 'tls'
+/**
+ * What a socket that is not open yet is waiting for: the layer that is to blame if that takes too long. `proxy`: a connection
+ * to the proxy; `tunnel`: the proxy's connection to the receiver.
+ */
+export type Phase = 'name' | 'connection' | 'proxy' | 'tunnel' | 'tls'
 
 /** A socket on its way. It has no limit of its own: whoever wants it cancels it at the deadline of the attempt. */
 export interface Dialling {

@@ -1,6 +1,7 @@
 import type { AttemptOutcome, Layer } from '../delivery/delivery.ts'
 import { AddressDeniedError } from './address-guard.ts'
 import type { Phase } from './dial.ts'
+import { ProxyError } from './proxy.ts'
 
 const SOCKET_LOST: ReadonlySet<string> = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'])
 
@@ -134,6 +135,9 @@ export function isLoss({ code, layer }: Unreachable): boolean {
  * @param phase - what the socket was waiting for; without, it was open
  */
 export function unreachable(error: unknown, phase?: Phase): Unreachable {
+  if (error instanceof ProxyError) {
+    return unreachableByProxy(error, phase)
+  }
   const code = codeOf(error)
   const [layer, reason] = causeOf(code, error, phase)
   return { kind: 'unreachable', code, ...(layer !== undefined && { layer }), reason }
@@ -142,6 +146,14 @@ export function unreachable(error: unknown, phase?: Phase): Unreachable {
 function codeOf(error: unknown): string {
   const { code, name } = error as { code?: unknown; name?: unknown }
   return typeof code === 'string' ? code : typeof name === 'string' ? name : 'unknown'
+}
+
+function unreachableByProxy({ cause, code, message, isOnlyHere }: ProxyError, phase: Phase | undefined): Unreachable {
+  if (cause !== undefined) {
+    const why = unreachable(cause, phase)
+    return { ...why, layer: 'proxy', reason: `no connection to the proxy; ${why.reason}` }
+  }
+  return { kind: 'unreachable', code, layer: 'proxy', reason: message, ...(isOnlyHere && { isOnlyHere }) }
 }
 
 function causeOf(code: string, error: unknown, phase: Phase | undefined): readonly [Layer | undefined, string] {
@@ -168,7 +180,9 @@ function causeOf(code: string, error: unknown, phase: Phase | undefined): readon
   if (said !== undefined || phase === 'tls' || code.startsWith('ERR_SSL_') || code === 'EPROTO') {
     return ['tls', said ?? 'TLS: the two sides did not come to terms; is this an https URL?']
   }
-  return code.startsWith('HPE_') ? ['http', 'the answer is not HTTP'] : [phase, 'the request failed']
+  return code.startsWith('HPE_')
+    ? ['http', 'the answer is not HTTP']
+    : [phase === 'tunnel' ? 'proxy' : phase, 'the request failed']
 }
 
 /** Alerts stand at the end of a message: `…:SSL alert number 40`. What Node has no code for has its text alone. */

@@ -10,23 +10,19 @@ import { dial, tlsNameOf } from './dial.ts'
 import type { Destination, Sessions } from './dial.ts'
 import { Exchange } from './exchange.ts'
 import type { Receiver } from './exchange.ts'
-import { STOPPED, unreachable } from './failure.ts'
+import { isLoss, STOPPED, unreachable } from './failure.ts'
+import type { Unreachable } from './failure.ts'
 import { Names } from './names.ts'
 import type { Resolver } from './names.ts'
+import { parseProxies, ProxyError } from './proxy.ts'
+import type { Proxy, ProxySettings } from './proxy.ts'
 import { Sockets } from './sockets.ts'
+import { CLOSED, credentialsRefused, dialThrough, NO_HTTP } from './tunnel.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string
 }
 const USER_AGENT = `Xen-Orchestra-Web-Hooks/${version}`
-
-/** XO's own settings; none of both: no proxy. */
-export interface ProxySettings {
-  /** `http://user:password@host:port` */
-  readonly httpProxy?: string | undefined
-  /** Hosts that are reached without it, separated by commas. */
-  readonly noProxy?: string | undefined
-}
 
 /**
  * The requests of an endpoint. Its sockets are kept alive; redirects are not followed.
@@ -37,7 +33,7 @@ export interface ProxySettings {
  */
 export function connectTo(
   endpoint: Endpoint,
-  _proxy: ProxySettings,
+  proxies: ProxySettings,
   rules: AddressRules = DEFAULT_RULES,
   names: Resolver = new Names()
 ): Connection {
@@ -46,6 +42,10 @@ export function connectTo(
   if (denial !== undefined) {
     return unusable(unreachable(denial))
   }
+  const proxy = parseProxies(proxies).of(url)
+  if (proxy !== undefined && 'problem' in proxy) {
+    return unusable(NO_USABLE_PROXY, NO_USABLE_PROXY.code)
+  }
   let destination: Destination
   try {
     destination = destinationOf(url, endpoint)
@@ -53,28 +53,42 @@ export function connectTo(
     return unusable(unreachable(error, 'tls'))
   }
   const allowed = guarded(names, rules)
-  const sessions: Sessions = {}
-  const sockets = new Sockets(
-    url.origin,
-    done => dial(destination, allowed, sessions, done),
-    address => allowed.isCurrent(destination.hostname, address)
-  )
+  const sessions = { receiver: {}, proxy: {} } satisfies Record<string, Sessions>
+  const sockets =
+    proxy === undefined
+      ? new Sockets(
+          url.origin,
+          done => dial(destination, allowed, sessions.receiver, done),
+          address => allowed.isCurrent(destination.hostname, address)
+        )
+      : new Sockets(
+          url.origin,
+          done => dialThrough(proxy, destination, names, sessions, done),
+          address => names.isCurrent(proxy.hostname, address)
+        )
+  const asked = proxy !== undefined && destination.tls === undefined ? proxy : undefined
+  const path = url.pathname + url.search
   const receiver: Receiver = {
     sockets,
     origin: url.origin,
-    path: url.pathname + url.search,
-    headers: headersOf(endpoint),
+    path: asked === undefined ? path : url.origin + path,
+    headers: [...proxyHeadersOf(asked), ...headersOf(endpoint)],
     contentType: endpoint.contentType,
     running: [],
     showsCertificate: endpoint.tls?.client !== undefined,
     isKnown: false,
   }
   return {
+    ...(proxy !== undefined && { proxy: proxy.name }),
     send(request) {
       if (sockets.isClosed) {
         return Promise.resolve(STOPPED)
       }
-      return new Promise(resolve => new Exchange(receiver, request.timeoutMs, resolve).start(request))
+      return new Promise(resolve => {
+        const settle =
+          asked === undefined ? resolve : (outcome: AttemptOutcome) => resolve(throughProxy(outcome, asked))
+        new Exchange(receiver, request.timeoutMs, settle).start(request)
+      })
     },
     close() {
       sockets.close()
@@ -88,9 +102,33 @@ export function connectTo(
   }
 }
 
-/** No request can be made, and this is why. */
-function unusable(outcome: AttemptOutcome): Connection {
-  return { send: () => Promise.resolve(outcome), close() {}, destroy() {} }
+/** No request can be made, and this is why. @param proxy - which is to blame */
+function unusable(outcome: AttemptOutcome, proxy?: string): Connection {
+  return { send: () => Promise.resolve(outcome), close() {}, destroy() {}, ...(proxy !== undefined && { proxy }) }
+}
+
+const NO_USABLE_PROXY: Unreachable = {
+  kind: 'unreachable',
+  code: 'ERR_INVALID_PROXY',
+  layer: 'proxy',
+  reason: "xo-server's proxy setting (httpProxy) cannot be used, see its log",
+}
+
+function proxyHeadersOf(proxy: Proxy | undefined): string[] {
+  return proxy?.authorization === undefined ? [] : ['Proxy-Authorization', proxy.authorization]
+}
+
+/** What is said by a proxy that was asked for an absolute URL: it is the one that we hear, and that we lose. */
+function throughProxy(outcome: AttemptOutcome, { authorization }: Proxy): AttemptOutcome {
+  if (outcome.kind === 'answered') {
+    return outcome.status === 407 ? unreachable(credentialsRefused(407, authorization !== undefined)) : outcome
+  }
+  if (outcome.kind === 'unreachable' && isLoss(outcome)) {
+    return unreachable(new ProxyError({ code: outcome.code, reason: CLOSED }))
+  }
+  return outcome.layer === 'http'
+    ? unreachable(new ProxyError({ code: 'NOT_HTTP', reason: NO_HTTP, isOnlyHere: true }))
+    : outcome
 }
 
 /** What is the same for every request. The endpoint's own go before ours. */

@@ -6,7 +6,7 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { AttemptOutcome, TlsSettings } from '../../src/delivery/delivery.ts'
 import { describeOutcome } from '../../src/delivery/delivery.ts'
 import { connectTo } from '../../src/transport/transport.ts'
-import type { ProxySettings } from '../../src/transport/transport.ts'
+import type { ProxySettings } from '../../src/transport/proxy.ts'
 import { makeCertificate } from '../helpers/certificate.ts'
 import type { Certificate } from '../helpers/certificate.ts'
 import { openConnectProxy } from '../helpers/connect-proxy.ts'
@@ -59,19 +59,26 @@ function failing(reason: string): object {
 
 /** Directly, and through a tunnel, where undici takes its options from elsewhere. */
 describe.each(['directly', 'through a proxy'])('%s', how => {
+  /** Of the receivers: this machine, or an address that only the proxy knows (RFC 5737). */
+  const HOST = how === 'directly' ? LOCAL : '192.0.2.1'
+
   async function proxyIfAny(): Promise<ProxySettings> {
     return how === 'directly' ? {} : { httpProxy: (await openConnectProxy()).url }
   }
 
+  function originOf({ port }: RawReceiver): string {
+    return `https://${HOST}:${port}`
+  }
+
   async function outcomeOf(server: Certificate, tls?: Partial<TlsSettings>, options?: TlsOptions) {
     const receiver = await startReceiver(server, options)
-    const outcome = await send(receiver.origin, tls, await proxyIfAny())
+    const outcome = await send(originOf(receiver), tls, await proxyIfAny())
     expect(receiver.requests).toHaveLength(outcome.kind === 'answered' && outcome.ok ? 1 : 0)
     return outcome
   }
 
-  const good = makeCertificate(LOCAL, { issuer: authority })
-  const selfSigned = makeCertificate(LOCAL)
+  const good = makeCertificate(HOST, { issuer: authority })
+  const selfSigned = makeCertificate(HOST)
   const NOT_KNOWN = 'the certificate comes from an authority that is not known here'
 
   it.each<[string, Certificate, string]>([
@@ -83,14 +90,14 @@ describe.each(['directly', 'through a proxy'])('%s', how => {
   })
 
   it.each<[string, Certificate, string]>([
-    ['has expired', makeCertificate(LOCAL, { issuer: authority, expiresAt: yesterday }), 'the certificate has expired'],
+    ['has expired', makeCertificate(HOST, { issuer: authority, expiresAt: yesterday }), 'the certificate has expired'],
     [
       'is for another address',
       makeCertificate('127.0.0.2', { issuer: authority }),
       'the certificate is for another name',
     ],
     ['is for a name', makeCertificate('a.example', { issuer: authority }), 'the certificate is for another name'],
-    ['is of another authority', makeCertificate(LOCAL, { issuer: stranger }), NOT_KNOWN],
+    ['is of another authority', makeCertificate(HOST, { issuer: stranger }), NOT_KNOWN],
   ])(
     'a certificate that %s is refused though its authority is trusted, unless any is accepted',
     async (_what, server, reason) => {
@@ -104,7 +111,7 @@ describe.each(['directly', 'through a proxy'])('%s', how => {
     ['one of several authorities', good, stranger.cert + authority.cert],
     ['the certificate itself, self-signed', selfSigned, selfSigned.cert],
     ['the certificate itself, though an authority has signed it', good, good.cert],
-    ['an authority in between', makeCertificate(LOCAL, { issuer: intermediate }), intermediate.cert],
+    ['an authority in between', makeCertificate(HOST, { issuer: intermediate }), intermediate.cert],
   ])('a certificate is accepted if what is trusted is %s', async (_what, server, ca) => {
     expect(await outcomeOf(server, { ca })).toMatchObject(ACCEPTED)
   })
@@ -144,7 +151,7 @@ describe.each(['directly', 'through a proxy'])('%s', how => {
     ['a.example', 'a.example'],
     ['a.example.', 'a.example'],
     ['localhost', 'localhost'],
-    [LOCAL, false],
+    [HOST, false],
   ])('of the host %s it says the name, and checks it', async (host, servername) => {
     resolveToLoopback()
     const receiver = await startReceiver(makeCertificate(host.replace(/\.$/, ''), { issuer: authority }))
@@ -160,7 +167,7 @@ describe.each(['directly', 'through a proxy'])('%s', how => {
 
   it('it speaks no HTTP/2', async () => {
     const receiver = await startReceiver(good, { ALPNProtocols: ['h2', 'http/1.1'] })
-    expect(await send(receiver.origin, { ca: authority.cert }, await proxyIfAny())).toMatchObject(ACCEPTED)
+    expect(await send(originOf(receiver), { ca: authority.cert }, await proxyIfAny())).toMatchObject(ACCEPTED)
     expect((receiver.requests[0]!.socket as TLSSocket).alpnProtocol).toBe('http/1.1')
   })
 
@@ -168,8 +175,8 @@ describe.each(['directly', 'through a proxy'])('%s', how => {
     const receiver = await startReceiver(selfSigned)
     const proxy = await proxyIfAny()
     for (let i = 0; i < 3; ++i) {
-      expect(await send(receiver.origin, { acceptAnyCertificate: true }, proxy)).toMatchObject(ACCEPTED)
-      expect(await send(receiver.origin, {}, proxy)).toMatchObject(failing('the certificate is self-signed'))
+      expect(await send(originOf(receiver), { acceptAnyCertificate: true }, proxy)).toMatchObject(ACCEPTED)
+      expect(await send(originOf(receiver), {}, proxy)).toMatchObject(failing('the certificate is self-signed'))
     }
   })
 })
@@ -179,8 +186,11 @@ describe('the proxy', () => {
     const self = makeCertificate(LOCAL)
     const seen = await startRawReceiver({ tls: { cert: self.cert, key: self.keyPem } })
     const httpProxy = seen.origin
-    const outcome = await send('https://127.0.0.1:9/', { acceptAnyCertificate: true, ca: self.cert }, { httpProxy })
-    expect(outcome).toMatchObject(failing('the certificate is self-signed'))
+    const outcome = await send('https://receiver.test:9/', { acceptAnyCertificate: true, ca: self.cert }, { httpProxy })
+    expect(outcome).toMatchObject({
+      layer: 'proxy',
+      reason: 'no connection to the proxy; TLS: the certificate is self-signed',
+    })
     expect(seen.requests).toHaveLength(0)
   })
 })

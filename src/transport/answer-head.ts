@@ -14,6 +14,7 @@ const STATUS_LINE = /^HTTP\/(\d{1,3}(?:\.\d{1,3})?)[ \t]+([1-9]\d\d)(?!\d)/i
 /** Of the names of headers that are read. */
 const FIRST_LETTERS = 'cCtTkKrRdD'
 const FOLDED = /\n[ \t]/
+const UNREADABLE = /[^\t\r\n\x20-\x7e]|\r(?!\n)/
 const NONE: string[] = []
 
 /** Why what a receiver says is no answer. */
@@ -82,8 +83,11 @@ export class AnswerHead {
       if (line.status >= 200) {
         this.#isOver = true
         this.#held = NOTHING
-        const head = Buffer.from(regular(bytes.toString('latin1', this.#start, end), line), 'latin1')
-        return end === bytes.length ? head : Buffer.concat([head, bytes.subarray(end)])
+        const head = regular(bytes.toString('latin1', this.#start, end), line)
+        const cleaned = Buffer.allocUnsafe(head.length + bytes.length - end)
+        cleaned.write(head, 'latin1')
+        bytes.copy(cleaned, head.length, end)
+        return cleaned
       }
       this.#start = end
     }
@@ -158,8 +162,7 @@ function problemOf(bytes: Buffer): HeadProblem {
 /** The same answer as a head that every parser reads in the same way. */
 function regular(head: string, { version, status }: StatusLine): string {
   // lists, as headers of the same name are one
-  const lists = { 'content-length': '', 'transfer-encoding': '', connection: '' }
-  let others = ''
+  let [lengths, codings, connection, others] = ['', '', '', '']
   // a line that begins with white space goes on with the one before it (RFC 9112 §5.2)
   const text = FOLDED.test(head) ? head.replace(/\r?\n[ \t]+/g, ' ') : head
   for (let start = text.indexOf('\n') + 1, end; (end = text.indexOf('\n', start)) !== -1; start = end + 1) {
@@ -167,32 +170,42 @@ function regular(head: string, { version, status }: StatusLine): string {
     if (colon === -1 || colon > end) {
       continue
     }
-    const name = text.slice(start, colon).trimEnd().toLowerCase()
     const value = text.slice(colon + 1, end).trim()
-    if (name in lists) {
-      lists[name as keyof typeof lists] += `${value.toLowerCase()},`
-    } else if (name === 'date' || name === 'keep-alive' || name === 'retry-after') {
-      others += `${name}: ${value.replace(/[^\t\x20-\x7e]/g, '?')}\r\n`
+    switch (text.slice(start, colon).trimEnd().toLowerCase()) {
+      case 'content-length':
+        lengths += `${value},`
+        break
+      case 'transfer-encoding':
+        codings += `${value.toLowerCase()},`
+        break
+      case 'connection':
+        connection += `${value.toLowerCase()},`
+        break
+      case 'date':
+        others += `date: ${value}\r\n`
+        break
+      case 'keep-alive':
+        others += `keep-alive: ${value}\r\n`
+        break
+      case 'retry-after':
+        others += `retry-after: ${value}\r\n`
+        break
+      default:
     }
   }
-  const { connection } = lists
-  const { framing, isSure } = framingOf(
-    status,
-    membersOf(lists['content-length']),
-    membersOf(lists['transfer-encoding'])
-  )
+  const { framing, isSure } = framingOf(status, membersOf(lengths), membersOf(codings))
   const isKept =
     !connection.includes('close') && (version === '1.1' || (version === '1.0' && connection.includes('keep-alive')))
-  return `HTTP/1.1 ${status} \r\n${isSure && isKept ? '' : 'Connection: close\r\n'}${framing}${others}\r\n`
+  const readable = UNREADABLE.test(others) ? others.replaceAll(new RegExp(UNREADABLE, 'g'), '?') : others
+  return `HTTP/1.1 ${status} \r\n${isSure && isKept ? '' : 'Connection: close\r\n'}${framing}${readable}\r\n`
 }
 
 function membersOf(list: string): string[] {
-  return list === ''
-    ? NONE
-    : list
-        .slice(0, -1)
-        .split(',')
-        .map(member => member.trim())
+  if (list === '') {
+    return NONE
+  }
+  const members = list.slice(0, -1)
+  return members.includes(',') ? members.split(',').map(member => member.trim()) : [members]
 }
 
 /**

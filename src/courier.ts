@@ -100,6 +100,7 @@ export class Courier {
   readonly #dispatcher: Dispatcher
   readonly #onSafe: (id: string) => void
   readonly #listeners = new Set<(event: CourierEvent) => void>()
+  readonly #names = new Names()
   readonly #configured: Promise<void>
   #setConfigured: () => void = () => {}
   #subscriptions: ReadonlyMap<string, Subscription> = new Map()
@@ -115,9 +116,8 @@ export class Courier {
       this.#setConfigured = resolve
     })
     const { rules } = parseAddressRules(addresses.allowed, addresses.denied)
-    const names = new Names()
     this.#dispatcher = new Dispatcher({
-      connect: connect ?? (endpoint => connectTo(endpoint, this.#proxy, rules, names)),
+      connect: connect ?? (endpoint => connectTo(endpoint, this.#proxy, rules, this.#names)),
       onEvent: event => this.#report(event),
       ...(legacy && { legacy }),
       ...(openDirectory && {
@@ -252,6 +252,7 @@ export class Courier {
 
   async close(graceMs: number): Promise<void> {
     await this.#dispatcher.close(graceMs) // which ends all waiting for first attempts
+    this.#names.close()
   }
 
   /** What is to be sent; what is not is counted on the way, unless a filter does not want it. */

@@ -39,6 +39,8 @@ const DENIED_BY_DEFAULT: readonly (readonly [network: string, denial: string])[]
   ['100.100.100.200/32', METADATA], // Alibaba Cloud
   ['168.63.129.16/32', METADATA], // Azure
   ['192.0.0.192/32', METADATA], // Oracle Cloud
+  ['100.96.0.96/32', METADATA], // Volcengine
+  ['100.80.80.80/32', METADATA], // UCloud
   ['::/128', UNSPECIFIED],
   ['fe80::/10', LINK_LOCAL],
   ['ff00::/8', MULTICAST],
@@ -47,17 +49,28 @@ const DENIED_BY_DEFAULT: readonly (readonly [network: string, denial: string])[]
   ['fd20:ce::254/128', METADATA], // Google Cloud
   ['fd00:c1::a9fe:a9fe/128', METADATA], // Oracle Cloud
   ['fd00:42::42/128', METADATA], // Scaleway
+  ['fd00:a9fe:a9fe::1/128', METADATA], // Akamai (Linode)
+  ['fd00:100::100:200/128', METADATA], // Alibaba Cloud
   ['64:ff9b:1::/48', 'translated to IPv4 in a way that is not known here'],
 ]
 
 /** Known by name, for requests through a proxy: it resolves them, and we do not learn to what. */
 const METADATA_NAMES: ReadonlySet<string> = new Set([
+  'metadata', // Google Cloud and others, by the search domain
   'metadata.google.internal',
   'metadata.goog',
+  'metadata.azure.internal',
   'metadata.tencentyun.com',
-  'instance-data',
-  'instance-data.ec2.internal',
+  'metadata.exoscale.com',
+  'metadata.platformequinix.com',
+  'metadata.packet.net', // Equinix, formerly
+  'api.metadata.cloud.ibm.com',
+  'rancher-metadata',
+  'rancher-metadata.rancher.internal',
 ])
+
+/** AWS: by the search domain, or `instance-data.ec2.internal`, `instance-data.eu-west-1.compute.internal`. */
+const INSTANCE_DATA = /^instance-data(?:\.|$)/
 
 /** As an error of Node. Its message is for an administrator. */
 export class AddressDeniedError extends Error {
@@ -145,7 +158,7 @@ export function denialOfHost(hostname: string, rules: AddressRules): AddressDeni
   if (rules.isBroken) {
     return brokenRules()
   }
-  return METADATA_NAMES.has(host) ? denialOfAddress('169.254.169.254', rules) : undefined
+  return METADATA_NAMES.has(host) || INSTANCE_DATA.test(host) ? denialOfAddress('169.254.169.254', rules) : undefined
 }
 
 /** Why requests may not go to an address, in any of its spellings. What is no address is denied. */
@@ -229,5 +242,6 @@ export function guarded(names: Resolver, rules: AddressRules): Resolver {
         }
       }),
     prefer: (hostname, address) => names.prefer(hostname, address),
+    isCurrent: (hostname, address) => names.isCurrent(hostname, address),
   }
 }

@@ -9,7 +9,7 @@ import type { Dialled, Dialling, Phase } from './dial.ts'
  * uvicorn: 5 s), else 2 s before that (undici's defaults). What is left of the race is the time that the receiver's FIN takes
  * to come.
  *
- * No socket lives longer than this, so that a name that has moved is followed.
+ * No socket lives longer than this.
  */
 const MAX_AGE_MS = 60_000
 
@@ -22,13 +22,16 @@ export type Dial = (done: Dialled) => Dialling
 export class Sockets {
   readonly #origin: string
   readonly #dial: Dial
+  readonly #isCurrent: (address: string) => boolean
   /** The last one was used last. */
   readonly #idle: OwnedSocket[] = []
   #isClosed = false
 
-  constructor(origin: string, dial: Dial) {
+  /** @param isCurrent - whether a new socket might lead to this address, too: a name that has moved is followed at once */
+  constructor(origin: string, dial: Dial, isCurrent: (address: string) => boolean) {
     this.#origin = origin
     this.#dial = dial
+    this.#isCurrent = isCurrent
   }
 
   get isClosed(): boolean {
@@ -37,7 +40,7 @@ export class Sockets {
 
   take(): OwnedSocket {
     for (let kept = this.#idle.pop(); kept !== undefined; kept = this.#idle.pop()) {
-      if (!kept.isOld) {
+      if (!kept.isOld && (kept.address === undefined || this.#isCurrent(kept.address))) {
         return kept
       }
       kept.destroy()
@@ -74,6 +77,7 @@ export class OwnedSocket {
   readonly #client: Client
   #dialling: Dialling | undefined
   #diallingSince = 0
+  #address: string | undefined
 
   constructor(origin: string, dial: Dial, onClosed: (socket: OwnedSocket) => void) {
     this.#client = new Client(origin, {
@@ -82,6 +86,7 @@ export class OwnedSocket {
         this.#dialling = dial((error, socket) => {
           this.#dialling = undefined
           if (socket !== undefined) {
+            this.#address = socket.remoteAddress
             callback(null, socket)
           } else {
             callback(error ?? new Error('no socket'), null)
@@ -99,6 +104,11 @@ export class OwnedSocket {
 
   get isOld(): boolean {
     return performance.now() - this.#diallingSince >= MAX_AGE_MS
+  }
+
+  /** Where it leads to, once it is open. */
+  get address(): string | undefined {
+    return this.#address
   }
 
   /** What it is waiting for while it is not open yet. */

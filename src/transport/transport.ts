@@ -48,10 +48,16 @@ export function connectTo(
   const destination = destinationOf(url, endpoint.tls)
   const allowed = guarded(names, rules)
   const sessions = { receiver: {}, proxy: {} } satisfies Record<string, Sessions>
-  const sockets = new Sockets(url.origin, done =>
-    proxy === undefined
-      ? dial(destination, allowed, sessions.receiver, done)
-      : dialThrough(proxy, destination, names, sessions, done)
+  const sockets = new Sockets(
+    url.origin,
+    done =>
+      proxy === undefined
+        ? dial(destination, allowed, sessions.receiver, done)
+        : dialThrough(proxy, destination, names, sessions, done),
+    address =>
+      proxy === undefined
+        ? allowed.isCurrent(destination.hostname, address)
+        : names.isCurrent(proxy.hostname, address)
   )
   const asked = proxy !== undefined && destination.tls === undefined ? proxy : undefined
   const path = url.pathname + url.search

@@ -41,6 +41,7 @@ const names: Resolver = {
     return () => clearImmediate(timer)
   },
   prefer() {},
+  isCurrent: () => true,
 }
 
 /** Both kinds of receivers, through a proxy. */

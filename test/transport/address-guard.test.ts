@@ -13,7 +13,7 @@ import type { ProxySettings } from '../../src/transport/proxy.ts'
 import { openConnectProxy } from '../helpers/connect-proxy.ts'
 import { answer, startRawReceiver } from '../helpers/raw-receiver.ts'
 import type { RawReceiver } from '../helpers/raw-receiver.ts'
-import { until } from '../helpers/stopped-time.ts'
+import { stopTime, until } from '../helpers/stopped-time.ts'
 
 function rulesOf(allowed?: unknown, denied?: unknown): AddressRules {
   const { rules, warnings } = parseAddressRules(allowed, denied)
@@ -67,6 +67,8 @@ const TRICKS: readonly (readonly [url: string, what: string])[] = [
   ['http://169.254.255.255/', 'the last of the link'],
   ['http://100.100.100.200/', 'Alibaba Cloud'],
   ['http://192.0.0.192/', 'Oracle Cloud'],
+  ['http://100.96.0.96/', 'Volcengine'],
+  ['http://100.80.80.80/', 'UCloud'],
   ['http://168.63.129.16/', 'Azure'],
   ['http://0.0.0.0/', 'unspecified'],
   ['http://0/', 'unspecified, short'],
@@ -91,6 +93,9 @@ const TRICKS: readonly (readonly [url: string, what: string])[] = [
   ['http://[fd20:ce::254]/', 'Google Cloud'],
   ['http://[fd00:c1::a9fe:a9fe]/', 'Oracle Cloud'],
   ['http://[fd00:42::42]/', 'Scaleway'],
+  ['http://[fd00:a9fe:a9fe::1]/', 'Akamai'],
+  ['http://[FD00:A9FE:A9FE:0:0:0:0:1]/', 'Akamai, long'],
+  ['http://[fd00:100::100:200]/', 'Alibaba Cloud, IPv6'],
   // IPv4 in IPv6
   ['http://[::ffff:169.254.169.254]/', 'mapped'],
   ['http://[::ffff:a9fe:a9fe]/', 'mapped, hexadecimal'],
@@ -116,7 +121,21 @@ const TRICKS: readonly (readonly [url: string, what: string])[] = [
   ['http://metadata.google.internal/computeMetadata/v1/', 'by name'],
   ['http://METADATA.Google.Internal./', 'by name, with a trailing dot'],
   ['http://metadata%2egoogle%2einternal/', 'by name, percent-encoded'],
+  ['http://metadata/', 'by a name of the search domain'],
+  ['http://ＭＥＴＡＤＡＴＡ./', 'by a name of the search domain, full-width'],
+  ['http://metadata.goog/', 'by name, Google Cloud'],
+  ['http://metadata.azure.internal/', 'by name, Azure'],
+  ['http://metadata.tencentyun.com/', 'by name, Tencent Cloud'],
+  ['http://metadata.exoscale.com/', 'by name, Exoscale'],
+  ['https://metadata.platformequinix.com/userdata', 'by name, Equinix'],
+  ['https://metadata.packet.net../', 'by name, Equinix as it was, with two dots'],
+  ['http://API.metadata.cloud.IBM.com:80/', 'by name, IBM Cloud'],
+  ['http://rancher-metadata/latest', 'by name, Rancher'],
+  ['http://Rancher-Metadata.rancher.internal./', 'by name, Rancher, long'],
   ['http://instance-data/', 'by name, AWS'],
+  ['http://instance-data./', 'by name, AWS, with a dot'],
+  ['http://Instance-Data.ec2.internal/', 'by name, AWS, long'],
+  ['http://instance-data.eu-west-1.compute.internal/', 'by name, AWS, elsewhere'],
 ]
 
 /** Where receivers live, and what only looks dangerous. */
@@ -145,6 +164,13 @@ const FINE = [
   'http://[fec0::a9fe:a9fe]/',
   'http://169.254.169.254.example.org/',
   'http://metadata.example.org/',
+  'http://metadata.internal.example.org/',
+  'http://my-metadata/',
+  'http://instance-data-of.example.org/',
+  'http://api.instance-data.example.org/',
+  'http://100.96.0.97/',
+  'http://[fd00:a9fe:a9fe::2]/',
+  'http://[fd00:100::100:201]/',
   'https://hooks.slack.com/',
 ]
 
@@ -364,6 +390,7 @@ describe('a request', () => {
   })
 
   it('goes to the address that was checked, though the name resolves to another a moment later', async () => {
+    stopTime()
     const receiver = await startReceiver()
     const bad = await startReceiver()
     const rules = rulesOf(undefined, '127.0.0.2')
@@ -373,7 +400,8 @@ describe('a request', () => {
     expect(await connection.send(REQUEST)).toMatchObject({ kind: 'answered', ok: true })
     expect(dns.lookup).toHaveBeenCalledTimes(1)
     await until(() => receiver.sockets.size === 0)
-    // each new connection is checked anew
+    // it is checked anew
+    vi.advanceTimersByTime(60_000)
     expect(await connection.send(REQUEST)).toEqual(DENIED)
     expect(receiver.connections).toBe(1)
     expect(bad.connections).toBe(0)

@@ -126,8 +126,10 @@ function unusable(id: string, name: string, key: string): PlainHook {
 
 /** The key is random and stays in xo-server's data directory: without it, an id is of no use to whoever guesses at secrets. */
 function withId(endpoint: Omit<Endpoint, 'id'>, key: string): Endpoint {
-  const { url, headers, secrets = '', tls = null } = endpoint
-  const text = JSON.stringify([url, headers, secrets, tls])
+  const { url, headers, secrets = '', tls = null, host, contentType } = endpoint
+  // without these two, ids stay what they were
+  const more = host === undefined && contentType === undefined ? [] : [host ?? '', contentType ?? '']
+  const text = JSON.stringify([url, headers, secrets, tls, ...more])
   return { id: createHmac('sha256', key).update(`endpoint ${text}`).digest('base64url').slice(0, 16), ...endpoint }
 }
 

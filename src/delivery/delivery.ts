@@ -17,6 +17,10 @@ export interface Endpoint {
   readonly headers: readonly string[]
   /** Signing secrets, separated by spaces, the newest first (`signature.ts` reads them); without, nothing is signed. */
   readonly secrets?: string
+  /** `name` or `name:port`: whom requests are for (`Host`), and whose certificate is asked for; without: the URL's. */
+  readonly host?: string
+  /** Sent instead of a payload's own. */
+  readonly contentType?: string
   /** Of an https URL, where it is not the usual. */
   readonly tls?: TlsSettings
 }
@@ -105,6 +109,8 @@ export type AttemptOutcome =
       readonly excerpt: Buffer
       /** What `Retry-After` asked for; of an answer that is not `ok`. */
       readonly retryAfterMs?: number
+      /** What else there is to know of it, in words for an administrator; without anything secret. */
+      readonly note?: string
     }
   | {
       /** No status came: DNS, connection, TLS, or the answer is not HTTP. */
@@ -154,7 +160,10 @@ export type DiscardReason =
 export function describeOutcome(outcome: AttemptOutcome): string {
   switch (outcome.kind) {
     case 'answered':
-      return `answered ${outcome.status}${outcome.status >= 300 && outcome.status < 400 ? ' (redirects are not followed)' : ''}`
+      return [
+        `answered ${outcome.status}${outcome.status >= 300 && outcome.status < 400 ? ' (redirects are not followed)' : ''}`,
+        ...('note' in outcome ? [outcome.note] : []),
+      ].join('; ')
     case 'unreachable':
       return `${outcome.reason} (${outcome.code})`
     case 'timed-out':

@@ -2,6 +2,7 @@ import { Client } from 'undici'
 import type { Dispatcher } from 'undici'
 
 import type { Dialled, Dialling, Phase } from './dial.ts'
+import { Reading } from './reading.ts'
 
 /**
  * A receiver may close a kept socket in the moment in which a request goes out on it, which is then a failed attempt. So an
@@ -76,6 +77,8 @@ export class Sockets {
 export class OwnedSocket {
   readonly #client: Client
   #dialling: Dialling | undefined
+  #failedIn: Phase | undefined
+  #reading: Reading | undefined
   #diallingSince = 0
   #address: string | undefined
 
@@ -83,15 +86,18 @@ export class OwnedSocket {
     this.#client = new Client(origin, {
       connect: (_options, callback) => {
         this.#diallingSince = performance.now()
-        this.#dialling = dial((error, socket) => {
+        const dialling = dial((error, socket) => {
           this.#dialling = undefined
+          this.#failedIn = socket === undefined ? dialling.phase : undefined
           if (socket !== undefined) {
             this.#address = socket.remoteAddress
+            this.#reading = new Reading(socket)
             callback(null, socket)
           } else {
             callback(error ?? new Error('no socket'), null)
           }
         })
+        this.#dialling = dialling
       },
       keepAliveMaxTimeout: MAX_AGE_MS,
       // the exchange has one deadline for everything; undici's own are between two chunks, which a drip outlasts
@@ -111,9 +117,24 @@ export class OwnedSocket {
     return this.#address
   }
 
-  /** What it is waiting for while it is not open yet. */
+  /** What it is waiting for while it is not open yet, or was when it failed. */
   get phase(): Phase | undefined {
-    return this.#dialling?.phase
+    return this.#dialling?.phase ?? this.#failedIn
+  }
+
+  /** See {@link Reading.error}. */
+  get error(): Error | undefined {
+    return this.#reading?.error
+  }
+
+  /** See {@link Reading.status}. */
+  get status(): number | undefined {
+    return this.#reading?.status
+  }
+
+  /** See {@link Reading.expectAnswer}. */
+  expectAnswer(): void {
+    this.#reading?.expectAnswer()
   }
 
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {

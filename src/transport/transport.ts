@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
-import type { ConnectionOptions } from 'node:tls'
+import tls from 'node:tls'
+import type { ConnectionOptions, SecureContextOptions } from 'node:tls'
 
 import type { Connection } from '../delivery/attempt.ts'
 import type { AttemptOutcome, Endpoint, TlsSettings } from '../delivery/delivery.ts'
@@ -9,7 +10,7 @@ import { dial, tlsNameOf } from './dial.ts'
 import type { Destination, Sessions } from './dial.ts'
 import { Exchange } from './exchange.ts'
 import type { Receiver } from './exchange.ts'
-import { isLoss, unreachable } from './failure.ts'
+import { isLoss, STOPPED, unreachable } from './failure.ts'
 import type { Unreachable } from './failure.ts'
 import { Names } from './names.ts'
 import type { Resolver } from './names.ts'
@@ -45,7 +46,12 @@ export function connectTo(
   if (proxy !== undefined && 'problem' in proxy) {
     return unusable(NO_USABLE_PROXY, NO_USABLE_PROXY.code)
   }
-  const destination = destinationOf(url, endpoint.tls)
+  let destination: Destination
+  try {
+    destination = destinationOf(url, endpoint)
+  } catch (error) {
+    return unusable(unreachable(error, 'tls'))
+  }
   const allowed = guarded(names, rules)
   const sessions = { receiver: {}, proxy: {} } satisfies Record<string, Sessions>
   const sockets = new Sockets(
@@ -55,9 +61,7 @@ export function connectTo(
         ? dial(destination, allowed, sessions.receiver, done)
         : dialThrough(proxy, destination, names, sessions, done),
     address =>
-      proxy === undefined
-        ? allowed.isCurrent(destination.hostname, address)
-        : names.isCurrent(proxy.hostname, address)
+      proxy === undefined ? allowed.isCurrent(destination.hostname, address) : names.isCurrent(proxy.hostname, address)
   )
   const asked = proxy !== undefined && destination.tls === undefined ? proxy : undefined
   const path = url.pathname + url.search
@@ -66,14 +70,16 @@ export function connectTo(
     origin: url.origin,
     path: asked === undefined ? path : url.origin + path,
     headers: [...proxyHeadersOf(asked), ...headersOf(endpoint)],
+    contentType: endpoint.contentType,
     running: [],
+    showsCertificate: endpoint.tls?.client !== undefined,
     isKnown: false,
   }
   return {
     ...(proxy !== undefined && { proxy: proxy.name }),
     send(request) {
       if (sockets.isClosed) {
-        return Promise.resolve(unreachable({ code: 'UND_ERR_CLOSED' }))
+        return Promise.resolve(STOPPED)
       }
       return new Promise(resolve => {
         const settle =
@@ -123,31 +129,40 @@ function throughProxy(outcome: AttemptOutcome, { authorization }: Proxy): Attemp
 }
 
 /** What is the same for every request. The endpoint's own go before ours. */
-function headersOf({ headers }: Endpoint): string[] {
+function headersOf({ headers, host }: Endpoint): string[] {
   const names = new Set(headers.filter((_, index) => index % 2 === 0).map(name => name.toLowerCase()))
   const ours = [
-    ['Accept', 'application/json'],
+    ['Accept', 'application/json, */*;q=0.5'],
     ['User-Agent', USER_AGENT],
+    ...(host === undefined ? [] : [['Host', host] as const]),
   ] as const
   return [...ours.filter(([name]) => !names.has(name.toLowerCase())).flat(), ...headers]
 }
 
-function destinationOf({ protocol, hostname, port }: URL, settings: TlsSettings | undefined): Destination {
+/** @throws if the certificates or the key of the endpoint cannot be used */
+function destinationOf({ protocol, hostname, port }: URL, { tls: settings, host }: Endpoint): Destination {
   const isSecure = protocol === 'https:'
-  const name = hostname.replace(/^\[|\]$/g, '')
   return {
-    hostname: name,
+    hostname: hostname.replace(/^\[|\]$/g, ''),
     port: port === '' ? (isSecure ? 443 : 80) : Number(port),
-    ...(isSecure && { tls: tlsOptions(name, settings) }),
+    ...(isSecure && {
+      tls: {
+        ...tlsNameOf(host === undefined ? hostname : new URL(`https://${host}`).hostname),
+        ...(settings !== undefined && tlsOptions(settings)),
+      },
+    }),
   }
 }
 
-function tlsOptions(hostname: string, settings: TlsSettings | undefined): ConnectionOptions {
-  return {
-    ...tlsNameOf(hostname),
-    ...(settings?.acceptAnyCertificate === true && { rejectUnauthorized: false }),
+/** The texts are read here once, and not at every socket. */
+function tlsOptions({ acceptAnyCertificate, ca, client }: TlsSettings): ConnectionOptions {
+  const texts: SecureContextOptions = {
     // it may be the receiver's own certificate, or of an authority in between
-    ...(settings?.ca !== undefined && { ca: settings.ca, allowPartialTrustChain: true }),
-    ...(settings?.client && { cert: settings.client.certificate, key: settings.client.key }),
+    ...(ca !== undefined && { ca, allowPartialTrustChain: true }),
+    ...(client && { cert: client.certificate, key: client.key }),
+  }
+  return {
+    ...(acceptAnyCertificate && { rejectUnauthorized: false }),
+    ...(Object.keys(texts).length > 0 && { secureContext: tls.createSecureContext(texts) }),
   }
 }

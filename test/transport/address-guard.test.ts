@@ -363,6 +363,7 @@ describe('a request', () => {
   const REQUEST = { contentType: 'text/plain', body: Buffer.from('x'), headers: [], timeoutMs: 20_000 }
   const DENIED = {
     kind: 'unreachable',
+    layer: 'connection',
     code: 'ADDRESS_DENIED',
     reason: expect.stringMatching(/^requests may not go to this address: ./),
   }

@@ -68,7 +68,7 @@ describe('what a proxy answers to CONNECT', () => {
   ])('opens a tunnel: %s', async (_what, parts) => {
     expect(await outcomeThrough('https', saying(...parts))).toMatchObject({
       kind: 'unreachable',
-      reason: 'TLS: the receiver does not know the host name',
+      reason: expect.stringMatching(/^TLS: the receiver (?:does not know|knows no)/),
     })
   })
 

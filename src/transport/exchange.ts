@@ -156,26 +156,22 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 }
 
-/** @param phase - without, the request was out */
 function timedOut(phase: Phase | undefined): AttemptOutcome {
-  const kind = 'timed-out'
-  switch (phase) {
-    case 'name':
-      return {
-        ...{ kind, layer: 'name' },
-        reason: 'the host name was not looked up in time (DNS): does the name server answer?',
-      }
-    case 'connection':
-      return { kind, layer: 'connection', reason: 'no connection in time: does a firewall drop it?' }
-    case 'proxy':
-      return { kind, layer: 'proxy', reason: 'no connection to the proxy in time' }
-    case 'tunnel':
-      return { kind, layer: 'proxy', isOnlyHere: true, reason: 'the proxy has not connected in time' }
-    case 'tls':
-      return { kind, layer: 'tls', reason: 'TLS: no end of the handshake in time' }
-    default:
-      return { kind, layer: 'answer', reason: 'no answer in time' }
+  const late = phase ?? 'answer'
+  return {
+    ...{ kind: 'timed-out', layer: late === 'tunnel' ? 'proxy' : late, reason: LATE[late] },
+    // it may wait for the receiver
+    ...(late === 'tunnel' && { isOnlyHere: true }),
   }
+}
+
+const LATE: Readonly<Record<Phase | 'answer', string>> = {
+  name: 'the host name was not looked up in time (DNS): does the name server answer?',
+  connection: 'no connection in time: does a firewall drop it?',
+  proxy: 'no connection to the proxy in time',
+  tunnel: 'the proxy has not connected in time',
+  tls: 'TLS: no end of the handshake in time',
+  answer: 'no answer in time',
 }
 
 const NOTHING = Buffer.alloc(0)

@@ -136,24 +136,24 @@ export function isLoss({ code, layer }: Unreachable): boolean {
  */
 export function unreachable(error: unknown, phase?: Phase): Unreachable {
   if (error instanceof ProxyError) {
-    return unreachableByProxy(error, phase)
+    return unreachableByProxy(error)
   }
   const code = codeOf(error)
   const [layer, reason] = causeOf(code, error, phase)
   return { kind: 'unreachable', code, ...(layer !== undefined && { layer }), reason }
 }
 
-function codeOf(error: unknown): string {
-  const { code, name } = error as { code?: unknown; name?: unknown }
-  return typeof code === 'string' ? code : typeof name === 'string' ? name : 'unknown'
-}
-
-function unreachableByProxy({ cause, code, message, isOnlyHere }: ProxyError, phase: Phase | undefined): Unreachable {
+function unreachableByProxy({ cause, code, message, isOnlyHere }: ProxyError): Unreachable {
   if (cause !== undefined) {
-    const why = unreachable(cause, phase)
+    const why = unreachable(cause)
     return { ...why, layer: 'proxy', reason: `no connection to the proxy; ${why.reason}` }
   }
   return { kind: 'unreachable', code, layer: 'proxy', reason: message, ...(isOnlyHere && { isOnlyHere }) }
+}
+
+function codeOf(error: unknown): string {
+  const { code, name } = error as { code?: unknown; name?: unknown }
+  return typeof code === 'string' ? code : typeof name === 'string' ? name : 'unknown'
 }
 
 function causeOf(code: string, error: unknown, phase: Phase | undefined): readonly [Layer | undefined, string] {

@@ -54,18 +54,15 @@ export function connectTo(
   }
   const allowed = guarded(names, rules)
   const sessions = { receiver: {}, proxy: {} } satisfies Record<string, Sessions>
-  const sockets =
-    proxy === undefined
-      ? new Sockets(
-          url.origin,
-          done => dial(destination, allowed, sessions.receiver, done),
-          address => allowed.isCurrent(destination.hostname, address)
-        )
-      : new Sockets(
-          url.origin,
-          done => dialThrough(proxy, destination, names, sessions, done),
-          address => names.isCurrent(proxy.hostname, address)
-        )
+  const sockets = new Sockets(
+    url.origin,
+    done =>
+      proxy === undefined
+        ? dial(destination, allowed, sessions.receiver, done)
+        : dialThrough(proxy, destination, names, sessions, done),
+    address =>
+      proxy === undefined ? allowed.isCurrent(destination.hostname, address) : names.isCurrent(proxy.hostname, address)
+  )
   const asked = proxy !== undefined && destination.tls === undefined ? proxy : undefined
   const path = url.pathname + url.search
   const receiver: Receiver = {

@@ -4,6 +4,7 @@ import { slowHalf, steadyLoad } from './latency.ts'
 import type { Figure } from './measure.ts'
 import { deadCatchAll, deadEndpoint, pendingOnDisk } from './memory.ts'
 import { muteNames } from './names.ts'
+import { failingProxy } from './proxy.ts'
 import { objectUpdates, unmatchedUpdate } from './state.ts'
 import { journalRate, throughput } from './throughput.ts'
 
@@ -19,6 +20,7 @@ export const figures: ReadonlyMap<string, Figure> = new Map([
   ['2,000 calls a second to a dead catch-all', deadCatchAll],
   ['100,000 pending deliveries of 2 KiB: disk, restart', pendingOnDisk],
   ['the journal, where all come at once', journalRate],
+  ['20 endpoints behind a proxy that drops or hangs', failingProxy],
   ['large results on 100 hooks', largeResult],
   ['update of a task that no hook wants, 1,000 hooks', unmatchedUpdate],
   ['10,000 object updates in one flush, 5 state hooks', objectUpdates],

@@ -113,6 +113,20 @@ describe('a name that moves', () => {
     }
   })
 
+  it('is followed within a minute by sockets that were opened since it was looked up', async () => {
+    const farm = await startFarm(OLD, NEW)
+    zone.set('a.example', [OLD])
+    await send(connectionTo('a.example', farm))
+    zone.set('a.example', [NEW])
+    vi.advanceTimersByTime(50_000)
+    const connection = connectionTo('a.example', farm)
+    for (let passed = 50_000; passed <= 62_000; passed += 1_000) {
+      await send(connection)
+      expect(farm.came.at(-1)).toBe(passed > 60_000 ? NEW : OLD)
+      vi.advanceTimersByTime(1_000)
+    }
+  })
+
   it('is followed at once where nothing was sent for long', async () => {
     const farm = await startFarm(OLD, NEW)
     const connection = connectionTo('a.example', farm)

@@ -182,7 +182,11 @@ describe('a mute name server', () => {
       vi.advanceTimersByTime(20_000 - 250)
     }
     for (const outcome of outcomes) {
-      expect(await outcome).toEqual({ kind: 'timed-out', reason: 'the host name was not looked up in time (DNS)' })
+      expect(await outcome).toEqual({
+        kind: 'timed-out',
+        layer: 'name',
+        reason: 'the host name was not looked up in time (DNS): does the name server answer?',
+      })
     }
     // one that was never answered, and another since that was given up
     expect(mute.length).toBeLessThanOrEqual(2)
@@ -200,7 +204,10 @@ describe('a mute name server', () => {
     expect(await isSettled(outcome)).toBe(false)
     mute.shift()!()
     expect(await outcome).toMatchObject(OK)
-    expect(await first).toMatchObject({ code: 'EAI_AGAIN', reason: 'the host name could not be looked up (DNS)' })
+    expect(await first).toMatchObject({
+      code: 'EAI_AGAIN',
+      reason: 'the host name could not be looked up (DNS): the name server does not answer',
+    })
     for (const other of others) {
       expect(await other).toMatchObject({ kind: 'timed-out' })
     }
@@ -216,8 +223,9 @@ it('a name that cannot be looked up at boot can be later', async () => {
   for (let attempt = 0; attempt < 3; ++attempt) {
     expect(await send(connection)).toEqual({
       kind: 'unreachable',
+      layer: 'name',
       code: 'EAI_AGAIN',
-      reason: 'the host name could not be looked up (DNS)',
+      reason: 'the host name could not be looked up (DNS): the name server does not answer',
     })
     vi.advanceTimersByTime(1_000)
   }

@@ -28,6 +28,7 @@ const FLOORS = [
   'xo.ts',
   'delivery/',
   'effort.ts',
+  'echo.ts',
   'glob.ts',
   'values.ts',
   'problem.ts',

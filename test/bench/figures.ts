@@ -3,6 +3,7 @@ import { largeResult } from './large-results.ts'
 import { slowHalf, steadyLoad } from './latency.ts'
 import type { Figure } from './measure.ts'
 import { deadCatchAll, deadEndpoint, pendingOnDisk } from './memory.ts'
+import { savedSecrets } from './saves.ts'
 import { objectUpdates, unmatchedUpdate } from './state.ts'
 import { journalRate, throughput } from './throughput.ts'
 
@@ -18,6 +19,7 @@ export const figures: ReadonlyMap<string, Figure> = new Map([
   ['100,000 pending deliveries of 2 KiB: disk, restart', pendingOnDisk],
   ['the journal, where all come at once', journalRate],
   ['large results on 100 hooks', largeResult],
+  ['secrets of 1,000 hooks at a save, the first removed', savedSecrets],
   ['update of a task that no hook wants, 1,000 hooks', unmatchedUpdate],
   ['10,000 object updates in one flush, 5 state hooks', objectUpdates],
 ])

@@ -29,6 +29,7 @@ const FLOORS = [
   'transport/',
   'delivery/',
   'effort.ts',
+  'echo.ts',
   'glob.ts',
   'values.ts',
   'problem.ts',

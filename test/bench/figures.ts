@@ -5,6 +5,7 @@ import type { Figure } from './measure.ts'
 import { deadCatchAll, deadEndpoint, pendingOnDisk } from './memory.ts'
 import { muteNames } from './names.ts'
 import { failingProxy } from './proxy.ts'
+import { savedSecrets } from './saves.ts'
 import { objectUpdates, unmatchedUpdate } from './state.ts'
 import { journalRate, throughput } from './throughput.ts'
 
@@ -22,6 +23,7 @@ export const figures: ReadonlyMap<string, Figure> = new Map([
   ['the journal, where all come at once', journalRate],
   ['20 endpoints behind a proxy that drops or hangs', failingProxy],
   ['large results on 100 hooks', largeResult],
+  ['secrets of 1,000 hooks at a save, the first removed', savedSecrets],
   ['update of a task that no hook wants, 1,000 hooks', unmatchedUpdate],
   ['10,000 object updates in one flush, 5 state hooks', objectUpdates],
 ])

@@ -218,57 +218,6 @@ describe('headers', () => {
   })
 })
 
-describe('tls', () => {
-  const authority = makeCertificate('authority', { isAuthority: true })
-  const client = makeCertificate('client', { issuer: authority })
-  const other = makeCertificate('other')
-
-  it('is as usual without anything in it', () => {
-    for (const tls of [null, {}, { acceptAnyCertificate: false, ca: '', certificate: null, encryptionKey: ' \n' }]) {
-      expect(endpointOf({ tls }).tls).toBeUndefined()
-    }
-  })
-
-  it('takes certificates to trust', () => {
-    const ca = `# mine\r\n${authority.cert.replaceAll('\n', '\r\n')}\n\nand another\n${other.cert}`
-    expect(endpointOf({ tls: { ca } }).tls).toEqual({ acceptAnyCertificate: false, ca: ca.trim() })
-  })
-
-  it('takes a client certificate with those that vouch for it, and its key', () => {
-    const certificate = client.cert + authority.cert
-    const tls = { certificate, encryptionKey: client.keyPem, acceptAnyCertificate: true }
-    expect(endpointOf({ tls }).tls).toEqual({
-      acceptAnyCertificate: true,
-      client: { certificate: certificate.trim(), key: client.keyPem.trim() },
-    })
-  })
-
-  const encrypted = client.key
-    .export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'sEcReT' })
-    .toString()
-  it.each<[string, Fields, string, string]>([
-    ['no PEM', { ca: 'sEcReT' }, 'ca', 'something else'],
-    ['no certificate', { ca: authority.cert.replace(/MII./, 'sEcReT') }, 'ca', 'something else'],
-    ['one in one line', { ca: authority.cert.replaceAll('\n', '') }, 'ca', 'something else'],
-    ['a key among certificates', { ca: authority.cert + authority.keyPem }, 'ca', 'something else'],
-    ['a certificate alone', { certificate: client.cert }, 'encryptionKey', 'nothing, and a certificate'],
-    ['a key alone', { encryptionKey: client.keyPem }, 'certificate', 'nothing, and a private key'],
-    ['no certificate', { certificate: 'sEcReT', encryptionKey: client.keyPem }, 'certificate', 'something else'],
-    ['no key', { certificate: client.cert, encryptionKey: 'sEcReT' }, 'encryptionKey', 'something else'],
-    ["another's key", { certificate: client.cert, encryptionKey: other.keyPem }, 'encryptionKey', 'of another one'],
-    ['an encrypted key', { certificate: client.cert, encryptionKey: encrypted }, 'encryptionKey', 'something else'],
-    [
-      'a key of another in order',
-      { certificate: authority.cert + client.cert, encryptionKey: client.keyPem },
-      'encryptionKey',
-      'of another one',
-    ],
-    ['a text for a choice', { acceptAnyCertificate: 'sEcReT' }, 'acceptAnyCertificate', 'type string'],
-  ])('with %s is refused', (_what, tls, field, got) => {
-    expect(problemOf({ tls })).toMatchObject({ path: `hooks[0].tls.${field}`, got: expect.stringContaining(got) })
-  })
-})
-
 describe("an endpoint's id", () => {
   const certificate = makeCertificate('x')
   const VARIANTS: readonly Fields[] = [

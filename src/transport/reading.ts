@@ -45,6 +45,11 @@ export class Reading {
     this.#bytes = 0
   }
 
+  /** The answer has ended. A status is of one request, never of the next on the same socket. */
+  forgetAnswer(): void {
+    this.#head = undefined
+  }
+
   #next(): Buffer | null {
     while (this.#rest === undefined) {
       const chunk = this.#read() as Buffer | null

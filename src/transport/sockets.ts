@@ -51,6 +51,7 @@ export class Sockets {
 
   /** Its request has been answered to the last byte. */
   giveBack(socket: OwnedSocket): void {
+    socket.forgetAnswer()
     if (this.#isClosed || socket.isOld) {
       socket.destroy()
     } else {
@@ -135,6 +136,11 @@ export class OwnedSocket {
   /** See {@link Reading.expectAnswer}. */
   expectAnswer(): void {
     this.#reading?.expectAnswer()
+  }
+
+  /** See {@link Reading.forgetAnswer}. */
+  forgetAnswer(): void {
+    this.#reading?.forgetAnswer()
   }
 
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {

@@ -539,6 +539,15 @@ describe('the end', () => {
     }
   })
 
+  it('comes to nothing for a request that was not out yet, whatever its socket has heard before', async () => {
+    const receiver = await startRawReceiver({ onRequest: saying(answer(200)) })
+    const connection = connectionTo(receiver.origin)
+    expect(await send(connection)).toMatchObject({ kind: 'answered', ok: true })
+    const cut = send(connection)
+    connection.destroy()
+    expect(await cut).toMatchObject({ kind: 'unreachable', reason: 'stopped' })
+  })
+
   it('may come twice, in any order, and what is sent after it fails', async () => {
     const rejections: unknown[] = []
     const note = (reason: unknown): void => {

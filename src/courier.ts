@@ -1,5 +1,7 @@
+import { isDeepStrictEqual } from 'node:util'
+
 import type { Account, EndpointHealth, EndpointReport, Page, Query, Selection } from './delivery/account.ts'
-import { parseAddressRules } from './delivery/address-guard.ts'
+import { parseAddressRules } from './transport/address-guard.ts'
 import type { Connect } from './delivery/attempt.ts'
 import { describeOutcome } from './delivery/delivery.ts'
 import type { Attempt, Delivery, DiscardReason } from './delivery/delivery.ts'
@@ -7,10 +9,12 @@ import { Dispatcher } from './delivery/dispatcher.ts'
 import type { DispatcherEvent } from './delivery/options.ts'
 import type { HealthChange } from './delivery/health.ts'
 import { Journal } from './delivery/journal.ts'
+import type { ProxyReport } from './delivery/proxies.ts'
 import type { Legacy } from './delivery/restart.ts'
 import type { Tally } from './delivery/tally.ts'
-import { connectTo } from './delivery/transport.ts'
-import type { ProxySettings } from './delivery/transport.ts'
+import { Names } from './transport/names.ts'
+import type { ProxySettings } from './transport/proxy.ts'
+import { connectTo } from './transport/transport.ts'
 import { parseFilter } from './filter.ts'
 import type { Filter } from './filter.ts'
 import { deliveryOf, idOf, labelOf, Texts } from './handing.ts'
@@ -55,6 +59,7 @@ export type CourierEvent =
   /** `id`: of one of them. */
   | { readonly type: 'discarded'; readonly reason: DiscardReason; readonly count: number; readonly id: string }
   | { readonly type: 'health'; readonly change: HealthChange; readonly report: EndpointReport }
+  | { readonly type: 'proxy'; readonly report: ProxyReport }
   /** `problem`: why everything stays in memory; absent: the journal is in use. `lost`: what it should have held. */
   | { readonly type: 'journal'; readonly problem?: string; readonly recovered: number; readonly lost: number }
   /** A filter took too long for an event, which was sent; the hook is switched off after the third time. */
@@ -97,6 +102,7 @@ export class Courier {
   readonly #dispatcher: Dispatcher
   readonly #onSafe: (id: string) => void
   readonly #listeners = new Set<(event: CourierEvent) => void>()
+  readonly #names = new Names()
   readonly #configured: Promise<void>
   #setConfigured: () => void = () => {}
   #subscriptions: ReadonlyMap<string, Subscription> = new Map()
@@ -120,7 +126,7 @@ export class Courier {
     })
     const { rules } = parseAddressRules(addresses.allowed, addresses.denied)
     this.#dispatcher = new Dispatcher({
-      connect: connect ?? (endpoint => connectTo(endpoint, this.#proxy, rules)),
+      connect: connect ?? (endpoint => connectTo(endpoint, this.#proxy, rules, this.#names)),
       onEvent: event => this.#report(event),
       ...(legacy && { legacy }),
       ...(openDirectory && {
@@ -140,7 +146,7 @@ export class Courier {
   }
 
   configure({ hooks, proxy }: PlainSettings): void {
-    const isProxyNew = proxy.httpProxy !== this.#proxy.httpProxy || proxy.noProxy !== this.#proxy.noProxy
+    const isProxyNew = !isDeepStrictEqual(proxy, this.#proxy)
     this.#proxy = proxy
     this.#subscriptions = new Map(hooks.map(hook => [hook.id, { hook, filter: filterOf(hook), undecided: 0 }]))
     for (const id of this.#undecided.keys()) {
@@ -257,6 +263,7 @@ export class Courier {
 
   async close(graceMs: number): Promise<void> {
     await this.#dispatcher.close(graceMs) // which ends all waiting for first attempts
+    this.#names.close()
   }
 
   /** What is to be sent; what is not is counted on the way, unless a filter does not want it. */
@@ -335,6 +342,7 @@ export class Courier {
         this.#emit({ type: 'discarded', reason: event.reason, count: event.count, id: event.id })
         return
       case 'health':
+      case 'proxy':
         this.#emit(event)
         return
       case 'journal':

@@ -143,9 +143,12 @@ function isoDate(timestamp: number): string {
 }
 
 /** Most names are: they cross as they are. */
-const PLAIN = /^[\x20-\x7e]{0,200}$/
+const PLAIN = /^(?! )[\x20-\x24\x26-\x7e]{0,200}(?<! )$/
 
-/** What a header cannot carry is percent-encoded as UTF-8: a name may be in any script. */
+/**
+ * What a header cannot carry is percent-encoded as UTF-8, and so is `%`: `decodeURIComponent` gives the name again, in whatever
+ * script it is.
+ */
 function headerText(text: string): string {
   if (PLAIN.test(text)) {
     return text
@@ -154,5 +157,5 @@ function headerText(text: string): string {
     .toWellFormed()
     .slice(0, 200)
     .toWellFormed()
-    .replace(/[^\x20-\x7e]/gu, encodeURIComponent)
+    .replace(/[^\x20-\x24\x26-\x7e]|^ | $/gu, encodeURIComponent)
 }

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { isActive } from './config/hook.ts'
 import type { Hook, Settings } from './config/hook.ts'
 import { describeOutcome } from './delivery/delivery.ts'
+import type { Layer } from './delivery/delivery.ts'
 import type { Answer, Engine, EngineHealth, Handing, PlainHook, ProxySettings } from './engine/engine.ts'
 import { freezeEvent, objectText, outcomeOf } from './event/event.ts'
 import type { Event, Phase, Source } from './event/event.ts'
@@ -42,6 +43,8 @@ export interface TestReport {
   readonly ok: boolean
   /** In words. */
   readonly outcome: string
+  /** Where it failed, if no answer came. */
+  readonly layer?: Layer
   readonly status?: number
   readonly durationMs: number
 }
@@ -283,6 +286,7 @@ function reportOf(hook: Hook, type: Phase, answer: Answer | undefined): TestRepo
     ...about,
     ok: outcome.kind === 'answered' && outcome.ok,
     outcome: describeOutcome(outcome),
+    ...('layer' in outcome && { layer: outcome.layer }),
     ...('status' in outcome && { status: outcome.status }),
     durationMs: Math.round(durationMs),
   }

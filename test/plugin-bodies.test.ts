@@ -203,7 +203,7 @@ describe('a body of the format json', () => {
     expect(method).toBe('POST')
     expect(headers).toMatchObject({
       'content-type': 'application/json',
-      accept: 'application/json',
+      accept: 'application/json, */*;q=0.5',
       'user-agent': expect.stringMatching(/^Xen-Orchestra-Web-Hooks\/\d+\.\d+\.\d+/) as string,
       'x-xo-hook': 'test.plain',
       'x-xo-event': 'test.plain',

@@ -1,11 +1,9 @@
-import { randomBytes } from 'node:crypto'
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
 
-import { ClassicLevel } from 'classic-level'
 import { expect, it, onTestFinished, vi } from 'vitest'
 
 import { makeCertificate } from './helpers/certificate.ts'
@@ -19,33 +17,10 @@ import {
   wholeLog,
   eventually,
 } from './helpers/running-plugin.ts'
+import { readJournal, Taint } from './helpers/taint.ts'
 import type { Params } from './sandbox/config.ts'
 import { OBFUSCATED_VALUE } from './sandbox/plugins.ts'
 import type { Received } from './sandbox/receiver.ts'
-
-/** Texts that occur nowhere else, by where they were planted. */
-class Taint {
-  readonly #markers = new Map<string, string>()
-
-  plant(place: string): string {
-    const marker = `taint${randomBytes(12).toString('hex')}`
-    this.#markers.set(place, marker)
-    return marker
-  }
-
-  /** The places whose markers `text` tells, as they are or encoded. */
-  in(text: string): string[] {
-    return [...this.#markers].filter(([, marker]) => this.#isTold(marker, text)).map(([place]) => place)
-  }
-
-  #isTold(marker: string, text: string): boolean {
-    if (text.includes(marker)) {
-      return true
-    }
-    const encoded = text.match(/[A-Za-z0-9+/_-]{24,}={0,2}/g) ?? []
-    return encoded.some(word => Buffer.from(word, 'base64').includes(marker))
-  }
-}
 
 /** What an API client gets to see of a failure. */
 async function errorOf(promise: Promise<unknown>): Promise<string> {
@@ -80,21 +55,6 @@ async function makeDirectory(): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'taint-'))
   onTestFinished(() => rm(directory, { recursive: true, force: true }))
   return directory
-}
-
-/** All that is in the journal, as records and as files. */
-async function readJournal(directory: string): Promise<{ records: string; files: string }> {
-  const location = join(directory, PLUGIN_ID, 'journal')
-  const raw = await Promise.all((await readdir(location)).map(name => readFile(join(location, name), 'latin1')))
-  // and which hook is which
-  raw.push(await readFile(join(directory, PLUGIN_ID, 'known-hooks.json'), 'latin1'))
-  const db = new ClassicLevel<string, Buffer>(location, { valueEncoding: 'buffer' })
-  const records: string[] = []
-  for await (const [key, value] of db.iterator()) {
-    records.push(key, value.toString())
-  }
-  await db.close()
-  return { records: records.join('\n'), files: raw.join('\n') }
 }
 
 it('what is secret in the configuration is told to its receivers, and to nobody else', async () => {
@@ -333,18 +293,16 @@ it('the credentials of a proxy are told to it, and to nobody else', async () => 
   const datadir = await makeDirectory()
   const proxy = `http://${taint.plant('user')}:${taint.plant('password')}@127.0.0.1:${await closedPort()}/`
   const sandbox = await startPlugin({ config: { datadir, httpProxy: proxy } })
-  const mails: unknown[] = []
-  sandbox.host.defineProperty('sendEmail', (mail: unknown) => mails.push(mail))
   const hook = { name: 'h', method: 'vm.start', type: 'post', format: 'json', url: 'https://192.0.2.1/' }
-  await sandbox.configure({ hooks: [{ ...hook, limits: { disableAfter: 1 } }], notify: ['a@example.org'] })
+  await sandbox.configure({ hooks: [hook] })
   const client = await clientOf(sandbox)
   const answer = await errorOf(client.call('plugin.test', { id: PLUGIN_ID }))
   expect(answer).toContain('failed')
   await call(sandbox, 'vm.start', { id: 'x' }).catch(() => {})
-  await eventually(() => expect(mails).toHaveLength(1))
+  await eventually(() => expect(wholeLog().join('\n')).toContain('the proxy fails'))
   sandbox.host.config.change({ httpProxy: `http//${taint.plant('no URL')}` })
   await sandbox.plugins.unload(PLUGIN_ID)
 
   const { records, files } = await readJournal(datadir)
-  expect(taint.in([answer, inspect(mails, { depth: 9 }), ...wholeLog(), records, files].join('\n'))).toEqual([])
+  expect(taint.in([answer, ...wholeLog(), records, files].join('\n'))).toEqual([])
 })

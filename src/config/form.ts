@@ -153,7 +153,7 @@ function formSchema(methods: readonly string[]): FormSchema {
                   type: 'string',
                   title: 'More headers',
                   description:
-                    'One `Name: value` a line. Example: `X-Api-Key: 5f2c81`. Unlike a token or a password, this is shown here in clear text.',
+                    'One `Name: value` a line. Example: `X-Api-Key: 5f2c81`. `Content-Type` goes instead of the usual one; of `Host`, the name is also the one whose certificate is asked for. Unlike a token or a password, this is shown here in clear text.',
                   $multiline: true,
                 },
               },

@@ -115,9 +115,10 @@ export function identify(items: readonly unknown[], known: Known): string[] {
 
   // what waits for a hook that has just been removed is not a new one's
   const taken = new Set([...byStoredId.keys(), ...known.hooks.map(({ id }) => id)])
+  const alike = new Map<string, number>()
   for (const [index, item] of items.entries()) {
     if (ids[index] === '' && isRecord(item)) {
-      ids[index] = newId(item, taken)
+      ids[index] = newId(item, taken, alike)
       taken.add(ids[index])
     }
   }
@@ -212,17 +213,20 @@ function storedIdOf(item: unknown): string | undefined {
   return id !== undefined && /^[\w-]{1,64}$/.test(id) ? id : undefined
 }
 
-function newId(item: Item, taken: ReadonlySet<string>): string {
+/** @param alike - how many were tried of those that have the same content; is counted on */
+function newId(item: Item, taken: ReadonlySet<string>, alike: Map<string, number>): string {
   const [name, method] = [trimmedOf(item['name']), trimmedOf(item['method'])]
   const url = trimmedOf(item['url'])
   const type = trimmedOf(item['type']) || DEFAULT_TYPE
   const format = trimmedOf(item['format']) || DEFAULT_FORMAT
   const content = name !== '' ? ['name', name] : ['hook', method, type, format, urlOf(url)?.href ?? url]
   const first = createHash('sha256').update(JSON.stringify(content)).digest('base64url').slice(0, 16)
-  let id = first
-  for (let n = 2; taken.has(id); ++n) {
-    id = `${first}-${n}`
-  }
+  let tried = alike.get(first) ?? 0
+  let id: string
+  do {
+    id = ++tried === 1 ? first : `${first}-${tried}`
+  } while (taken.has(id))
+  alike.set(first, tried)
   return id
 }
 

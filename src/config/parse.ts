@@ -56,10 +56,11 @@ export function parseConfig(raw: unknown, knownMethods?: readonly string[]): Par
     }
     const path = `hooks[${index}]`
     try {
-      const hook = parseHook(item, path, knownMethods)
-      const { warning } = formats.get(hook.format) ?? {}
-      if (warning !== undefined && hook.route.isPaused !== true) {
-        warnings.push(`${path} (${hook.name}): ${warning}`)
+      const tlsWarnings: string[] = []
+      const hook = parseHook(item, path, knownMethods, text => tlsWarnings.push(text))
+      if (hook.route.isPaused !== true) {
+        const { warning } = formats.get(hook.format) ?? {}
+        warnings.push(...(warning === undefined ? [] : [`${path} (${hook.name}): ${warning}`]), ...tlsWarnings)
       }
       return { name: hook.name, hook }
     } catch (error) {
@@ -126,15 +127,22 @@ function unusable(id: string, name: string, key: string): PlainHook {
 
 /** The key is random and stays in xo-server's data directory: without it, an id is of no use to whoever guesses at secrets. */
 function withId(endpoint: Omit<Endpoint, 'id'>, key: string): Endpoint {
-  const { url, headers, secrets = '', tls = null } = endpoint
-  const text = JSON.stringify([url, headers, secrets, tls])
+  const { url, headers, secrets = '', tls = null, host, contentType } = endpoint
+  // without these two, ids stay what they were
+  const more = host === undefined && contentType === undefined ? [] : [host ?? '', contentType ?? '']
+  const text = JSON.stringify([url, headers, secrets, tls, ...more])
   return { id: createHmac('sha256', key).update(`endpoint ${text}`).digest('base64url').slice(0, 16), ...endpoint }
 }
 
 type Item = Readonly<Record<string, unknown>>
 
 /** @throws ProblemError */
-function parseHook(item: Item, path: string, knownMethods?: readonly string[]): ParsedHook {
+function parseHook(
+  item: Item,
+  path: string,
+  knownMethods: readonly string[] | undefined,
+  warn: (text: string) => void
+): ParsedHook {
   checkTypes(item, HOOK_SCHEMA, path)
   const lost = findPlaceholder(item, path)
   if (lost !== undefined) {
@@ -160,7 +168,7 @@ function parseHook(item: Item, path: string, knownMethods?: readonly string[]): 
     const expected = 'no user and password in it besides the hook\'s "Authentication"'
     wrong(`${path}.url`, expected, withoutSecrets(urlText))
   }
-  const tls = parseTls(groupOf(item, 'tls'), `${path}.tls`)
+  const tls = parseTls(groupOf(item, 'tls'), `${path}.tls`, warn)
   const content = groupOf(item, 'content')
   const filter = trimmedOf(content['filter'])
   checkFilter(filter, `${path}.content.filter`)

@@ -72,12 +72,13 @@ export function mendSecrets(next: Identified, previous: Identified, earlier: rea
     const [path, id, name] = [`hooks[${index}]`, next.ids[index] ?? '', nameOf(item)]
     let hook = item
     const ofHook: Problem[] = []
+    const to = originOf(item)
     for (const { path: place, value } of leavesOf(item)) {
       if (!isHiddenName(place.at(-1)!)) {
         continue
       }
       const at = `${path}.${place.join('.')}`
-      const decision = before.decide(item, index, id, place, value)
+      const decision = before.decide(to, index, id, place, value)
       if (decision.kind === 'refuse') {
         ofHook.push({ path: at, hook: name, ...decision.problem })
       } else if (decision.kind === 'replace') {
@@ -126,11 +127,17 @@ class Before {
       }
     }
     for (const item of this.#byId.values()) {
+      const origin = originOf(item)
       for (const { path, value } of leavesOf(item)) {
         const secret = secretIn(value)
-        if (secret !== undefined) {
-          const key = JSON.stringify([path, secret])
-          this.#origins.set(key, (this.#origins.get(key) ?? new Set()).add(originOf(item)))
+        if (secret !== undefined && isHiddenName(path.at(-1)!)) {
+          const key = keyOf(path, secret)
+          const origins = this.#origins.get(key)
+          if (origins === undefined) {
+            this.#origins.set(key, new Set([origin]))
+          } else {
+            origins.add(origin)
+          }
         }
       }
     }
@@ -139,10 +146,12 @@ class Before {
   /**
    * What becomes of what has arrived at a place where a secret stands.
    *
+   * @param to - the origin that the hook goes to
+   *
    * Hooks A and B, each with a token; A is removed. B arrives at A's index with A's token: `old` is A, `own` is B as it was, and
    * B's own token comes back. Had A no token, B would arrive with none, and get its own back as well.
    */
-  decide(hook: Item, index: number, id: string, path: Path, value: unknown): Decision {
+  decide(to: string, index: number, id: string, path: Path, value: unknown): Decision {
     const own = this.#byId.get(id)
     const ownSecret = own && secretIn(valueAt(own, path))
     const old = this.#items[index]
@@ -151,7 +160,7 @@ class Before {
     const isOlds = isAsOld && secretIn(value) !== undefined
 
     if (ownSecret !== undefined && (value === PLACEHOLDER || this.#isAnothers(index, id, path, value))) {
-      if (!this.#mayHave(hook, path, ownSecret)) {
+      if (!this.#mayHave(to, path, ownSecret)) {
         return refusal(own!)
       }
       return value === ownSecret ? KEEP : { kind: 'replace', secret: ownSecret }
@@ -159,7 +168,7 @@ class Before {
     if (isOlds && isRecord(old)) {
       // a hook that nobody knows has no placeholder to return: it is one that was not recognised, or its secret was copied
       const isForeign = isMoved && own === undefined
-      return isForeign || !this.#mayHave(hook, path, textOf(value)!) ? refusal(old) : KEEP
+      return isForeign || !this.#mayHave(to, path, textOf(value)!) ? refusal(old) : KEEP
     }
     // JSON knows no `undefined`: it stands where the host has found nothing to put in place of a placeholder
     return value === undefined && isMoved && own === undefined ? { kind: 'refuse', problem: LOST } : KEEP
@@ -173,20 +182,21 @@ class Before {
     })
   }
 
-  #mayHave(hook: Item, path: Path, secret: string): boolean {
-    const to = originOf(hook)
-    return [...(this.#origins.get(JSON.stringify([path, secret])) ?? [])].some(from => mayFollow(from, to))
+  /** A secret goes where it was saved for: to the same origin; or to the same host, now with TLS. */
+  #mayHave(to: string, path: Path, secret: string): boolean {
+    const origins = this.#origins.get(keyOf(path, secret))
+    return origins !== undefined && (origins.has(to) || origins.has(to.replace(/^https:/, 'http:')))
   }
+}
+
+/** Of a secret at its place. */
+function keyOf(path: Path, secret: string): string {
+  return `${JSON.stringify(path)} ${secret}`
 }
 
 function refusal(owner: Item): Decision {
   const expected = `${ANEW} (if it is to be the same for another address: save without it first)`
   return { kind: 'refuse', problem: { expected, got: `that of "${nameOf(owner)}" for ${originOf(owner)}` } }
-}
-
-/** To the same origin; or the same host, now with TLS. */
-function mayFollow(from: string, to: string): boolean {
-  return from === to || from.replace(/^http:/, 'https:') === to
 }
 
 /** What is no URL is only the same as itself. */
@@ -205,18 +215,27 @@ function secretIn(value: unknown): string | undefined {
   return text === undefined || text.trim() === '' || text.includes(PLACEHOLDER) ? undefined : text
 }
 
+interface Leaf {
+  readonly path: Path
+  readonly value: unknown
+}
+
 /** All values within a value that hold no others, and where they stand; the host merges at any depth. */
-function leavesOf(value: unknown, path: Path = []): { path: Path; value: unknown }[] {
-  return isRecord(value) || Array.isArray(value)
-    ? Object.entries(value).flatMap(([key, child]) => leavesOf(child, [...path, key]))
-    : [{ path, value }]
+function leavesOf(value: unknown, path: Path = [], leaves: Leaf[] = []): Leaf[] {
+  if (isRecord(value) || Array.isArray(value)) {
+    for (const key of Object.keys(value)) {
+      leavesOf((value as Item)[key], [...path, key], leaves)
+    }
+  } else {
+    leaves.push({ path, value })
+  }
+  return leaves
 }
 
 function valueAt(value: unknown, path: Path): unknown {
   let found: unknown = value
   for (const key of path) {
-    found =
-      isRecord(found) || Array.isArray(found) ? Object.entries(found).find(([name]) => name === key)?.[1] : undefined
+    found = (isRecord(found) || Array.isArray(found)) && Object.hasOwn(found, key) ? (found as Item)[key] : undefined
   }
   return found
 }

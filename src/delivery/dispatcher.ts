@@ -11,6 +11,7 @@ import { numbersOf, runsOf } from './live-numbers.ts'
 import { Lines } from './lines.ts'
 import type { Line } from './lines.ts'
 import { Origins } from './origins.ts'
+import { Proxies } from './proxies.ts'
 import { Pump } from './pump.ts'
 import { Queues } from './queues.ts'
 import type { DispatcherEvent, DispatcherOptions } from './options.ts'
@@ -45,6 +46,7 @@ export class Dispatcher {
   readonly #ledger: Ledger
   readonly #lines: Lines
   readonly #origins = new Origins()
+  readonly #proxies = new Proxies()
   readonly #lifetimes = new Lifetimes(kept => this.#discard(kept, 'expired'))
   readonly #pump: Pump
   readonly #queues: Queues
@@ -72,21 +74,22 @@ export class Dispatcher {
     this.#maxLoggedMs = options.maxLoggedMs ?? 30 * DAY_MS
     const routes = this.#routes
     const origins = this.#origins
+    const proxies = this.#proxies
     const ledger = new Ledger({ count: maxPending, memory: maxBytes, disk: maxJournalBytes }, (kept, before) =>
       this.#changed(kept, before)
     )
     const lines = new Lines(connect, pauses)
     const pump = new Pump({
       concurrency,
-      origins,
+      heldUntil: line => Math.max(origins.heldUntil(line.lane.origin), proxies.heldUntil(line)),
       next: (line, now) => queues.next(line, now),
       send: (line, kept, now) => this.#send(line, kept, now),
     })
     const isReadable = (): boolean => this.#recorder?.isReadable ?? true
+    const wake = (line: Line): void => pump.wake(line)
     const queues = new Queues({
-      ...{ ledger, lines, routes, origins, isReadable },
+      ...{ ledger, lines, routes, origins, proxies, isReadable, wake },
       hasJournal: options.openJournal !== undefined,
-      wake: line => pump.wake(line),
     })
     const parts: Parts = { ledger, lines, origins, routes, clock: new DiskClock() }
     this.#ledger = ledger
@@ -127,16 +130,15 @@ export class Dispatcher {
       discard: (kept, reason) => this.#discard(kept, reason),
     })
     this.#sender = new Sender({
-      ...{ ledger, routes, origins, queues, random, schedule },
+      ...{ ledger, lines, routes, origins, proxies, queues, random, schedule, wake },
       room: this.#room,
       recorder: this.#recorder,
       maxDeadMs: this.#maxLoggedMs,
       tell: event => this.#tell(event),
     })
     this.controls = new Controls({
-      ...{ ledger, lines, origins, queues },
+      ...{ ledger, lines, origins, queues, wake },
       recorder: this.#recorder,
-      wake: line => pump.wake(line),
       maxLifetimeMs: this.#maxLoggedMs,
     })
     if (openJournal === undefined) {
@@ -160,6 +162,7 @@ export class Dispatcher {
       }
     }
     this.#origins.releaseAll()
+    this.#proxies.renew()
     this.#queues.reroute(now, renewed, enabled)
     if (this.#legacy !== undefined && !this.#hasRoutes) {
       recall(this.#parts, this.#legacy.state) // without the new chance that a save gives: nobody has saved anything
@@ -173,6 +176,7 @@ export class Dispatcher {
 
   /** The sockets are opened anew, as after a change of the proxy; requests under way end on the old ones. */
   reconnect(): void {
+    this.#proxies.forget()
     this.#lines.reconnect()
   }
 
@@ -266,6 +270,7 @@ export class Dispatcher {
 
   #send(line: Line, kept: Kept, now: number): void {
     this.#pump.began(line, now)
+    this.#proxies.began(line, now)
     void this.#sender.send(line, kept, this.#routes.of(kept.owner)!).then(() => {
       this.#pump.ended(line)
       this.#removeIfUnused(line)

@@ -1,6 +1,7 @@
 import { isAscii } from 'node:buffer'
 
 import type { Endpoint } from './delivery.ts'
+import { Echoes, MIN_SECRET_LENGTH } from '../echo.ts'
 
 /** Control characters but for tab and newline, other ends of lines, what changes the direction, and what was not UTF-8. */
 const UNREADABLE = /(?![\t\n])[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\ufffd]/gu
@@ -10,11 +11,7 @@ const STRANGE_ASCII = /[^\t\n\x20-\x7e]/
 
 const HIDDEN = '(hidden)'
 
-/** A shorter text could be a word that stands in the answer anyway. */
-const MIN_LENGTH = 4
-
-/** By endpoint, the longest first: one may be part of another. */
-const secretsByEndpoint = new WeakMap<Endpoint, readonly string[]>()
+const echoesByEndpoint = new WeakMap<Endpoint, Echoes>()
 
 /**
  * The beginning of an answer, for a log and for people. It is a stranger's text: what would steer a terminal or turn the
@@ -49,59 +46,38 @@ export function readableExcerpt(excerpt: Buffer): string {
  * @param text - the beginning of an answer, which may end amid a secret
  */
 export function withoutEcho(text: string, endpoint: Endpoint): string {
-  if (text.length < MIN_LENGTH) {
-    return text
+  let echoes = echoesByEndpoint.get(endpoint)
+  if (echoes === undefined) {
+    echoes = new Echoes(secretsOf(endpoint), { sign: HIDDEN })
+    echoesByEndpoint.set(endpoint, echoes)
   }
-  let secrets = secretsByEndpoint.get(endpoint)
-  if (secrets === undefined) {
-    secrets = secretsOf(endpoint)
-    secretsByEndpoint.set(endpoint, secrets)
-  }
-  let shown = text
-  for (const secret of secrets) {
-    if (shown.includes(secret)) {
-      shown = shown.replaceAll(secret, HIDDEN)
-    }
-  }
-  for (const secret of secrets) {
-    const start = cutAt(shown, secret)
-    if (start !== -1) {
-      return shown.slice(0, start) + HIDDEN
-    }
-  }
-  return shown
+  return echoes.hide(text, true)
 }
 
-/** Where the beginning of a secret stands that the end of the text cuts off (`token: abcd12` of `abcd1234`); -1: nowhere. */
-function cutAt(text: string, secret: string): number {
-  const beginning = secret.slice(0, MIN_LENGTH)
-  let start = text.indexOf(beginning, text.length - secret.length + 1)
-  while (start !== -1 && !secret.startsWith(text.slice(start))) {
-    start = text.indexOf(beginning, start + 1)
-  }
-  return start
-}
-
-/** Path, query and credentials, whole and in parts, as they are sent and as they were written. */
+/**
+ * Path, query and credentials, whole and in parts. A router that serves a part of the paths knows the rest: of `/a/b/c` also
+ * `/b/c` and `/c`.
+ */
 function secretsOf({ url, headers }: Endpoint): string[] {
   const { pathname, search, searchParams } = new URL(url)
   const values = headers.filter((_, index) => index % 2 === 1).flatMap(value => [value, ...value.split(/\s+/).slice(1)])
-  const parts = [
-    pathname + search,
-    pathname,
-    ...pathname.split('/').filter(segment => segment.length >= 16),
+  const segments = pathname.split('/').slice(1)
+  const tails = segments.map((_, index) => segments.slice(index).join('/'))
+  return [
+    ...tails.flatMap(tail => [`/${tail}${search}`, `/${tail}`]),
+    ...tails.filter(tail => tail.includes('/')),
+    ...segments.filter(isTelling),
     search.slice(1),
     ...searchParams.values(),
     ...values,
     ...values.flatMap(plainOf),
-  ]
-  const written = parts.flatMap(part => [
-    part,
-    decoded(part),
-    JSON.stringify(part).slice(1, -1),
-    encodeURIComponent(part),
-  ])
-  return [...new Set(written)].filter(part => part.length >= MIN_LENGTH).sort((a, b) => b.length - a.length)
+    ...values.flatMap(value => value.split(/[;,&]\s*/)).flatMap(pair => pair.split('=').slice(1)),
+  ].filter(text => text.trim().length >= MIN_SECRET_LENGTH)
+}
+
+/** Whether a segment of a path is more than a word that could stand in an answer anyway, like `webhooks`. */
+function isTelling(segment: string): boolean {
+  return segment.length >= 16 || (segment.length >= 6 && /\d|%|[a-z][A-Z]/.test(segment))
 }
 
 /** What was encoded: a token, or a user and a password. */
@@ -112,13 +88,4 @@ function plainOf(value: string): string[] {
   }
   const colon = plain.indexOf(':')
   return colon === -1 ? [plain] : [plain, plain.slice(colon + 1)]
-}
-
-/** Without its `%` escapes. A text in which a `%` escapes nothing is taken as it is. */
-export function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
-  }
 }

@@ -1,11 +1,11 @@
 import type { Kept } from './kept.ts'
 import type { Line } from './lines.ts'
-import type { Origins } from './origins.ts'
 
 export interface PumpOptions {
   /** Requests at once in all, beside the one that each endpoint always may have. */
   readonly concurrency: number
-  readonly origins: Origins
+  /** Until when nothing of a line is to be sent, for the sake of its origin or its proxy. */
+  readonly heldUntil: (line: Line) => number
   /** The next delivery of a line that may go, taken out of its queue. */
   readonly next: (line: Line, now: number) => Kept | undefined
   readonly send: (line: Line, kept: Kept, now: number) => void
@@ -103,7 +103,7 @@ export class Pump {
     if (this.#isHeld) {
       return
     }
-    const { concurrency, origins, next, send } = this.#options
+    const { concurrency, heldUntil, next, send } = this.#options
     const now = performance.now()
     const waiting: Line[] = []
     for (const line of this.#ready) {
@@ -113,7 +113,7 @@ export class Pump {
         waiting.push(line) // whichever request ends first pumps again
         continue
       }
-      const kept = origins.heldUntil(lane.origin) > now ? undefined : next(line, now)
+      const kept = heldUntil(line) > now ? undefined : next(line, now)
       if (kept === undefined) {
         this.#setAlarm(line, now)
       } else {
@@ -126,7 +126,7 @@ export class Pump {
 
   /** An alarm that is earlier than needed is left alone: the line looks again. */
   #setAlarm(line: Line, now: number): void {
-    const due = line.lane.wakeAt(now, this.#options.origins.heldUntil(line.lane.origin))
+    const due = line.lane.wakeAt(now, this.#options.heldUntil(line))
     const at = Math.min(due, now + LONGEST_TIMER_MS)
     const alarm = this.#alarms.get(line)
     if (due === Number.POSITIVE_INFINITY || due <= now || (alarm !== undefined && alarm.at <= at)) {

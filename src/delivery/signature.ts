@@ -24,7 +24,8 @@ export interface BadSecret {
 }
 
 /**
- * Reads the signing secrets of an endpoint, which stand in one text, separated by white space, the newest first.
+ * Reads the signing secrets of an endpoint, which stand in one text, separated by white space, the newest first. Those that
+ * begin with `wh…_` may be separated by commas, and have their version before them, as Svix shows them: `v1,whsec_…`.
  *
  * - `whsec_…` is Base64, padded or not, of the secret's bytes.
  * - `whsk_…` is Base64 of an Ed25519 private key: its seed of 32 bytes, or the seed and the public key.
@@ -32,7 +33,12 @@ export interface BadSecret {
  */
 function parseSecrets(text: string): readonly Key[] | BadSecret {
   const keys: Key[] = []
-  for (const secret of text.split(/\s+/)) {
+  if (text.includes('-----BEGIN ')) {
+    return { number: 1, expected: 'a text, whsec_… or whsk_…; a key in PEM is none of them' }
+  }
+  const plain = text.replace(/(^|[\s,])v1a?,(?=wh(?:sec|sk|pk)_)/g, '$1')
+  for (const part of plain.split(/\s+|,+(?=wh(?:sec|sk|pk)_)/)) {
+    const secret = /^wh(?:sec|sk|pk)_/.test(part) ? part.replace(/,+$/, '') : part
     if (secret === '') {
       continue // white space at either end
     }

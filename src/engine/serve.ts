@@ -354,6 +354,8 @@ function kindOf(event: Exclude<CourierEvent, { type: 'discarded' }>): string {
       return `${event.type} ${event.hook}`
     case 'health':
       return `health ${event.report.endpoint}`
+    case 'proxy':
+      return `proxy ${event.report.proxy}`
     case 'journal':
       return 'journal'
     default:

@@ -1,6 +1,9 @@
-import { boundedJson } from './json.ts'
+import type { Secrecy } from './careful-json.ts'
+import { boundedJson, fits } from './json.ts'
+import { HIDDEN } from './names.ts'
 import type { ObjectSnapshot } from './object.ts'
-import { HIDDEN, masksOf } from './redaction.ts'
+import { masksOf } from './redaction.ts'
+import { Echoes } from '../echo.ts'
 import type { Signal } from '../xo.ts'
 
 /** Where an event was heard: an API call, a run of a backup job, an action of the REST API, or a state that has changed. */
@@ -44,6 +47,12 @@ const ENVELOPE_BYTES = 128
 
 /** The first to go when an event is too large stands last. Everything else in an event is small. */
 const LARGE_FIELDS = ['error', 'params', 'result']
+const LAST_FIELD = 'result'
+
+/** A configuration has some secrets, and a call some tokens. */
+const MAX_HIDDEN = 64
+/** A shorter one could be a word that stands elsewhere anyway. */
+const MIN_HIDDEN_LENGTH = 6
 
 export function outcomeOf(phase: Phase, signal: Signal): Outcome {
   if (phase === 'pre') {
@@ -61,18 +70,19 @@ export function freezeEvent(source: Source, phase: Phase, signal: Signal, maxByt
   const omitted: string[] = []
   const named: unknown = signal.method
   const masks = masksOf(typeof named === 'string' ? named : '')
-  const hidden: string[] = []
-  const onHidden = (text: string): unknown => hidden.push(text)
   let left = maxBytes - ENVELOPE_BYTES
-  const write = (key: string): void => {
-    const mask = Object.hasOwn(masks, key) ? masks[key] : undefined
-    const text = boundedJson(signal[key], left - key.length, mask, key === 'params' ? onHidden : undefined)
+  const textIn = (key: string, secrecy?: Secrecy): string | undefined =>
+    boundedJson(signal[key], left - key.length, {
+      mask: Object.hasOwn(masks, key) ? masks[key] : undefined,
+      ...secrecy,
+    })
+  const keep = (key: string, text: string | undefined): void => {
     if (text === undefined) {
       fields.delete(key)
       omitted.push(key)
     } else {
       fields.set(key, text)
-      left -= Buffer.byteLength(text) + key.length + 4
+      left -= key === LAST_FIELD ? 0 : Buffer.byteLength(text) + key.length + 4
     }
   }
   for (const key of Object.keys(signal)) {
@@ -82,16 +92,21 @@ export function freezeEvent(source: Source, phase: Phase, signal: Signal, maxByt
     if (LARGE_FIELDS.includes(key)) {
       fields.set(key, '') // it keeps its place, and is written when it is known how much room there is
     } else {
-      write(key)
+      keep(key, textIn(key))
     }
   }
+  // what is hidden of `params` is hidden wherever else it stands, so they are written first; an error comes before them
+  const hidden = new Set<string>()
+  const params = fields.has('params')
+    ? textIn('params', { onHidden: text => hidden.size < MAX_HIDDEN && hidden.add(text) })
+    : undefined
+  const secrets = [...hidden].filter(text => text.length >= MIN_HIDDEN_LENGTH)
+  const echoes = secrets.length === 0 ? undefined : new Echoes(secrets, { sign: HIDDEN, wordLength: HIDDEN.length })
   for (const key of LARGE_FIELDS) {
     if (fields.has(key)) {
-      write(key)
+      const isWritten = key === 'params' && echoes === undefined && fits(params ?? '', left - key.length)
+      keep(key, isWritten ? params : textIn(key, { echoes }))
     }
-  }
-  for (const secret of hidden) {
-    hideInAnswer(fields, secret)
   }
   // another plugin's signal may hold anything
   const textOf = (key: string): string => {
@@ -107,17 +122,6 @@ export function freezeEvent(source: Source, phase: Phase, signal: Signal, maxByt
     timestamp: typeof signal.timestamp === 'number' ? signal.timestamp : Number.NaN,
     fields,
     omitted,
-  }
-}
-
-/** What was hidden of `params` is not told by what came of it either. */
-function hideInAnswer(fields: Map<string, string>, secret: string): void {
-  const text = JSON.stringify(secret).slice(1, -1)
-  for (const key of ['error', 'result']) {
-    const field = fields.get(key)
-    if (field?.includes(text) === true) {
-      fields.set(key, field.replaceAll(text, HIDDEN))
-    }
   }
 }
 

@@ -1,66 +1,60 @@
-import { messageOf } from '../problem.ts'
-import { HIDDEN, hideInText, isSecretName, maskAt, tellsSecret, textsIn } from './redaction.ts'
-import type { Mask } from './redaction.ts'
+import { CarefulWriter, holdsSecret, MAX_DEPTH, OVER } from './careful-json.ts'
+import type { Secrecy } from './careful-json.ts'
+import { isSecretName } from './names.ts'
+import { isSuspect } from './secret-text.ts'
 
-/** What is nested deeper is cut, before recursion comes to the end of the stack. No event of the host comes near. */
-const MAX_DEPTH = 200
-
-/** The answer of {@link measure} for a value that `JSON.stringify` would refuse, empty, hang on, or tell a secret of. */
+/** The answer of {@link measure} for a value that `JSON.stringify` would refuse, empty, or hang on. */
 const ODD = Number.NEGATIVE_INFINITY
 
 /**
- * The JSON text of any value, or `undefined` if it is longer than `maxBytes` in UTF-8.
+ * The JSON text of any value, or `undefined` if it is longer than `maxBytes` in UTF-8. What is secret in it becomes
+ * `* obfuscated *`.
  *
  * Never throws. What JSON cannot carry becomes something readable: a BigInt its digits, a function `[Function: name]`,
  * a cycle `[Circular]`, a Buffer `[Buffer: 12 bytes]`, a stream `[Stream]`, a getter that throws `[Unreadable: why]`.
- * Ordinary values give exactly what `JSON.stringify` gives, at its speed: they are measured first, which stops where
- * the limit is reached, so that a result of 50 MB costs no more than one at the limit.
- *
- * What `redaction.ts` knows for a secret becomes `* obfuscated *`. It is looked for while measuring: only a value that
- * holds one is written with care.
- *
- * @param mask - what else is hidden
- * @param onHidden - is given each text that the mask has hidden
+ * Ordinary values give exactly what `JSON.stringify` gives, at about its speed: they are measured, which stops where the
+ * limit is reached, so that a result of 50 MB costs no more than one at the limit; then they are written in pieces, and
+ * only a piece that holds a secret is written with care. (Of one object with a million keys the engine lists all, before it
+ * gives the first.)
  */
-export function boundedJson(
-  value: unknown,
-  maxBytes: number,
-  mask?: Mask,
-  onHidden?: (text: string) => unknown
-): string | undefined {
-  if (mask === undefined) {
+export function boundedJson(value: unknown, maxBytes: number, secrecy: Secrecy = {}): string | undefined {
+  if (secrecy.mask === undefined) {
     try {
-      const left = measure(value, maxBytes, [])
+      const keys: Keys = new Map()
+      let left = measure(value, maxBytes, 0, keys)
+      if (left < 0 && left !== ODD) {
+        left = measure(value, maxBytes, 0, keys, []) // what goes round in circles is not too long for that
+      }
       if (left >= 0) {
-        // A getter may answer differently the second time, and escapes make the text longer than the measure.
-        const text = JSON.stringify(value) as string | undefined
-        if (text !== undefined) {
-          return bounded(hideInText(text), maxBytes)
-        }
-      } else if (left !== ODD) {
+        return new PlainWriter(maxBytes, maxBytes - left, keys, secrecy).text(value)
+      }
+      if (left !== ODD) {
         return undefined
       }
     } catch {
       // a getter threw, or a proxy: written with care below
     }
   }
-  const text = new CarefulWriter(maxBytes, onHidden).text(value, mask)
-  return text === undefined ? undefined : bounded(hideInText(text), maxBytes)
+  const text = new CarefulWriter(maxBytes, secrecy).text(value)
+  return text !== undefined && fits(text, maxBytes) ? text : undefined
 }
 
-function bounded(text: string, maxBytes: number): string | undefined {
-  return fits(text, maxBytes) ? text : undefined
-}
-
-function fits(text: string, maxBytes: number): boolean {
+/** Whether a text is no longer in UTF-8. */
+export function fits(text: string, maxBytes: number): boolean {
   return text.length * 3 <= maxBytes || Buffer.byteLength(text) <= maxBytes
 }
+
+/** Of objects with many keys, which take long to be listed. */
+type Keys = Map<object, readonly string[]>
+const MANY_KEYS = 1_000
 
 /**
  * What is left of `left` characters after `value`, at most: negative if it does not fit, {@link ODD} if it is not a
  * plain value.
+ *
+ * @param ancestors - to find a value that holds itself; without, it is nested too deep, or does not fit
  */
-function measure(value: unknown, left: number, ancestors: object[]): number {
+function measure(value: unknown, left: number, depth: number, keys: Keys, ancestors?: object[]): number {
   switch (typeof value) {
     case 'string':
       return left - value.length - 2
@@ -69,7 +63,7 @@ function measure(value: unknown, left: number, ancestors: object[]): number {
     case 'boolean':
       return left - 4
     case 'object':
-      return value === null ? left - 4 : measureObject(value, left - 1, ancestors)
+      return value === null ? left - 4 : measureObject(value, left - 1, depth, keys, ancestors)
     default:
       return ODD
   }
@@ -79,191 +73,195 @@ function measure(value: unknown, left: number, ancestors: object[]): number {
  * `left` is already less by the opening bracket. Each member counts itself and a comma; the last one has no comma, which
  * makes up for the closing bracket: `[1,2]` counts `[`, `1,` and `2,`.
  */
-function measureObject(value: object, left: number, ancestors: object[]): number {
-  if (ancestors.length >= MAX_DEPTH || ancestors.includes(value)) {
+function measureObject(value: object, left: number, depth: number, keys: Keys, ancestors?: object[]): number {
+  if (depth >= MAX_DEPTH || ancestors?.includes(value) === true) {
     return ODD
   }
-  ancestors.push(value)
+  ancestors?.push(value)
   if (Array.isArray(value)) {
     for (let i = 0; left >= 0 && i < value.length; ++i) {
-      left = value[i] === undefined ? left - 5 : measure(value[i], left - 1, ancestors)
+      const item: unknown = value[i]
+      left = item === undefined ? left - 5 : measure(item, left - 1, depth + 1, keys, ancestors)
     }
   } else {
     const prototype: unknown = Object.getPrototypeOf(value)
     if ((prototype !== Object.prototype && prototype !== null) || 'toJSON' in value) {
       return ODD
     }
-    for (const key in value) {
+    const own = Object.keys(value)
+    if (own.length >= MANY_KEYS) {
+      keys.set(value, own)
+    }
+    for (let i = 0; left >= 0 && i < own.length; ++i) {
+      const key = own[i]!
       const child = (value as Record<string, unknown>)[key]
-      if (child !== undefined) {
-        if (tellsSecret(child) && isSecretName(key)) {
-          return ODD
-        }
-        left = measure(child, left - key.length - 4, ancestors)
-        if (left < 0) {
-          break
-        }
-      }
+      left = child === undefined ? left : measure(child, left - key.length - 4, depth + 1, keys, ancestors)
     }
   }
-  ancestors.pop()
+  ancestors?.pop()
   return left
 }
 
-const OVER = Symbol('over the limit')
+/**
+ * Of the characters of a text about so many are written at once. Small enough to be looked through while it is in the
+ * processor's cache; in V8 a large text is put together only once it is looked at, which takes as long again.
+ */
+const PIECE = 32 * 1024
 
-/** Writes one value of unknown make, each property in its own `try`, without what is secret. */
-class CarefulWriter {
-  #left: number
-  readonly #onHidden: (text: string) => unknown
-  readonly #ancestors: object[] = []
+/** An event of ordinary size is looked through more thoroughly. */
+const LARGE = 16 * 1024
 
-  constructor(maxLength: number, onHidden: (text: string) => unknown = () => undefined) {
-    this.#left = maxLength
-    this.#onHidden = onHidden
+/** Writes a value that {@link measure} has found to be plain, in pieces of {@link PIECE}. */
+class PlainWriter {
+  readonly #maxBytes: number
+  readonly #size: number
+  readonly #keys: Keys
+  readonly #secrecy: Secrecy
+  #text = ''
+  /** Of the text in UTF-8: counted once there could be too many. */
+  #bytes: number | undefined
+
+  /** @param size - as measured */
+  constructor(maxBytes: number, size: number, keys: Keys, secrecy: Secrecy) {
+    this.#maxBytes = maxBytes
+    this.#size = size
+    this.#keys = keys
+    this.#secrecy = secrecy
   }
 
-  text(value: unknown, mask?: Mask): string | undefined {
+  text(value: unknown): string | undefined {
     try {
-      return this.#guarded(() => this.#value(value, mask)) ?? 'null'
+      this.#write(value, this.#size)
     } catch (thrown) {
       if (thrown === OVER) {
         return undefined
       }
       throw thrown
     }
+    return this.#text
   }
 
-  /**
-   * `undefined` for a value that JSON leaves out of an object.
-   *
-   * @param isSecret - it stands under a name that says so: scalars are hidden, and those of a list
-   */
-  #value(value: unknown, mask?: Mask, isSecret = false): string | undefined {
-    if (typeof mask === 'function') {
-      const masked = mask(value)
-      if (masked !== value) {
-        textsIn(value).forEach(this.#onHidden)
-      }
-      return this.#value(masked)
-    }
-    switch (typeof value) {
-      case 'undefined':
-        return undefined
-      case 'string':
-        return this.#string(isSecret ? HIDDEN : value)
-      case 'number':
-        return isSecret ? this.#string(HIDDEN) : this.#take(JSON.stringify(value))
-      case 'boolean':
-        return this.#take(JSON.stringify(value))
-      case 'object':
-        return value === null ? this.#take('null') : this.#guarded(() => this.#object(value, mask, isSecret))
-      case 'function':
-        return this.#guarded(() => this.#string(`[Function: ${value.name}]`))
-      default: // bigint, symbol
-        return this.#string(isSecret ? HIDDEN : String(value))
+  /** @param size - about: of what is in a list or an object, one is taken to be as large as the next */
+  #write(value: unknown, size: number): void {
+    if (typeof value === 'string' && value.length > PIECE) {
+      this.#longText(value)
+    } else if (size <= PIECE || typeof value !== 'object' || value === null) {
+      this.#take(this.#shown(JSON.stringify(value), () => value))
+    } else if (Array.isArray(value)) {
+      this.#list(value, size)
+    } else {
+      this.#object(value as Readonly<Record<string, unknown>>, size)
     }
   }
 
-  #object(value: object, mask: Mask | undefined, isSecret: boolean): string | undefined {
-    if (this.#ancestors.includes(value)) {
-      return this.#string('[Circular]')
-    }
-    if (this.#ancestors.length >= MAX_DEPTH) {
-      return this.#string('[Too deep]')
-    }
-    this.#ancestors.push(value)
-    try {
-      const readable = asReadable(value)
-      // what toJSON and the like gave is not asked again, as in JSON.stringify
-      return typeof readable !== 'object' || readable === null
-        ? this.#value(readable, undefined, isSecret)
-        : this.#members(readable, mask, isSecret)
-    } finally {
-      this.#ancestors.pop()
-    }
-  }
-
-  #members(value: object, mask: Mask | undefined, isSecret: boolean): string {
-    this.#take('[') // as in `measureObject`
-    if (Array.isArray(value)) {
-      const items: string[] = []
-      for (let i = 0; i < value.length; ++i) {
-        this.#take(',')
-        items.push(this.#guarded(() => this.#value(value[i], maskAt(mask, '*'), isSecret)) ?? this.#take('null'))
-      }
-      return `[${items.join()}]`
-    }
-    const members: string[] = []
-    for (const key of Object.keys(value)) {
-      const child = this.#guarded(() =>
-        this.#value((value as Record<string, unknown>)[key], maskAt(mask, key), isSecretName(key))
-      )
-      if (child !== undefined) {
-        members.push(`${this.#string(key)}:${child}`)
-        this.#take(':,')
+  #list(list: readonly unknown[], size: number): void {
+    let atOnce = Math.max(1, Math.floor((list.length * PIECE) / size))
+    for (let from = 0; from < list.length;) {
+      this.#take(from === 0 ? '[' : ',')
+      if (atOnce > 1) {
+        const items = list.slice(from, from + atOnce)
+        from += items.length
+        const shown = this.#shown(JSON.stringify(items), () => items)
+        this.#take(shown.slice(1, -1))
+        atOnce = Math.max(2, Math.floor((items.length * PIECE) / shown.length)) // digits are not measured, nor escapes
+      } else {
+        this.#write(list[from] ?? null, size / list.length)
+        ++from
       }
     }
-    return `{${members.join()}}`
+    this.#take(']')
   }
 
-  #guarded(write: () => string | undefined): string | undefined {
-    try {
-      return write()
-    } catch (thrown) {
-      if (thrown === OVER) {
-        throw thrown
+  #object(value: Readonly<Record<string, unknown>>, size: number): void {
+    const keys = this.#keys.get(value) ?? Object.keys(value)
+    const childSize = size / keys.length
+    let separator = '{'
+    for (let from = 0; from < keys.length;) {
+      let members = ''
+      let to = from
+      for (; to < keys.length && members.length < PIECE; ++to) {
+        const key = keys[to]!
+        const child = value[key]
+        if (childSize > PIECE && !isSecretName(key) && !isSuspect(key, false)) {
+          break
+        }
+        if (child !== undefined) {
+          const text = typeof child === 'number' && Number.isFinite(child) ? String(child) : JSON.stringify(child)
+          members += `${members === '' ? '{' : ','}${quoted(key)}:${text}`
+        }
       }
-      return this.#string(`[Unreadable: ${messageOf(thrown)}]`)
+      if (members !== '') {
+        const those = keys.slice(from, to)
+        const shown = this.#shown(`${members}}`, () => Object.fromEntries(those.map(key => [key, value[key]])))
+        this.#take(separator + shown.slice(1, -1))
+        separator = ','
+      } else if (to < keys.length) {
+        const child = value[keys[to]!]
+        if (child !== undefined) {
+          this.#take(`${separator}${quoted(keys[to]!)}:`)
+          this.#write(child, childSize)
+          separator = ','
+        }
+        ++to
+      }
+      from = to
+    }
+    this.#take(separator === '{' ? '{}' : '}')
+  }
+
+  /** It is looked at rather than its JSON, which is not put together yet, and is as long but for escapes. */
+  #longText(text: string): void {
+    if (this.#isTelling(text, () => text)) {
+      this.#take(this.#careful(text))
+    } else if (/^[ !#-[\]-~]*$/.test(text)) {
+      this.#take(`"${text}"`, () => text.length + 2)
+    } else {
+      const json = JSON.stringify(text)
+      this.#take(json, () => {
+        const most = json.length + Buffer.byteLength(text) - text.length
+        return most <= this.#maxBytes - this.#bytes! ? most : Buffer.byteLength(json)
+      })
     }
   }
 
-  #string(text: string): string {
-    if (text.length > this.#left) {
-      throw OVER
+  /** The JSON of a value without what is secret in it. @param json - as it is */
+  #shown(json: string | undefined, value: () => unknown): string {
+    if (json === undefined) {
+      throw new Error('a getter has changed its mind')
     }
-    return this.#take(JSON.stringify(text))
+    return this.#isTelling(json, value) ? this.#careful(value()) : json
   }
 
-  #take(text: string): string {
-    this.#left -= text.length
-    if (this.#left < 0) {
+  #isTelling(text: string, value: () => unknown): boolean {
+    const { echoes } = this.#secrecy
+    const isDoubtful = isSuspect(text, this.#size > LARGE) || (echoes !== undefined && echoes.mayBeIn(text))
+    return isDoubtful && holdsSecret(value(), echoes)
+  }
+
+  #careful(value: unknown): string {
+    const text = new CarefulWriter(this.#maxBytes - this.#text.length, { ...this.#secrecy, mask: undefined }).text(
+      value
+    )
+    if (text === undefined) {
       throw OVER
     }
     return text
   }
+
+  #take(text: string, countBytes = (): number => Buffer.byteLength(text)): void {
+    if (this.#bytes === undefined && (this.#text.length + text.length) * 3 > this.#maxBytes) {
+      this.#bytes = Buffer.byteLength(this.#text)
+    }
+    this.#text += text
+    if (this.#bytes !== undefined) {
+      this.#bytes += countBytes()
+      if (this.#bytes > this.#maxBytes) {
+        throw OVER
+      }
+    }
+  }
 }
 
-/** What stands for an object in JSON: itself, what its `toJSON` gives, or words. */
-function asReadable(value: object): unknown {
-  if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) {
-    return `[${value.constructor.name}: ${value.byteLength} bytes]`
-  }
-  const { pipe, getReader, then, toJSON } = value as Record<string, unknown>
-  if (typeof pipe === 'function' || typeof getReader === 'function') {
-    return '[Stream]'
-  }
-  if (typeof then === 'function') {
-    return '[Promise]'
-  }
-  if (typeof toJSON === 'function') {
-    return toJSON.call(value, '')
-  }
-  if (value instanceof Error) {
-    const { name, message, code } = value as NodeJS.ErrnoException
-    return { ...value, name, message, code }
-  }
-  if (value instanceof Set) {
-    return [...value]
-  }
-  if (value instanceof Map) {
-    return Object.fromEntries(value)
-  }
-  if (value instanceof RegExp) {
-    return String(value)
-  }
-  if (value instanceof String || value instanceof Number || value instanceof Boolean) {
-    return value.valueOf()
-  }
-  return value
+function quoted(key: string): string {
+  return /^[\w$. -]*$/.test(key) ? `"${key}"` : JSON.stringify(key)
 }

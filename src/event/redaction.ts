@@ -1,12 +1,12 @@
 /**
  * What an event must not tell. The host hides strings under four names in the `params` of a call, and nothing of results
- * and errors; here its rule holds for the whole event, with more names, a table of what no name betrays, and URLs.
+ * and errors; here its rule holds for the whole event, with more names (names.ts), a table of what no name betrays, and what
+ * stands within texts (secret-text.ts). What was hidden of the params is hidden wherever it comes again (../echo.ts).
  *
  * Sources: @vates/obfuscate; packages/xo-server/src/xo-mixins/api.mjs (`#callApiMethod`), …/src/api/*.mjs.
  */
 
-/** Stands for what is hidden: the host's own word for it in `params`. */
-export const HIDDEN = '* obfuscated *'
+import { HIDDEN, isSecretName } from './names.ts'
 
 /** What becomes of a value, or of what is in it, by key; `*` stands for any key and index. */
 export type Mask = ((value: unknown) => unknown) | { readonly [key: string]: Mask }
@@ -39,16 +39,27 @@ function hideInRemoteUrl(value: unknown): unknown {
   return `${parts[1]}${parts[2] === undefined ? '' : `${HIDDEN}@`}${parts[3]}${hideInQuery(parts[4] ?? '')}`
 }
 
+function hideInQuery(query: string): string {
+  return hideValues(query, /([?&])([^=&#?]+)=([^&#]*)/g)
+}
+
 /** Options of `mount`, where `password=…` may stand. */
 function hideInMountOptions(value: unknown): unknown {
   return typeof value === 'string' ? hideValues(value, /(^|,)([^=,]+)=([^,]*)/g) : hide(value)
+}
+
+/** @param pairs - finds separator, name and value */
+function hideValues(text: string, pairs: RegExp): string {
+  return text.replace(pairs, (pair, separator: string, name: string, value: string) =>
+    isSecretName(name) && value !== HIDDEN ? `${separator}${name}=${HIDDEN}` : pair
+  )
 }
 
 const REMOTE: Mask = { url: hideInRemoteUrl, options: hideInMountOptions }
 
 /**
  * Secrets that no name betrays: by method, then by the path in the event. What a name, `://user@` or a private key's
- * first line betrays needs no entry here: see {@link isSecretName} and {@link hideInText}.
+ * first line betrays needs no entry here.
  */
 const TABLE: readonly (readonly [method: RegExp, masks: Masks])[] = [
   // api/token.mjs: a token's id is the token
@@ -91,61 +102,48 @@ export function maskAt(mask: Mask | undefined, key: string): Mask | undefined {
   return Object.hasOwn(mask, key) ? mask[key] : mask['*']
 }
 
-/** The host's four, then what it misses. */
-const SECRET_NAMES = new RegExp(
-  [
-    'password|passphrase|token|encryption[_-]?key',
-    'passwd|secret|credential|(?:api|access|private)[_-]?key',
-    '^(?:pwd|pass|t?otp|session[_-]?id|(?:proxy-)?authorization|(?:set-)?cookie)$',
-    // one-time URLs that need no sign-in (xo.mjs, `registerHttpRequest`)
-    '^\\$(?:getFrom|sendTo)$',
-    // user data of a guest
-    '^(?:cloud|network)Config$',
-  ].join('|'),
-  'i'
-)
-
-/** Keys may be ids, and come from anyone who can call: the first that are met are remembered, which are the host's own. */
-const MAX_REMEMBERED = 2_048
-const MAX_REMEMBERED_LENGTH = 64
-const nameIsSecret = new Map<string, boolean>()
-
-/** Whether a string or a number of this name is to be hidden. */
-export function isSecretName(name: string): boolean {
-  const known = nameIsSecret.get(name)
-  if (known !== undefined) {
-    return known
-  }
-  const isSecret = SECRET_NAMES.test(name)
-  if (nameIsSecret.size < MAX_REMEMBERED && name.length <= MAX_REMEMBERED_LENGTH) {
-    nameIsSecret.set(name, isSecret)
-  }
-  return isSecret
-}
-
 /** A configuration has some secrets, and a call some tokens. */
 const MAX_TEXTS = 64
 
-/**
- * The texts in a value, up to a limit; not short ones, which could be words that stand elsewhere anyway, and in whose
- * place {@link HIDDEN} would be longer.
- */
+/** Texts and numbers in a value, up to a limit; short ones could be words that stand elsewhere anyway. */
 export function textsIn(value: unknown): string[] {
   const texts: string[] = []
   const rest = [value]
   for (let visits = 0; rest.length > 0 && visits < 16 * MAX_TEXTS && texts.length < MAX_TEXTS; ++visits) {
     const next = rest.pop()
-    if (typeof next === 'string' && next.length >= HIDDEN.length) {
-      texts.push(next)
-    } else if (typeof next === 'object' && next !== null) {
+    if (typeof next === 'object' && next !== null) {
       const items = Array.isArray(next) ? next.slice(0, MAX_TEXTS) : Object.values(next).slice(0, MAX_TEXTS)
       rest.push(...(items as unknown[]))
+    } else if (typeof next === 'string' || typeof next === 'number' || typeof next === 'bigint') {
+      texts.push(String(next))
     }
   }
   return texts
 }
 
-/** Whether something may be hidden of a value that has a secret name: a scalar that says something, or a list. */
+/**
+ * What was hidden of a text: the parts of `key:s3cr3t` in `s3://key:s3cr3t@host`, too.
+ *
+ * @param shown - the text with {@link HIDDEN} in the place of some of it
+ */
+export function hiddenIn(text: string, shown: string): string[] {
+  const hidden: string[] = []
+  const kept = shown.split(HIDDEN)
+  let at = kept[0]!.length
+  for (const [index, part] of kept.slice(1).entries()) {
+    const isLast = index === kept.length - 2
+    const end = part === '' || isLast ? text.length - part.length : text.indexOf(part, at)
+    if (end < at) {
+      break
+    }
+    const secret = text.slice(at, end)
+    hidden.push(secret, ...(/^[^\s:]*:[^\s:]*$/.test(secret) ? secret.split(':') : []))
+    at = end + part.length
+  }
+  return hidden
+}
+
+/** Whether there is anything to hide in a value that stands under a secret name. */
 export function tellsSecret(value: unknown): boolean {
   switch (typeof value) {
     case 'string':
@@ -154,47 +152,6 @@ export function tellsSecret(value: unknown): boolean {
     case 'bigint':
       return true
     default:
-      return Array.isArray(value) // it is not looked into here, since it may hold itself: whoever writes it does that
+      return typeof value === 'object' && value !== null
   }
-}
-
-/**
- * From `://` to the end of a URL that stands in a JSON text: white space, written as it is or as `\n`, `\r`, `\t`, or the
- * quote that ends its string. Any other escape is a part of it: `://a\"b` goes on after the quote.
- */
-const URLS = /:\/\/(?:\\[^nrt]|[^\\\s"])+/g
-const PRIVATE_KEYS = /-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----[^"]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|(?="))/g
-
-/**
- * Hides what is secret in strings wherever they stand: user-info and secret parameters of URLs, and private keys.
- *
- * @param json - of any value; the answer is JSON of the same structure
- */
-export function hideInText(json: string): string {
-  let text = json
-  if (text.includes('://') && /[@?]/.test(text)) {
-    text = text.replace(URLS, hideInUrl)
-  }
-  return text.includes('PRIVATE KEY-----') ? text.replace(PRIVATE_KEYS, HIDDEN) : text
-}
-
-/** @param url - without its scheme */
-function hideInUrl(url: string): string {
-  const end = url.slice(3).search(/[/?#]/)
-  const authority = end === -1 ? url : url.slice(0, end + 3)
-  const at = authority.lastIndexOf('@')
-  const bare = at <= 3 ? url : `://${HIDDEN}${url.slice(at)}`
-  return bare.includes('?') ? hideInQuery(bare) : bare
-}
-
-function hideInQuery(text: string): string {
-  return hideValues(text, /([?&])([^=&#?]+)=([^&#]*)/g)
-}
-
-/** @param pairs - finds separator, name and value */
-function hideValues(text: string, pairs: RegExp): string {
-  return text.replace(pairs, (pair, separator: string, name: string, value: string) =>
-    // hidden already: of `?token=* obfuscated *` a URL ends at the first space, and the value is `*`
-    isSecretName(name) && !HIDDEN.startsWith(value) ? `${separator}${name}=${HIDDEN}` : pair
-  )
 }

@@ -38,6 +38,7 @@ export interface BenchHook {
   readonly url: string
   /** In seconds. */
   readonly timeout?: number
+  readonly tls?: { readonly acceptAnyCertificate: boolean }
 }
 
 /** The plugin as it is built, since what runs from the sources is not what is installed. npm runs a script in the package's folder. */
@@ -48,13 +49,15 @@ export interface HostOptions {
   readonly onCall?: (signal: Signal) => void
   /** The folder of a host that was stopped. */
   readonly directory?: string
+  /** Of xo-server's configuration. */
+  readonly httpProxy?: string
   /** `false`: the plugin cannot have a folder, and keeps everything in memory. */
   readonly hasFolder?: boolean
 }
 
 export async function startHost(
   hooks: readonly BenchHook[],
-  { onCall, directory: earlier, hasFolder = true }: HostOptions = {}
+  { onCall, directory: earlier, httpProxy, hasFolder = true }: HostOptions = {}
 ): Promise<BenchHost> {
   const directory = earlier ?? (await mkdtemp(join(tmpdir(), 'xo-server-web-hooks-bench-')))
   const xo = new EventEmitter()
@@ -64,7 +67,7 @@ export async function startHost(
   const methods = Array.from({ length: 1_000 }, (_, index) => [`bench.m${index}`, {}])
   Object.assign(xo, {
     apiMethods: Object.fromEntries(methods),
-    config: { watch: (callback: (config: object) => void) => (callback({}), () => {}) },
+    config: { watch: (callback: (config: object) => void) => (callback({ httpProxy }), () => {}) },
     hooks: new EventEmitter(),
     objects: objects as unknown as Xo['objects'],
     runningJobs: {},
@@ -83,13 +86,14 @@ export async function startHost(
     }
     const plugin = factory(context)
     await plugin.configure({
-      hooks: hooks.map(({ name, method, url, timeout }) => ({
+      hooks: hooks.map(({ name, method, url, timeout, tls }) => ({
         name,
         method,
         url,
         type: 'pre/post',
         format: 'json',
         ...(timeout !== undefined && { limits: { timeout } }),
+        ...(tls && { tls }),
       })),
     })
     await plugin.load()

@@ -133,10 +133,7 @@ describe('headers', () => {
   })
 
   it.each([
-    'Host',
-    'host',
     'CONTENT-LENGTH',
-    'Content-Type',
     'Content-Encoding',
     'Accept-Encoding',
     'Transfer-Encoding',
@@ -168,7 +165,7 @@ describe('headers', () => {
     ['an umlaut in a name', 'sEcReTä: y', 'something else in line 1'],
     ['a NUL in a name', 'sEcReT\0: y', 'something else in line 1'],
     ['a continued line', 'X-A: b\n sEcReT', 'something else in line 2'],
-    ['a lone CR that brings another', 'X-A: sEcReT\rHost: x', '"Host" in line 2'],
+    ['a lone CR that brings another', 'X-A: sEcReT\rUpgrade: x', '"Upgrade" in line 2'],
     ['CR LF that brings another', 'X-A: sEcReT\r\nTransfer-Encoding: chunked', '"Transfer-Encoding" in line 2'],
     ['a value with NUL', 'X-A: sEcReT\0x', 'others in the value of "X-A" in line 1'],
     ['a value with ESC', 'X-A: sEcReT\x1b[0m', 'others in the value'],
@@ -184,60 +181,40 @@ describe('headers', () => {
     expect(problem.got).toContain(got)
   })
 
+  it('say for whom requests are, and what they hold, for each endpoint', () => {
+    const plain = endpointOf({})
+    const whole = endpointOf({
+      authentication: { headers: 'host: hooks.example:8443\nX-A: b\nContent-type: a/b; c=d' },
+    })
+    expect(whole).toMatchObject({ headers: ['X-A', 'b'], host: 'hooks.example:8443', contentType: 'a/b; c=d' })
+    expect(plain).not.toHaveProperty('host')
+    expect(plain).not.toHaveProperty('contentType')
+    const ids = ['', 'Host: a', 'Host: b', 'Content-Type: a/b'].map(
+      headers => endpointOf({ authentication: { headers } }).id
+    )
+    expect(new Set(ids).size).toBe(ids.length)
+    expect(ids[0]).toBe(plain.id)
+  })
+
+  it.each([
+    ['Host: ', 'a host name'],
+    ['Host: https://sEcReT/', 'a host name'],
+    ['Host: sEcReT/x', 'a host name'],
+    ['Host: me@sEcReT', 'a host name'],
+    ['Host: sEcReT:port', 'a host name'],
+    ['Host: sEcReT x', 'a host name'],
+    ['Content-Type: ', 'a type like'],
+    ['Content-Type: sEcReT', 'a type like'],
+    ['Content-Type: charset=sEcReT', 'a type like'],
+  ])('with %j are refused', (headers, expected) => {
+    const problem = problemOf({ authentication: { headers } })
+    expect(problem.expected).toContain(expected)
+    expect(problem.got).toMatch(/^another value of "(Host|Content-Type)" in line 1$/)
+  })
+
   it('hold no authorization besides the one that is chosen', () => {
     const authentication = { authorization: 'bearer', token: 'sEcReT', headers: 'AUTHORIZATION: sEcReT' }
     expect(problemOf({ authentication })).toMatchObject({ expected: expect.stringContaining('besides the field') })
-  })
-})
-
-describe('tls', () => {
-  const authority = makeCertificate('authority', { isAuthority: true })
-  const client = makeCertificate('client', { issuer: authority })
-  const other = makeCertificate('other')
-
-  it('is as usual without anything in it', () => {
-    for (const tls of [null, {}, { acceptAnyCertificate: false, ca: '', certificate: null, encryptionKey: ' \n' }]) {
-      expect(endpointOf({ tls }).tls).toBeUndefined()
-    }
-  })
-
-  it('takes certificates to trust', () => {
-    const ca = `# mine\r\n${authority.cert.replaceAll('\n', '\r\n')}\n\nand another\n${other.cert}`
-    expect(endpointOf({ tls: { ca } }).tls).toEqual({ acceptAnyCertificate: false, ca: ca.trim() })
-  })
-
-  it('takes a client certificate with those that vouch for it, and its key', () => {
-    const certificate = client.cert + authority.cert
-    const tls = { certificate, encryptionKey: client.keyPem, acceptAnyCertificate: true }
-    expect(endpointOf({ tls }).tls).toEqual({
-      acceptAnyCertificate: true,
-      client: { certificate: certificate.trim(), key: client.keyPem.trim() },
-    })
-  })
-
-  const encrypted = client.key
-    .export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'sEcReT' })
-    .toString()
-  it.each<[string, Fields, string, string]>([
-    ['no PEM', { ca: 'sEcReT' }, 'ca', 'something else'],
-    ['no certificate', { ca: authority.cert.replace(/MII./, 'sEcReT') }, 'ca', 'something else'],
-    ['one in one line', { ca: authority.cert.replaceAll('\n', '') }, 'ca', 'something else'],
-    ['a key among certificates', { ca: authority.cert + authority.keyPem }, 'ca', 'something else'],
-    ['a certificate alone', { certificate: client.cert }, 'encryptionKey', 'nothing, and a certificate'],
-    ['a key alone', { encryptionKey: client.keyPem }, 'certificate', 'nothing, and a private key'],
-    ['no certificate', { certificate: 'sEcReT', encryptionKey: client.keyPem }, 'certificate', 'something else'],
-    ['no key', { certificate: client.cert, encryptionKey: 'sEcReT' }, 'encryptionKey', 'something else'],
-    ["another's key", { certificate: client.cert, encryptionKey: other.keyPem }, 'encryptionKey', 'of another one'],
-    ['an encrypted key', { certificate: client.cert, encryptionKey: encrypted }, 'encryptionKey', 'something else'],
-    [
-      'a key of another in order',
-      { certificate: authority.cert + client.cert, encryptionKey: client.keyPem },
-      'encryptionKey',
-      'of another one',
-    ],
-    ['a text for a choice', { acceptAnyCertificate: 'sEcReT' }, 'acceptAnyCertificate', 'type string'],
-  ])('with %s is refused', (_what, tls, field, got) => {
-    expect(problemOf({ tls })).toMatchObject({ path: `hooks[0].tls.${field}`, got: expect.stringContaining(got) })
   })
 })
 

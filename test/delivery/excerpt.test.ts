@@ -76,3 +76,56 @@ it.each<[string, string, readonly string[]]>([
 it('leaves an answer alone whose endpoint has no secrets', () => {
   expect(withoutEcho('GET / is ok', endpointOf([], 'https://hooks.example/'))).toBe('GET / is ok')
 })
+
+describe('a secret that a receiver says again is hidden however it is written', () => {
+  const endpoint = endpointOf(['Authorization', 'Bearer tok/en+4711=='])
+  const path = '/services/T0/s3cr3t path'
+  const hexed = (text: string, format: (hex: string) => string): string =>
+    [...Buffer.from(text)].map(byte => format(byte.toString(16).padStart(2, '0'))).join('')
+  it.each<[string, string]>([
+    ['JSON that escapes slashes', path.replaceAll('/', '\\/')],
+    ['units of JSON', path.replaceAll('/', '\\u002f')],
+    ['units of JSON in capitals', path.replaceAll('/', '\\u002F')],
+    ['units of JavaScript', path.replaceAll('/', '\\u{002f}')],
+    ['bytes of JavaScript', path.replaceAll('/', '\\x2f')],
+    ['JSON within JSON', JSON.stringify(JSON.stringify(path.replaceAll('/', '\\/')))],
+    ['HTML, hexadecimal', path.replaceAll('/', '&#x2F;')],
+    ['HTML, decimal', path.replaceAll('/', '&#47;')],
+    ['HTML, by name', path.replaceAll('/', '&sol;')],
+    ['HTML within HTML', path.replaceAll('/', '&amp;#x2F;')],
+    ['a URL', encodeURIComponent(path)],
+    ['a URL in small letters', encodeURIComponent(path).toLowerCase().replace('t0', 'T0')],
+    ['a URL within a URL', encodeURIComponent(encodeURIComponent(path))],
+    ['a form', path.replaceAll(' ', '+').replaceAll('/', '%2F')],
+    ['percent signs alone', hexed(path, hex => `%${hex}`)],
+    ['a URL in HTML in JSON', JSON.stringify(encodeURIComponent(path).replaceAll('%', '&#37;'))],
+    ['Base64', Buffer.from(`POST ${path}`).toString('base64')],
+    ['the rest of a path, as a router knows it', '/T0/s3cr3t%20path'],
+    ['the path without its first slash', path.slice(1)],
+    ['a token in a URL', encodeURIComponent('tok/en+4711==')],
+    ['a token in HTML', 'tok&#x2F;en&#43;4711&equals;&equals;'],
+  ])('as %s', (_, written) => {
+    for (const answer of [`no: ${written}`, `<p title='${written}'`]) {
+      const shown = withoutEcho(answer, endpoint)
+      expect(shown).toContain('(hidden)')
+      expect(shown).not.toMatch(/s3cr3t|T0|4711|tok/)
+    }
+  })
+
+  it('also where the answer is cut off amid an escape', () => {
+    expect(withoutEcho('no: tok%2Fen%2B47%3', endpoint)).toBe('no: (hidden)')
+    for (let length = 8; length < 30; ++length) {
+      const shown = withoutEcho(`no: ${path.replaceAll('/', '\\u002f').slice(0, length)}`, endpoint)
+      expect([length, shown]).toEqual([length, expect.not.stringMatching(/ser|T0|s3c/)])
+    }
+  })
+
+  it('and what stands around it stays', () => {
+    expect(withoutEcho('a &amp; b: \\/services\\/T0\\/s3cr3t%20path, 100 % +1', endpoint)).toBe(
+      'a &amp; b: (hidden), 100 % +1'
+    )
+    expect(withoutEcho('services are fine: {"a":"b\\u0020c"} &lt;', endpoint)).toBe(
+      'services are fine: {"a":"b\\u0020c"} &lt;'
+    )
+  })
+})

@@ -5,7 +5,7 @@ import { fateOf, pauseAskedFor, replayed } from '../../src/delivery/fate.ts'
 import type { Facts, Fate } from '../../src/delivery/fate.ts'
 import { UNTRIED } from '../../src/delivery/kept.ts'
 import type { Progress } from '../../src/delivery/kept.ts'
-import { accepted, refused, timedOut, unreachable } from '../helpers/outcomes.ts'
+import { accepted, proxyFailed, refused, timedOut, unreachable } from '../helpers/outcomes.ts'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
@@ -56,6 +56,18 @@ describe('what becomes of a delivery', () => {
     expect(fate(refused(503, HOUR)).progress).toMatchObject({ attempts: 1, failures: 0, trigger: 'retry' })
     const again = fate(refused(503), { attempts: 3, failures: 1, firstTriedAt: NOW - 5, trigger: 'replay' })
     expect(again.progress).toMatchObject({ attempts: 4, failures: 2, firstTriedAt: NOW - 5, trigger: 'retry' })
+  })
+
+  it('is that it waits a moment, as if it had not been tried, where the proxy has failed', () => {
+    for (const outcome of [proxyFailed(), proxyFailed(true), { ...timedOut(), layer: 'proxy' } as const]) {
+      const before: Partial<Progress> = { attempts: 3, failures: 2, failedIn: 1, isAhead: true }
+      const { state, progress } = fate(outcome, before, { schedule: [] })
+      expect(state).toEqual({ name: 'waiting', dueAt: NOW + 500, stepMs: 500 })
+      expect(progress).toEqual({ ...FRESH, ...before, attempts: 4, trigger: 'retry' })
+      expect(nameOf(fate(outcome, { expiresAt: NOW + 500 }))).toBe('expired')
+      expect(nameOf(fate(outcome, {}, { isCancelled: true }))).toBe('cancelled')
+      expect(nameOf(fate(outcome, {}, { isRouted: false }))).toBe('hook removed')
+    }
   })
 
   it('does not charge an attempt that came ahead of its time', () => {

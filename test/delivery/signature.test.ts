@@ -127,6 +127,24 @@ describe('secrets', () => {
     expect(signatures(`  first ${WHSEC}\r\n${WHSK}\t\tlast\n`)).toEqual(each)
   })
 
+  it('have their version before them, as Svix shows them, and commas between them', () => {
+    const [first, other] = [WHSEC, `whsec_${Buffer.alloc(24, 9).toString('base64')}`]
+    const both = signatures(`${first} ${other}`)
+    for (const text of [
+      `v1,${first} v1,${other}`,
+      `v1,${first},v1,${other}`,
+      `${first},${other}`,
+      `v1,${first}, ${other},`,
+      `${first},\nv1,${other}\n`,
+    ]) {
+      expect([text, signatures(text)]).toEqual([text, both])
+    }
+    expect(signatures(`v1a,${WHSK}`)).toEqual(signatures(WHSK))
+    // what does not begin like that is a secret as it is
+    expect(signatures('v1,abc')).not.toEqual(signatures('abc'))
+    expect(signatures('a,b')).toHaveLength(1)
+  })
+
   it('may be padded or not', () => {
     for (const length of [1, 2, 3, 24, 32, 64]) {
       const padded = `whsec_${Buffer.alloc(length, 7).toString('base64')}`
@@ -152,11 +170,17 @@ describe('secrets', () => {
     // the public half of another
     [`whsk_${Buffer.alloc(64).toString('base64')}`, 'Ed25519 private key'],
     ['whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=', 'whpk_… is the public half'],
+    ['v1a,whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=', 'whpk_… is the public half'],
+    ['v1,whsec_sEcReT-sEcReT_', 'Base64 after'],
   ])('like %j are refused, without telling them', (secret, expected) => {
     const secrets = ` fine ${secret} fine`
     const bad = checkSecrets(secrets)
     expect(bad).toEqual({ number: 2, expected: expect.stringContaining(expected) })
     expect(JSON.stringify(bad)).not.toContain('sEcReT')
     expect(() => signerOf(secrets)).toThrow(/^(?!.*sEcReT)signing secret 2: expected /)
+  })
+  it('are no keys in PEM', () => {
+    const bad = checkSecrets('-----BEGIN PRIVATE KEY-----\nsEcReT\n-----END PRIVATE KEY-----')
+    expect(bad).toEqual({ number: 1, expected: expect.stringContaining('PEM') })
   })
 })

@@ -273,7 +273,8 @@ describe('a value beyond the bound', () => {
       })
     }
     expect(boundedJson(value, MIB)).toBeUndefined()
-    expect(reads).toBeLessThan(1100)
+    // once more to see whether it only goes round in circles
+    expect(reads).toBeLessThan(2200)
   })
 
   it('of 50 MB behind a hidden toJSON is looked at as far as the bound', () => {

@@ -79,6 +79,7 @@ const AGREEABLE: ReadonlySet<Behaviour> = new Set([
   'slow',
   'late',
   'reset after headers',
+  'drip headers', // its status line is there before the deadline
   'drip body',
   'truncate',
   'endless',

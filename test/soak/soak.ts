@@ -29,7 +29,7 @@ const seed = Number(values.seed)
 const soaks: Readonly<Record<string, () => Promise<readonly string[]>>> = {
   chaos: () => soakChaos(seed, Number(values.runs), Number(values['at-once'])),
   crash: async () => {
-    const { problems, ...figures } = await runCrashes(seed, Number(values.kills))
+    const { problems, ...figures } = await runCrashes(seed, Number(values.kills), 50)
     console.log(`  ${JSON.stringify(figures)}`)
     return problems
   },

@@ -8,6 +8,7 @@ import { expect, it } from 'vitest'
 /** A file imports only from floors below its own, and from its own folder. */
 const FLOORS = [
   'index.ts',
+  'listen/',
   'plugin.ts',
   'configuration.ts',
   'correction.ts',

@@ -1,4 +1,8 @@
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
+import { idIn } from '../../src/event/object.ts'
 import { ROUTES } from '../../src/sources/rest-routes.ts'
 import type { Params } from '../sandbox/config.ts'
 import { ADMIN_NAME, fence, hookTo, openReceiver, setUpRealHost } from './setup.ts'
@@ -72,4 +76,36 @@ describe('a change by the REST API of a real xo-server', () => {
     const events = methodsOf(await receiver.next(3)).filter(({ source }) => source === 'rest')
     expect(events).toMatchObject([{ method: 'user.create', userName: 'carol', error: { code: 403 } }])
   })
+})
+
+/** All API methods: the parameters of each, and of which of them the host makes an object. */
+async function readMethods(): Promise<Record<string, { params: string[]; objects: string[] }>> {
+  const index = join(process.env['XO_SERVER_DIR']!, 'dist', 'api', 'index.mjs')
+  const script = `
+    const methods = {}
+    const read = (path, value) => {
+      if (typeof value === 'function') {
+        const { params = {}, resolve = {} } = value
+        methods[path] = { params: Object.keys(params), objects: Object.values(resolve).map(([name]) => name) }
+      } else if (typeof value === 'object' && value !== null) {
+        Object.keys(value).forEach(name => read(path === '' ? name : path + '.' + name, value[name]))
+      }
+    }
+    read('', { ...(await import(process.argv[1])) })
+    process.stdout.write(JSON.stringify(methods), () => process.exit())
+  `
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script, index])
+  return JSON.parse(stdout.slice(stdout.lastIndexOf('\n') + 1)) as Awaited<ReturnType<typeof readMethods>>
+}
+
+it('finds the object of every API method of a real xo-server, whatever its parameter is called', async () => {
+  const lookUp = (id: string) =>
+    id.startsWith('object: ') ? { id, type: 'VM', $snapshot_of: 'object: VM' } : undefined
+  const methods = Object.entries(await readMethods()).filter(([, { objects }]) => objects.length > 0)
+  expect(methods.length).toBeGreaterThan(150)
+  const found = methods.map(([method, { params, objects }]) => {
+    const values = params.map(name => [name, objects.includes(name) ? `object: ${name}` : `text of ${name}`])
+    return [method, idIn({ callId: '', timestamp: 0, method, params: Object.fromEntries(values) as object }, lookUp)]
+  })
+  expect(found.filter(([, id]) => id === undefined)).toEqual([])
 })

@@ -21,9 +21,10 @@ export const HOST: Rule<HostState> = {
     ['host.updated', 'A host has another version, or more patches'],
     ...tagEvents('host', 'A host'),
   ],
-  read(host) {
+  read(host, base) {
     const { rpm_patch_installation_time: patchedAt } = isRecord(host['otherConfig']) ? host['otherConfig'] : {}
     return {
+      ...base,
       power: textOf(host['power_state']) ?? '',
       isEnabled: host['enabled'] === true,
       startTime: numberOf(host['startTime']),
@@ -31,7 +32,7 @@ export const HOST: Rule<HostState> = {
       build: textOf(host['build']),
       patches: listOf(host['patches']).length,
       patchedAt: patchedAt === undefined ? undefined : numberOf(Number(patchedAt)),
-      tags: textsOf(listOf(host['tags'])),
+      tags: textsOf(host['tags']),
     }
   },
   fields: ({ name, power, isEnabled }) => ({ name_label: name, power_state: power, enabled: isEnabled }),
@@ -46,7 +47,7 @@ export const POOL: Rule<PoolState> = {
     ['pool.disconnected', 'XO does not see a pool any more. Its VMs are not `removed`'],
     ['pool.master.changed', 'Another host is the master of a pool'],
   ],
-  read: pool => ({ master: textOf(pool['master']) }),
+  read: (pool, base) => ({ ...base, master: textOf(pool['master']) }),
   fields: ({ name, master }) => ({ name_label: name, master }),
   added: (_, after) => ({ method: 'pool.connected', after }),
   removed: (_, before) => ({ method: 'pool.disconnected', before }),
@@ -61,11 +62,12 @@ export const MESSAGE: Rule<MessageState> = {
     ['alarm.raised', 'A pool raises an alarm: CPU, memory, a network bond, multipathing…'],
     ['alarm.cleared', 'An alarm has been deleted'],
   ],
-  read(message) {
+  read(message, base) {
     const name = textOf(message['name']) ?? ''
     const isAlarm = ALARMS.includes(name)
     return isAlarm || name === CRASHED
       ? {
+          ...base,
           name,
           isAlarm,
           about: textOf(message['$object']),

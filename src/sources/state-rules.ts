@@ -56,8 +56,8 @@ export function stateOf(object: unknown, fullRatio: number): State | undefined {
   }
   const pool = textOf(fields['$pool']) ?? ''
   const name = textOf(fields['name_label']) ?? ''
-  const own = RULES[type as State['type']].read(fields, pool, fullRatio)
-  return own && ({ type, pool, name, ...own } as State)
+  const base = { type: type as State['type'], pool, name }
+  return ruleOf(base as State).read(fields, base, fullRatio)
 }
 
 /** The events of an object that is new in a pool that was there before it. */

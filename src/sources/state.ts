@@ -134,12 +134,12 @@ export interface Rule<S extends State> {
   readonly events: readonly (readonly [name: string, sentence: string, of?: State['type']])[]
   /** Another type that has to be watched for these events: a new VM is a template first. */
   readonly besides?: State['type']
-  /** `undefined` for an object that is no matter of events. */
-  read(
-    object: Fields,
-    pool: string,
-    fullRatio: number
-  ): (Omit<S, keyof StateOf<string>> & { name?: string }) | undefined
+  /**
+   * `undefined` for an object that is no matter of events.
+   *
+   * @param base - what the states of all types have: begins its own
+   */
+  read(object: Fields, base: StateOf<S['type']>, fullRatio: number): S | undefined
   /** What is told of one that is new or gone. */
   fields(state: S): Fields
   /** The event of one that is new in a pool that was there before it. */
@@ -190,7 +190,14 @@ export function sameList(a: readonly unknown[], b: readonly unknown[]): boolean 
 /** One list for all objects that have none, which are most of some thousands. */
 const NONE: readonly string[] = []
 
-/** Up to a limit that no object of a pool comes near. */
-export function textsOf(values: readonly unknown[]): readonly string[] {
-  return values.length === 0 ? NONE : values.filter(value => typeof value === 'string').slice(0, 100)
+/** No object of a pool comes near. */
+const MAX_TEXTS = 100
+
+/** The texts of a list: itself, if that is all that it holds. */
+export function textsOf(values: unknown): readonly string[] {
+  if (!Array.isArray(values) || values.length === 0) {
+    return NONE
+  }
+  const isPlain = values.length <= MAX_TEXTS && values.every(value => typeof value === 'string')
+  return isPlain ? values : values.filter(value => typeof value === 'string').slice(0, MAX_TEXTS)
 }

@@ -1,4 +1,4 @@
-import { listOf, numberOf, textOf } from '../values.ts'
+import { numberOf, textOf } from '../values.ts'
 import { compared, retagged, tagEvents, textsOf } from './state.ts'
 import type { Change, PbdState, Rule, SrState, VdiState } from './state.ts'
 
@@ -9,13 +9,13 @@ const FULL_AGAIN = 0.05
 
 export const SR: Rule<SrState> = {
   events: [['sr.full', 'An SR has become full, to 90 % or as `srFullPercent` says'], ...tagEvents('sr', 'An SR')],
-  read(sr, _, fullRatio) {
+  read(sr, base, fullRatio) {
     const size = numberOf(sr['size']) ?? 0
     const used = numberOf(sr['physical_usage']) ?? 0
     // a CD is always full
     const canFill = sr['content_type'] !== 'iso' && sr['SR_type'] !== 'udev' && size > 0
     const limit = canFill ? size * fullRatio : null
-    return { size, used, limit, isFull: limit !== null && used >= limit, tags: textsOf(listOf(sr['tags'])) }
+    return { ...base, size, used, limit, isFull: limit !== null && used >= limit, tags: textsOf(sr['tags']) }
   },
   fields: ({ size, used }) => ({ size, physical_usage: used }),
   step(before, after) {
@@ -34,7 +34,12 @@ export const PBD: Rule<PbdState> = {
     ['sr.connected', 'An SR is connected to a host: `params.host`'],
     ['sr.disconnected', 'An SR is not connected to a host any more: `params.host`'],
   ],
-  read: pbd => ({ sr: textOf(pbd['SR']), host: textOf(pbd['host']), isAttached: pbd['attached'] === true }),
+  read: (pbd, base) => ({
+    ...base,
+    sr: textOf(pbd['SR']),
+    host: textOf(pbd['host']),
+    isAttached: pbd['attached'] === true,
+  }),
   fields: ({ isAttached }) => ({ attached: isAttached }),
   added: (pbd, after) => (pbd.isAttached ? connection('sr.connected', pbd, { after }) : undefined),
   removed: (pbd, before) => (pbd.isAttached ? connection('sr.disconnected', pbd, { before }) : undefined),
@@ -52,7 +57,7 @@ export const VDI: Rule<VdiState> = {
     ['disk.removed', 'A disk is gone'],
     ['disk.resized', 'A disk has another size'],
   ],
-  read: vdi => ({ sr: textOf(vdi['$SR']), size: numberOf(vdi['size']) ?? 0 }),
+  read: (vdi, base) => ({ ...base, sr: textOf(vdi['$SR']), size: numberOf(vdi['size']) ?? 0 }),
   fields: ({ name, size }) => ({ name_label: name, size }),
   added: ({ sr }, after) => ({ method: 'disk.created', params: { sr }, after }),
   removed: ({ sr }, before) => ({ method: 'disk.removed', params: { sr }, before }),

@@ -1,4 +1,4 @@
-import { isRecord, listOf, numberOf, textOf } from '../values.ts'
+import { isRecord, numberOf, textOf } from '../values.ts'
 import { retagged, compared, sameList, tagEvents, textsOf } from './state.ts'
 import type { Change, Fields, Rule, SnapshotState, State, Step, TemplateState, VifState, VmState } from './state.ts'
 import { powerStepOf } from './vm-steps.ts'
@@ -23,6 +23,9 @@ const SETTINGS = [
  */
 const UNNAMED_SNAPSHOT = 'xo-backup-temp-snapshot-name'
 
+const NOTHING: Fields = {}
+const NO_CHANGES: readonly Change[] = []
+
 export const VM: Rule<VmState> = {
   events: [
     ['vm.created', 'A VM is there that was not: created, cloned, copied, imported or restored'],
@@ -42,28 +45,45 @@ export const VM: Rule<VmState> = {
     ...tagEvents('vm', 'A VM'),
   ],
   besides: 'VM-template',
-  read(vm, pool) {
-    const cpus = isRecord(vm['CPUs']) ? vm['CPUs'] : {}
-    const memory = isRecord(vm['memory']) ? vm['memory'] : {}
+  read(vm, base) {
+    const cpus = isRecord(vm['CPUs']) ? vm['CPUs'] : NOTHING
+    const memory = isRecord(vm['memory']) ? vm['memory'] : NOTHING
+    const container = vm['$container']
     return {
+      // one by one, as of some thousands of VMs this is made again and again: `...base` takes five times as long
+      type: base.type,
+      pool: base.pool,
+      name: base.name,
       power: textOf(vm['power_state']) ?? '',
       // the container of a VM that is on no host is its pool
-      host: vm['$container'] === pool ? undefined : textOf(vm['$container']),
+      host: container === base.pool ? undefined : textOf(container),
       startTime: numberOf(vm['startTime']),
       operations: valuesOf(vm['current_operations']),
-      tags: textsOf(listOf(vm['tags'])),
+      tags: textsOf(vm['tags']),
       addresses: valuesOf(vm['addresses']),
       mainAddress: textOf(vm['mainIpAddress']),
       cpus: numberOf(cpus['number']),
       cpusMax: numberOf(cpus['max']),
-      memory: numberOf(listOf(memory['dynamic'])[1]),
-      settings: SETTINGS.map(name => scalarOf(vm[name])),
+      memory: Array.isArray(memory['dynamic']) ? numberOf(memory['dynamic'][1]) : undefined,
+      // in the order of `SETTINGS`
+      settings: [
+        scalarOf(vm['name_description']),
+        scalarOf(vm['notes']),
+        scalarOf(vm['auto_poweron']),
+        scalarOf(vm['high_availability']),
+        scalarOf(vm['affinityHost']),
+        scalarOf(vm['startDelay']),
+        scalarOf(vm['secureBoot']),
+      ],
     }
   },
   fields: ({ name, power, host }) => ({ name_label: name, power_state: power, host }),
   added: (_, after) => ({ method: 'vm.created', after }),
   removed: (_, before) => ({ method: 'vm.removed', before }),
   step(before, seen) {
+    if (isSame(before, seen)) {
+      return { state: seen, changes: NO_CHANGES }
+    }
     const { state: moved, changes } = powerStepOf(before, seen)
     // one that is down has no addresses, and may have the same when it is up again
     const isUnknown = seen.addresses.length === 0
@@ -75,7 +95,7 @@ export const VM: Rule<VmState> = {
 
 export const TEMPLATE: Rule<TemplateState> = {
   events: [],
-  read: () => ({}),
+  read: (_, base) => base,
   fields: ({ name }) => ({ name_label: name }),
 }
 
@@ -84,7 +104,7 @@ export const SNAPSHOT: Rule<SnapshotState> = {
     ['snapshot.created', 'A snapshot of a VM is there; a backup makes some, too'],
     ['snapshot.removed', 'A snapshot of a VM is gone'],
   ],
-  read: snapshot => ({ of: textOf(snapshot['$snapshot_of']) }),
+  read: (snapshot, base) => ({ ...base, of: textOf(snapshot['$snapshot_of']) }),
   fields: ({ name, of }) => ({ name_label: name, snapshot_of: of }),
   added: ({ name }, after) => (name === UNNAMED_SNAPSHOT ? undefined : { method: 'snapshot.created', after }),
   removed: ({ name }, before) => (name === UNNAMED_SNAPSHOT ? undefined : { method: 'snapshot.removed', before }),
@@ -99,7 +119,7 @@ export const VIF: Rule<VifState> = {
     ['vif.created', 'A VM has another network interface: `params.vm`, `params.network`; a new VM has its own'],
     ['vif.removed', 'A network interface of a VM is gone, also with its VM'],
   ],
-  read: vif => ({ vm: textOf(vif['$VM']), network: textOf(vif['$network']), mac: textOf(vif['MAC']) }),
+  read: (vif, base) => ({ ...base, vm: textOf(vif['$VM']), network: textOf(vif['$network']), mac: textOf(vif['MAC']) }),
   fields: ({ mac }) => ({ MAC: mac }),
   added: ({ vm, network }, after) => ({ method: 'vif.created', ofVm: vm, params: { vm, network }, after }),
   removed: ({ vm, network }, before) => ({ method: 'vif.removed', ofVm: vm, params: { vm, network }, before }),
@@ -117,6 +137,24 @@ export function kindStep(before: State, after: State): Step {
     return { state: after, changes: [gone] }
   }
   return { state: after, changes: [] }
+}
+
+/** Asked of each VM whenever anything of it changes, which is all the time and mostly nothing that counts. */
+function isSame(before: VmState, after: VmState): boolean {
+  return (
+    before.power === after.power &&
+    before.host === after.host &&
+    before.startTime === after.startTime &&
+    before.name === after.name &&
+    before.cpus === after.cpus &&
+    before.cpusMax === after.cpusMax &&
+    before.memory === after.memory &&
+    before.mainAddress === after.mainAddress &&
+    sameList(before.operations, after.operations) &&
+    sameList(before.tags, after.tags) &&
+    sameList(before.addresses, after.addresses) &&
+    sameList(before.settings, after.settings)
+  )
 }
 
 function settingsChanged(before: VmState, after: VmState): Change[] {
@@ -160,5 +198,5 @@ function scalarOf(value: unknown): unknown {
 }
 
 function valuesOf(map: unknown): readonly string[] {
-  return textsOf(isRecord(map) ? Object.values(map) : [])
+  return isRecord(map) ? textsOf(Object.values(map)) : textsOf(undefined)
 }

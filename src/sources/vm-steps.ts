@@ -53,7 +53,9 @@ export function powerStepOf(before: VmState, after: VmState): Step<VmState> {
   if (hasRebooted(before, after)) {
     changes.push(...compared('vm.rebooted', { startTime: before.startTime }, { startTime: after.startTime }))
   }
-  changes.push(...compared('vm.renamed', { name_label: before.name }, { name_label: after.name }))
+  if (before.name !== after.name) {
+    changes.push({ method: 'vm.renamed', before: { name_label: before.name }, after: { name_label: after.name } })
+  }
   return { state: { ...after, power, host }, changes }
 }
 

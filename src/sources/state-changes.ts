@@ -341,13 +341,10 @@ class Watch {
 
   /** What was known when xo-server ran last: its pools are away until they are seen. */
   #recall(remembered: Remembered | undefined): void {
-    if (this.#hasEnded) {
-      return
-    }
     const now = Date.now()
     const pools = new Map<string, Map<string, State>>()
     for (const [id, state] of remembered?.states ?? []) {
-      if (this.#types.has(state.type)) {
+      if (this.#types.has(state.type) && !this.#hasEnded) {
         const pool = poolOf(id, state)
         pools.set(pool, (pools.get(pool) ?? new Map<string, State>()).set(id, state))
       }
@@ -373,6 +370,9 @@ class Watch {
     for (const [id, state] of this.#states) {
       if (poolOf(id, state) === pool) {
         const before = absence.states.get(id)
+        if (id === pool && absence.isTold) {
+          this.#telling.tell(id, state, changesOfNew(state))
+        }
         if (before !== undefined) {
           this.#seenAgain(id, before, state, absence)
         } else if (absence.types.has(state.type)) {

@@ -87,6 +87,10 @@ describe('what happens while xo-server is off', () => {
     await third.ready('"away"')
     await third.stop()
     expect(third.methods()).toEqual([])
+
+    const fourth = await run(directory)
+    await vi.waitFor(() => expect(fourth.methods()).toEqual(['pool.connected']))
+    await fourth.stop()
   })
 
   it('is not told of what was not watched', async () => {

@@ -6,7 +6,7 @@ import { deadCatchAll, deadEndpoint, pendingOnDisk } from './memory.ts'
 import { muteNames } from './names.ts'
 import { failingProxy } from './proxy.ts'
 import { savedSecrets } from './saves.ts'
-import { objectUpdates, unmatchedUpdate } from './state.ts'
+import { objectUpdates, unmatchedRequest, unmatchedUpdate } from './state.ts'
 import { journalRate, throughput } from './throughput.ts'
 
 /** By name. Each runs in a process of its own. */
@@ -24,6 +24,7 @@ export const figures: ReadonlyMap<string, Figure> = new Map([
   ['20 endpoints behind a proxy that drops or hangs', failingProxy],
   ['large results on 100 hooks', largeResult],
   ['secrets of 1,000 hooks at a save, the first removed', savedSecrets],
+  ['HTTP request that no hook wants, 1,000 hooks', unmatchedRequest],
   ['update of a task that no hook wants, 1,000 hooks', unmatchedUpdate],
-  ['10,000 object updates in one flush, 5 state hooks', objectUpdates],
+  ['10,000 object updates in one flush, 10 state hooks', objectUpdates],
 ])

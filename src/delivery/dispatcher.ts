@@ -155,7 +155,7 @@ export class Dispatcher {
         renewed.set(endpoint.id, budget)
       }
     }
-    this.#origins.releaseAll()
+    this.#origins.releaseAll(now)
     this.#queues.reroute(now, renewed, enabled)
     if (this.#legacy !== undefined && !this.#hasRoutes) {
       recall(this.#parts, this.#legacy.state) // without the new chance that a save gives: nobody has saved anything
@@ -204,7 +204,8 @@ export class Dispatcher {
     const now = performance.now()
     const line = this.#lines.to(route.endpoint)
     const endpoint = route.endpoint.id
-    const isUrgent = asker !== undefined && route.isPaused !== true && this.#queues.isFlowing(endpoint, now)
+    const isOpen = this.#origins.openAt(line.lane.origin, route.endpoint.pace) <= now
+    const isUrgent = asker !== undefined && isOpen && route.isPaused !== true && this.#queues.isFlowing(endpoint, now)
     if (isUrgent) {
       this.#queues.expect(delivery.id, asker)
     } else {

@@ -83,7 +83,7 @@ function cutAt(text: string, secret: string): number {
 }
 
 /** Path, query and credentials, whole and in parts, as they are sent and as they were written. */
-function secretsOf({ url, headers }: Endpoint): string[] {
+function secretsOf({ url, headers, bodySecret }: Endpoint): string[] {
   const { pathname, search, searchParams } = new URL(url)
   const values = headers.filter((_, index) => index % 2 === 1).flatMap(value => [value, ...value.split(/\s+/).slice(1)])
   const parts = [
@@ -94,6 +94,7 @@ function secretsOf({ url, headers }: Endpoint): string[] {
     ...searchParams.values(),
     ...values,
     ...values.flatMap(plainOf),
+    ...(bodySecret === undefined ? [] : [bodySecret.value]),
   ]
   const written = parts.flatMap(part => [
     part,

@@ -77,6 +77,7 @@ export class Pump {
   /** A request is under way. */
   began({ lane }: Line, now: number): void {
     lane.began(now)
+    this.#options.origins.spend(lane.origin, lane.endpoint.pace, now)
     ++this.#inFlight
     if (lane.inFlight > 1) {
       ++this.#common
@@ -113,9 +114,10 @@ export class Pump {
         waiting.push(line) // whichever request ends first pumps again
         continue
       }
-      const kept = origins.heldUntil(lane.origin) > now ? undefined : next(line, now)
+      const openAt = origins.openAt(lane.origin, lane.endpoint.pace)
+      const kept = openAt > now ? undefined : next(line, now)
       if (kept === undefined) {
-        this.#setAlarm(line, now)
+        this.#setAlarm(line, now, openAt)
       } else {
         this.#ready.add(line) // behind the others: the loop comes to it again
         send(line, kept, now)
@@ -125,8 +127,8 @@ export class Pump {
   }
 
   /** An alarm that is earlier than needed is left alone: the line looks again. */
-  #setAlarm(line: Line, now: number): void {
-    const due = line.lane.wakeAt(now, this.#options.origins.heldUntil(line.lane.origin))
+  #setAlarm(line: Line, now: number, openAt: number): void {
+    const due = line.lane.wakeAt(now, openAt)
     const at = Math.min(due, now + LONGEST_TIMER_MS)
     const alarm = this.#alarms.get(line)
     if (due === Number.POSITIVE_INFINITY || due <= now || (alarm !== undefined && alarm.at <= at)) {

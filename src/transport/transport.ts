@@ -45,6 +45,7 @@ export function connectTo(endpoint: Endpoint, _proxy: ProxySettings, rules: Addr
   const receiver: Receiver = {
     sockets,
     origin: url.origin,
+    method: endpoint.method ?? 'POST',
     path: url.pathname + url.search,
     headers: headersOf(endpoint),
     running: [],

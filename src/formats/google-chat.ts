@@ -1,6 +1,6 @@
 import { jsonPayload } from './format.ts'
 import type { Format } from './format.ts'
-import { escapeHtml, fitted, JOINT, withoutLinks } from './text.ts'
+import { escapeHtml, fitted, withoutLinks } from './text.ts'
 
 const MAX_DETAILS = 4_000
 
@@ -50,7 +50,7 @@ export const googleChat: Format = {
   },
 }
 
-/** Chat looks for addresses and mentions in what is no HTML, too. */
+/** Chat looks for addresses in what is no HTML, too. */
 function escaped(text: string): string {
-  return escapeHtml(withoutLinks(text)).replaceAll('@', `@${JOINT}`)
+  return escapeHtml(withoutLinks(text))
 }

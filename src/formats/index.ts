@@ -1,7 +1,9 @@
+import { cloudEvents, cloudEventsBinary } from './cloudevents.ts'
 import { discord } from './discord.ts'
 import type { Format } from './format.ts'
 import { googleChat } from './google-chat.ts'
 import { gotify } from './gotify.ts'
+import { event, virtfusion } from './hosters.ts'
 import { json } from './json.ts'
 import { mattermost } from './mattermost.ts'
 import { ntfy } from './ntfy.ts'
@@ -9,8 +11,11 @@ import { office365 } from './office365.ts'
 import { pagerduty } from './pagerduty.ts'
 import { pushover } from './pushover.ts'
 import { slack } from './slack.ts'
+import { standardWebhooks } from './standard-webhooks.ts'
 import { teams } from './teams.ts'
 import { telegram } from './telegram.ts'
+import { template } from './template.ts'
+import { convoy, outpost, svix } from './web-hook-servers.ts'
 
 export { judged } from './format.ts'
 export type { Built, Format, Material, Options } from './format.ts'
@@ -27,6 +32,7 @@ export const formats: ReadonlyMap<string, Format> = new Map<string, Format>([
   ['teams', teams],
   ['slack', slack],
   ['discord', discord],
+  ['template', template],
   ['mattermost', mattermost],
   ['telegram', telegram],
   ['ntfy', ntfy],
@@ -34,6 +40,14 @@ export const formats: ReadonlyMap<string, Format> = new Map<string, Format>([
   ['pushover', pushover],
   ['google-chat', googleChat],
   ['pagerduty', pagerduty],
+  ['cloudevents', cloudEvents],
+  ['cloudevents-binary', cloudEventsBinary],
+  ['standard-webhooks', standardWebhooks],
+  ['virtfusion', virtfusion],
+  ['event', event],
+  ['svix', svix],
+  ['convoy', convoy],
+  ['outpost', outpost],
 ])
 
 /** Formats with which one can write what any service reads. */

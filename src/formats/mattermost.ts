@@ -33,7 +33,7 @@ export const mattermost: Format = {
           color: colour,
           title: `${emoji} ${escapeTitle(title)}`,
           ...(link && { title_link: link.url }),
-          ...(details !== undefined && { text: `${FENCE}\n${fitted(details, MAX_DETAILS, parted)}\n${FENCE}` }),
+          ...(details !== undefined && { text: `${FENCE}\n${fitted(details, MAX_DETAILS, codeOf)}\n${FENCE}` }),
           fields: facts.map(({ label, value }) => ({ short: true, title: label, value: inCode(value, 1_000) })),
           footer: fitted(`${instance} · ${method}`, MAX_FOOTER, parted),
         },
@@ -44,12 +44,16 @@ export const mattermost: Format = {
 }
 
 function inCode(text: string, max: number): string {
-  return `\`${fitted(text, max, parted)}\``
+  return `\`${fitted(text, max, codeOf)}\``
 }
 
 /** No backtick ends the code: it is another sign that looks like one. */
+function codeOf(text: string): string {
+  return text.replaceAll('`', 'ˋ').replaceAll('<', `<${JOINT}`)
+}
+
 function parted(text: string): string {
-  return text.replaceAll('`', 'ˋ').replace(/[<@:]/g, `$&${JOINT}`)
+  return codeOf(text).replace(/[@:#]/g, `$&${JOINT}`)
 }
 
 /** A title is Markdown, and code is not shown as such in it. */

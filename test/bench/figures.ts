@@ -1,5 +1,6 @@
 import { matchedPost, unmatchedCall } from './calls.ts'
 import { largeResult } from './large-results.ts'
+import { builtInEachFormat } from './formats.ts'
 import { slowHalf, steadyLoad } from './latency.ts'
 import type { Figure } from './measure.ts'
 import { deadCatchAll, deadEndpoint, pendingOnDisk } from './memory.ts'
@@ -18,6 +19,7 @@ export const figures: ReadonlyMap<string, Figure> = new Map([
   ['100,000 pending deliveries of 2 KiB: disk, restart', pendingOnDisk],
   ['the journal, where all come at once', journalRate],
   ['large results on 100 hooks', largeResult],
+  ['an event, written in each format', builtInEachFormat],
   ['update of a task that no hook wants, 1,000 hooks', unmatchedUpdate],
   ['10,000 object updates in one flush, 5 state hooks', objectUpdates],
 ])

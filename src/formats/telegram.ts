@@ -25,7 +25,7 @@ export const telegram: Format = {
     example: 'https://api.telegram.org/bot<token>/sendMessage',
     isOwn: ({ hostname }) => hostname === 'api.telegram.org',
     problem: ({ pathname }) =>
-      /\/bot\d+:[\w-]+(?:\/sendMessage)?\/?$/.test(decodeURIComponent(pathname))
+      /\/bot\d+(?::|%3A)[\w-]+(?:\/sendMessage)?\/?$/i.test(pathname)
         ? undefined
         : 'a URL of the form https://api.telegram.org/bot<token>/sendMessage, with the token that BotFather gave',
     normalise: url => {

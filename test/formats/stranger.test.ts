@@ -157,7 +157,6 @@ describe.each(chats)('what a stranger writes, in the format %s', format => {
         }
       }
       for (const [path, shown] of textsIn(hostile)) {
-         
         expect(shown, path).not.toMatch(
           /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/
         )

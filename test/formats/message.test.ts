@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+
 import { describe, expect, it } from 'vitest'
 
 import { freezeEvent } from '../../src/event/event.ts'
@@ -228,6 +230,32 @@ describe('a text', () => {
 
   it('of several lines keeps them, and nothing else', () => {
     expect(linesOf('a \r\n b\u0085c\n\n', 50)).toBe('a\nbc')
+  })
+})
+
+describe('the README', () => {
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
+
+  it('lists every format with what it asks for', () => {
+    const [, table = ''] = /<!-- formats -->\n(.*)<!-- \/formats -->/s.exec(readme) ?? []
+    const rows = table.split('\n').flatMap(line => {
+      const [, name, title, fields] = /^\| `([\w-]+)` +\| (.*?) +\| (.*?) +\|$/.exec(line) ?? []
+      return name === undefined ? [] : [[name, title, fields]]
+    })
+    const expected = [...formats].map(([name, { title, target, token, url }]) => {
+      const fields = [target && `_Target_: ${target.meaning}`, token && `_Token_: ${token.meaning}`]
+      return [name, title, [...fields, `URL like \`${url.example}\``].filter(each => each !== undefined).join('. ')]
+    })
+    expect(rows).toEqual(expected)
+  })
+
+  it('has templates that can be used', () => {
+    const templates = [...readme.matchAll(/`([{[] .*\{\{.* [}\]])`|^(\{ .*\{\{.* \})$/gm)].map(([, inTable, inBlock]) =>
+      (inTable ?? inBlock!).replaceAll('\\|', '|')
+    )
+    expect(templates.length).toBeGreaterThanOrEqual(8)
+    const mistakes = templates.map(text => [text, formats.get('template')?.template?.(text)])
+    expect(mistakes.filter(([, mistake]) => mistake !== undefined)).toEqual([])
   })
 })
 

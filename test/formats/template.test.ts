@@ -183,16 +183,3 @@ describe('a template', () => {
     )
   })
 })
-
-describe('the templates of the README', () => {
-  it.each([
-    '{ "title": "{{title}}: {{object.name}}", "message": "{{text}}", "priority": "{{outcome | map:failure=8,*=2}}" }',
-    '{ "type": "Service", "filter": "service.name==\\"xo-backup\\"", "exit_status": "{{outcome | map:success=0,failure=2,*=3}}", "plugin_output": "{{title}}: {{failures | lines | default:ok | cut:1000}}" }',
-    '{ "time": "{{at | date:unix}}", "host": "{{instance.name}}", "sourcetype": "xo:event", "event": "{{event}}" }',
-    '{ "event_type": "xo-{{event.method}}", "client_payload": { "outcome": "{{outcome}}", "vm": "{{object.name}}", "event": "{{event}}" } }',
-    '{ "streams": [{ "stream": { "job": "xo", "method": "{{event.method}}", "outcome": "{{outcome}}" }, "values": [["{{at | date:ns}}", "{{text}}"]] }] }',
-  ])('%s can be used', text => {
-    expect(template.template!(text)).toBeUndefined()
-    expect(() => JSON.parse(filled(text).text) as unknown).not.toThrow()
-  })
-})

@@ -480,7 +480,7 @@ describe('the test', () => {
     const { relay, engine } = start([{ ...hook, route: { ...hook.route, endpoint } }])
     for (const ok of [false, true]) {
       const outcome = { kind: 'answered', ok, status: 400, excerpt: Buffer.alloc(0) } as const
-      const attempt = { ...{ number: 1, trigger: 'test', startedAt: 0, durationMs: 1 }, outcome } as const
+      const attempt = { number: 1, trigger: 'test', startedAt: 0, durationMs: 1, outcome } as const
       engine.onProbe = () => Promise.resolve([{ hook: 'a', attempt }])
       const [report] = await relay.test(sample)
       expect(report?.hint).toBe(ok ? undefined : 'its URL is one of Slack: choose that format')

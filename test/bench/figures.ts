@@ -4,6 +4,8 @@ import { builtInEachFormat } from './formats.ts'
 import { slowHalf, steadyLoad } from './latency.ts'
 import type { Figure } from './measure.ts'
 import { deadCatchAll, deadEndpoint, pendingOnDisk } from './memory.ts'
+import { muteNames } from './names.ts'
+import { failingProxy } from './proxy.ts'
 import { objectUpdates, unmatchedUpdate } from './state.ts'
 import { journalRate, throughput } from './throughput.ts'
 
@@ -14,10 +16,12 @@ export const figures: ReadonlyMap<string, Figure> = new Map([
   ['unmatched call, 1,000 hooks', unmatchedCall],
   ['1,000 events a second', steadyLoad],
   ['20 endpoints, 5 calls a second, half of them slow', slowHalf],
+  ['20 endpoints, 5 calls a second, half of them behind a mute name server', muteNames],
   ['10,000 events of 2 KiB to a dead endpoint, 2,000 a second', deadEndpoint],
   ['2,000 calls a second to a dead catch-all', deadCatchAll],
   ['100,000 pending deliveries of 2 KiB: disk, restart', pendingOnDisk],
   ['the journal, where all come at once', journalRate],
+  ['20 endpoints behind a proxy that drops or hangs', failingProxy],
   ['large results on 100 hooks', largeResult],
   ['an event, written in each format', builtInEachFormat],
   ['update of a task that no hook wants, 1,000 hooks', unmatchedUpdate],

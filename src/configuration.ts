@@ -208,8 +208,9 @@ export class Configuration {
   }
 
   #warn(problems: readonly Problem[], warnings: readonly string[]): void {
-    for (const text of problems.map(describeProblem)) {
-      this.#log.warn(`hook disabled: ${text}`)
+    for (const problem of problems) {
+      const lost = problem.path.startsWith('hooks[') ? 'hook disabled' : 'not used'
+      this.#log.warn(`${lost}: ${describeProblem(problem)}`)
     }
     for (const text of warnings) {
       this.#log.warn(text)

@@ -2,9 +2,9 @@ import { isDeepStrictEqual } from 'node:util'
 
 import type { Account, EndpointHealth, EndpointReport, Page, Query, Selection } from './delivery/account.ts'
 import { parseAddressRules } from './transport/address-guard.ts'
-import type { Connect } from './delivery/attempt.ts'
+import type { Connect, Connection } from './delivery/attempt.ts'
 import { describeOutcome } from './delivery/delivery.ts'
-import type { Attempt, Delivery, DiscardReason } from './delivery/delivery.ts'
+import type { Attempt, Delivery, DiscardReason, Endpoint } from './delivery/delivery.ts'
 import { Dispatcher } from './delivery/dispatcher.ts'
 import type { DispatcherEvent } from './delivery/options.ts'
 import type { HealthChange } from './delivery/health.ts'
@@ -17,12 +17,15 @@ import type { ProxySettings } from './transport/proxy.ts'
 import { connectTo } from './transport/transport.ts'
 import { parseFilter } from './filter.ts'
 import type { Filter } from './filter.ts'
+import { formats, judged } from './formats/index.ts'
+import type { Instance } from './formats/index.ts'
 import { deliveryOf, idOf, labelOf, Texts } from './handing.ts'
 import type { Handing, PlainHook, Remains } from './handing.ts'
 
 export interface PlainSettings {
   readonly hooks: readonly PlainHook[]
   readonly proxy: ProxySettings
+  readonly instance?: Instance
 }
 
 /** Lists of xo-server's `[plugins.web-hooks]`, as they stand there: where requests may go, and where not. */
@@ -107,6 +110,7 @@ export class Courier {
   #setConfigured: () => void = () => {}
   #subscriptions: ReadonlyMap<string, Subscription> = new Map()
   #proxy: ProxySettings = {}
+  #instance: Instance = {}
   /** By hook, since the start. */
   readonly #undecided = new Map<string, number>()
   /** Why the journal is not in use. */
@@ -125,8 +129,9 @@ export class Courier {
       this.#setConfigured = resolve
     })
     const { rules } = parseAddressRules(addresses.allowed, addresses.denied)
+    const open = connect ?? (endpoint => connectTo(endpoint, this.#proxy, rules, this.#names))
     this.#dispatcher = new Dispatcher({
-      connect: connect ?? (endpoint => connectTo(endpoint, this.#proxy, rules, this.#names)),
+      connect: endpoint => understood(open(endpoint), endpoint),
       onEvent: event => this.#report(event),
       ...(legacy && { legacy }),
       ...(openDirectory && {
@@ -145,9 +150,10 @@ export class Courier {
     return this.#dispatcher.ready
   }
 
-  configure({ hooks, proxy }: PlainSettings): void {
+  configure({ hooks, proxy, instance = {} }: PlainSettings): void {
     const isProxyNew = !isDeepStrictEqual(proxy, this.#proxy)
     this.#proxy = proxy
+    this.#instance = instance
     this.#subscriptions = new Map(hooks.map(hook => [hook.id, { hook, filter: filterOf(hook), undecided: 0 }]))
     for (const id of this.#undecided.keys()) {
       if (!this.#subscriptions.has(id)) {
@@ -185,7 +191,7 @@ export class Courier {
 
   /** Filters have no say: whoever tests a hook wants to see a request. */
   async probe(handing: Handing): Promise<readonly Answer[]> {
-    const texts = new Texts(handing)
+    const texts = new Texts(handing, this.#instance)
     const answers = await Promise.all(
       handing.hooks.map(async (id, index) => {
         const hook = this.#subscriptions.get(id)?.hook
@@ -196,7 +202,7 @@ export class Courier {
   }
 
   async #test(handing: Handing, index: number, hook: PlainHook, texts: Texts): Promise<Attempt> {
-    const payload = texts.payloadFor(hook)
+    const payload = texts.payloadFor(hook, index)
     if (!('problem' in payload)) {
       return this.#dispatcher.controls.test(deliveryOf(handing, index, hook, payload, texts.headers), hook.route)
     }
@@ -268,7 +274,7 @@ export class Courier {
 
   /** What is to be sent; what is not is counted on the way, unless a filter does not want it. */
   #deliveriesOf(handing: Handing): Made[] {
-    const texts = new Texts(handing)
+    const texts = new Texts(handing, this.#instance)
     const made: Made[] = []
     handing.hooks.forEach((owner, index) => {
       if (owner === '') {
@@ -291,7 +297,7 @@ export class Courier {
           return
         case 'wanted':
       }
-      const payload = texts.payloadFor(hook)
+      const payload = texts.payloadFor(hook, index)
       if ('problem' in payload) {
         this.#discard(delivery, 'unformatted')
         this.#emit({ type: 'unformatted', hook: owner, method: handing.event.method, error: payload.problem })
@@ -368,6 +374,18 @@ export class Courier {
 interface Made {
   readonly hook: PlainHook
   readonly delivery: Delivery
+}
+
+/** A connection whose answers are read by the rules of the endpoint's service. */
+function understood(connection: Connection, { service }: Endpoint): Connection {
+  const format = service === undefined ? undefined : formats.get(service)
+  return format === undefined
+    ? connection
+    : {
+        send: async request => judged(format, await connection.send(request)),
+        close: () => connection.close(),
+        destroy: () => connection.destroy(),
+      }
 }
 
 /** What a filter cannot be read from keeps nothing from being sent: better one too many than one too few. */

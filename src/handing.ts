@@ -1,13 +1,14 @@
-import type { Delivery, Payload, Route } from './delivery/delivery.ts'
+import type { Delivery, Route } from './delivery/delivery.ts'
 import { withObject } from './event/event.ts'
 import type { Event } from './event/event.ts'
 import { searchableOf } from './filter.ts'
 import type { Searchable } from './filter.ts'
-import { formats } from './formats/index.ts'
+import { formats, messageAbout } from './formats/index.ts'
+import type { Built, Instance, Material, Message, Options } from './formats/index.ts'
 import { messageOf } from './problem.ts'
 
 /** One hook, as the delivery side needs it. */
-export interface PlainHook {
+export interface PlainHook extends Options {
   readonly id: string
   readonly name: string
   /** Name of a format, see `formats/index.ts`. */
@@ -48,16 +49,20 @@ const PRE_LIFETIME_MS = 5 * 60_000
 /** What the deliveries of one event share: each made when the first of them asks for it. */
 export class Texts {
   readonly headers: readonly string[]
-  readonly #event: Event
+  readonly #handing: Handing
   /** The event with its object. */
   readonly #whole: Event
+  readonly #instance: Instance
   #searchable: Searchable | undefined
-  /** By format, and whether with the object. */
-  readonly #payloads = new Map<string, Payload | { readonly problem: string }>()
+  #message: Message | undefined
+  /** By format and options. */
+  readonly #payloads = new Map<string, Built | { readonly problem: string }>()
 
-  constructor({ event, object, isTest = false }: Handing) {
-    this.#event = event
+  constructor(handing: Handing, instance: Instance) {
+    const { event, object, isTest = false } = handing
+    this.#handing = handing
     this.#whole = withObject(event, object)
+    this.#instance = instance
     this.headers = headersOf(event, isTest)
   }
 
@@ -65,23 +70,43 @@ export class Texts {
     return (this.#searchable ??= searchableOf(this.#whole))
   }
 
-  payloadFor({ format, includeObject }: PlainHook): Payload | { readonly problem: string } {
-    const key = `${includeObject ? 'with' : 'without'} ${format}`
+  get #messageOnce(): Message {
+    return (this.#message ??= messageAbout(this.#whole, this.#instance, Date.now()))
+  }
+
+  /** @param index - the place of the hook in the handing */
+  payloadFor(hook: PlainHook, index: number): Built | { readonly problem: string } {
+    const { includeObject, target, template } = hook
+    const format = formats.get(hook.format)
+    if (format === undefined) {
+      return { problem: 'there is no such format' }
+    }
+    if (format.isPerDelivery === true) {
+      return this.#build(hook, index)
+    }
+    const key = JSON.stringify([hook.format, includeObject, target, template])
     let payload = this.#payloads.get(key)
     if (payload === undefined) {
-      payload = this.#build(format, includeObject)
+      payload = this.#build(hook, index)
       this.#payloads.set(key, payload)
     }
     return payload
   }
 
-  #build(name: string, includeObject: boolean): Payload | { readonly problem: string } {
-    const format = formats.get(name)
-    if (format === undefined) {
-      return { problem: 'there is no such format' }
+  #build(hook: PlainHook, index: number): Built | { readonly problem: string } {
+    const { event, object } = this.#handing
+    const getMessage = (): Message => this.#messageOnce
+    const material: Material = {
+      event: hook.includeObject ? this.#whole : event,
+      get message() {
+        return getMessage()
+      },
+      object: object ?? undefined,
+      instance: this.#instance,
+      delivery: { id: idOf(this.#handing, index), hook },
     }
     try {
-      return format.build(includeObject ? this.#whole : this.#event)
+      return formats.get(hook.format)!.build(material, hook)
     } catch (error) {
       return { problem: messageOf(error) }
     }
@@ -105,7 +130,7 @@ export function deliveryOf(
   handing: Handing,
   index: number,
   { id, name }: PlainHook,
-  payload: Payload,
+  payload: Built,
   headers: readonly string[]
 ): Delivery {
   const { event, party } = handing
@@ -115,7 +140,7 @@ export function deliveryOf(
     party,
     label: labelOf(event),
     payload,
-    headers: [...headers, 'X-XO-Hook', headerText(name)],
+    headers: [...headers, 'X-XO-Hook', headerText(name), ...(payload.headers ?? [])],
     order: { key: event.callId, leads: event.phase === 'pre' },
     acceptedAt: Date.now(),
     ...(event.phase === 'pre' && { lifetimeMs: PRE_LIFETIME_MS }),

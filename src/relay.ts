@@ -5,6 +5,7 @@ import type { Hook, Settings } from './config/hook.ts'
 import { describeOutcome } from './delivery/delivery.ts'
 import type { Layer } from './delivery/delivery.ts'
 import type { Answer, Engine, EngineHealth, Handing, PlainHook, ProxySettings } from './engine/engine.ts'
+import { formats, hintOf } from './formats/index.ts'
 import { freezeEvent, objectText, outcomeOf } from './event/event.ts'
 import type { Event, Phase, Source } from './event/event.ts'
 import type { ObjectSnapshot } from './event/object.ts'
@@ -46,6 +47,8 @@ export interface TestReport {
   /** Where it failed, if no answer came. */
   readonly layer?: Layer
   readonly status?: number
+  /** What may be wrong, where it failed. */
+  readonly hint?: string
   readonly durationMs: number
 }
 
@@ -103,7 +106,8 @@ export class Relay {
     this.#matcher = new Matcher(active, this.#namesOf)
     this.#isAnyAsking = active.some(asksForObject)
     this.#subject.retain(method => this.#asksAtEnd(method))
-    this.#engine.configure({ hooks: [...settings.hooks, ...settings.others].map(plainOf), proxy })
+    const { hooks, others, instance } = settings
+    this.#engine.configure({ hooks: [...hooks, ...others].map(plainOf), proxy, ...(instance && { instance }) })
     this.#listeners.forEach(listener => listener())
   }
 
@@ -225,7 +229,7 @@ export class Relay {
         const event = freezeEvent('api', phase, signal)
         const answers = this.#engine.probe({
           ...{ id: randomUUID(), event, hooks: [hook.id], party: partyOf(event), isTest: true },
-          ...(hook.includeObject && { object: objectText(object) }),
+          ...(asksForObject(hook) && { object: objectText(object) }),
         })
         return reportOf(hook, phase, (await this.#within(hook.route.timeoutMs + TEST_SLACK_MS, answers))?.[0])
       })
@@ -260,14 +264,19 @@ export class Relay {
   }
 }
 
-/** A filter may look at the object. */
-function asksForObject({ includeObject, filter }: Hook): boolean {
-  return includeObject || filter !== undefined
+/** A filter may look at the object, and a format may tell of it. */
+function asksForObject({ includeObject, filter, format }: Hook): boolean {
+  return includeObject || filter !== undefined || formats.get(format)?.tellsObject === true
 }
 
 /** What crosses to the delivery side, and nothing else of a hook. */
-function plainOf({ id, name, format, includeObject, filter, route }: PlainHook): PlainHook {
-  return { id, name, format, includeObject, route, ...(filter !== undefined && { filter }) }
+function plainOf({ id, name, format, includeObject, filter, target, template, route }: PlainHook): PlainHook {
+  return {
+    ...{ id, name, format, includeObject, route },
+    ...(filter !== undefined && { filter }),
+    ...(target !== undefined && { target }),
+    ...(template !== undefined && { template }),
+  }
 }
 
 /** Whoever has not signed in is one party, however many they are: anyone can open a WebSocket. */
@@ -282,9 +291,12 @@ function reportOf(hook: Hook, type: Phase, answer: Answer | undefined): TestRepo
     return { ...about, ok: false, outcome: 'given up: the delivery side does not answer', durationMs: 0 }
   }
   const { outcome, durationMs } = answer.attempt
+  const ok = outcome.kind === 'answered' && outcome.ok
+  const hint = hintOf(hook.format, new URL(hook.route.endpoint.url))
   return {
     ...about,
-    ok: outcome.kind === 'answered' && outcome.ok,
+    ok,
+    ...(!ok && hint !== undefined && { hint }),
     outcome: describeOutcome(outcome),
     ...('layer' in outcome && { layer: outcome.layer }),
     ...('status' in outcome && { status: outcome.status }),

@@ -46,14 +46,23 @@ export type Credentials = Pick<Endpoint, 'headers' | 'secrets' | 'host' | 'conte
 
 type Fields = Readonly<Record<string, unknown>>
 
+/** Stands in the value of a header for the field `token`, which the host hides. */
+const TOKEN = '{{token}}'
+
 /**
  * Reads a hook's group `authentication`, whose fields have the types of the form.
  *
+ * @param isTokenClaimed - its format puts the token elsewhere than into the `Authorization` header
  * @throws ProblemError, which tells no secret, and of a header its name at most
  */
-export function parseAuthentication(fields: Fields, path: string): Credentials {
-  const authorization = parseAuthorization(fields, path)
-  const own = parseHeaders(textOf(fields['headers']) ?? '', `${path}.headers`, authorization.length > 0)
+export function parseAuthentication(fields: Fields, path: string, isTokenClaimed = false): Credentials {
+  const lines = textOf(fields['headers']) ?? ''
+  const token = trimmedOf(fields['token'])
+  const authorization = parseAuthorization(fields, path, isTokenClaimed || lines.includes(TOKEN))
+  if (token === '' && lines.includes(TOKEN)) {
+    wrong(`${path}.token`, `a token, as a header has ${TOKEN}`, 'nothing')
+  }
+  const own = parseHeaders(lines, `${path}.headers`, authorization.length > 0, token)
   const secrets = trimmedOf(fields['passphrase']).split(/\s+/).join(' ')
   const bad = checkSecrets(secrets)
   if (bad !== undefined) {
@@ -62,7 +71,7 @@ export function parseAuthentication(fields: Fields, path: string): Credentials {
   return { ...own, headers: [...authorization, ...own.headers], ...(secrets !== '' && { secrets }) }
 }
 
-function parseAuthorization(fields: Fields, path: string): string[] {
+function parseAuthorization(fields: Fields, path: string, isTokenClaimed: boolean): string[] {
   const kind = trimmedOf(fields['authorization'])
   const token = trimmedOf(fields['token'])
   const user = textOf(fields['user']) ?? ''
@@ -70,8 +79,12 @@ function parseAuthorization(fields: Fields, path: string): string[] {
   switch (kind) {
     case '':
       // the form shows "None" for what was not chosen: who has filled in a token does not mean that
-      if (token !== '' || password !== '') {
-        wrong(`${path}.authorization`, KINDS, `nothing, and a ${token !== '' ? 'token' : 'password'}`)
+      if ((token !== '' && !isTokenClaimed) || password !== '') {
+        wrong(
+          `${path}.authorization`,
+          KINDS,
+          `nothing, and a ${token !== '' && !isTokenClaimed ? 'token' : 'password'}`
+        )
       }
       return []
     case 'none':
@@ -107,7 +120,7 @@ export function basicAuthorization(user: string, password: string): string {
 }
 
 /** Lines of `Name: value`. */
-function parseHeaders(lines: string, path: string, isAuthorized: boolean): Credentials {
+function parseHeaders(lines: string, path: string, isAuthorized: boolean, token: string): Credentials {
   const headers: string[] = []
   let [host, contentType]: (string | undefined)[] = []
   const names = new Set<string>()
@@ -117,7 +130,10 @@ function parseHeaders(lines: string, path: string, isAuthorized: boolean): Crede
     }
     const colon = line.indexOf(':')
     const name = line.slice(0, Math.max(colon, 0)).trim()
-    const value = line.slice(colon + 1).trim()
+    const value = line
+      .slice(colon + 1)
+      .trim()
+      .replaceAll(TOKEN, () => token)
     if (!HEADER_NAME.test(name)) {
       wrong(path, 'lines of "Name: value"', `something else in line ${index + 1}`)
     }

@@ -15,6 +15,8 @@ export const DEFAULT_FORMAT = 'json'
 export const DEFAULT_TIMEOUT_S = 10
 export const MAX_TIMEOUT_S = 60
 
+export const REQUEST_METHODS = ['POST', 'PUT'] as const
+
 export const EVENT_NAMES = hookableEvents.map(({ name }) => name)
 
 /** The form's schema, in the slice of JSON Schema that is used. */
@@ -115,6 +117,11 @@ function formSchema(methods: readonly string[]): FormSchema {
               enumNames: [...formats.values()].map(({ title }) => title),
               default: DEFAULT_FORMAT,
             },
+            target: {
+              type: 'string',
+              title: 'Target',
+              description: `Who gets it, for formats that ask for it. ${targets()}.`,
+            },
             waitForResponse: {
               type: 'boolean',
               title: 'Wait for response',
@@ -140,7 +147,11 @@ function formSchema(methods: readonly string[]): FormSchema {
                   enumNames: [...AUTHORIZATIONS.values()],
                   default: 'none',
                 },
-                token: { type: 'string', title: 'Token', description: 'For *Bearer*.' },
+                token: {
+                  type: 'string',
+                  title: 'Token',
+                  description: `For *Bearer*, for \`{{token}}\` in *More headers*, and for formats that ask for it. ${tokens()}.`,
+                },
                 user: { type: 'string', title: 'User', description: 'For *Basic*.' },
                 password: { type: 'string', title: 'Password', description: 'For *Basic*.' },
                 passphrase: {
@@ -153,7 +164,7 @@ function formSchema(methods: readonly string[]): FormSchema {
                   type: 'string',
                   title: 'More headers',
                   description:
-                    'One `Name: value` a line. Example: `X-Api-Key: 5f2c81`. `Content-Type` goes instead of the usual one; of `Host`, the name is also the one whose certificate is asked for. Unlike a token or a password, this is shown here in clear text.',
+                    'One `Name: value` a line. Examples: `X-Api-Key: {{token}}`, where the field *Token* is put in; `Prefer: wait`. `Content-Type` goes instead of the usual one; of `Host`, the name is also the one whose certificate is asked for. Unlike a token or a password, this is shown here in clear text.',
                   $multiline: true,
                 },
               },
@@ -196,6 +207,20 @@ function formSchema(methods: readonly string[]): FormSchema {
               title: 'Content',
               description: 'What is sent, and of what.',
               properties: {
+                template: {
+                  type: 'string',
+                  title: 'Template',
+                  description:
+                    'For the format *Template*: the body, as JSON with placeholders in its texts. What does not begin with `{` or `[` is sent as plain text. Example: `{"text": "{{title}}: {{object.name}}", "level": "{{outcome | map:failure=8,*=2}}"}`.',
+                  $multiline: true,
+                },
+                requestMethod: {
+                  type: 'string',
+                  title: 'HTTP method',
+                  description: 'Of the requests.',
+                  enum: REQUEST_METHODS,
+                  default: REQUEST_METHODS[0],
+                },
                 includeObject: {
                   type: 'boolean',
                   title: 'Include the object',
@@ -236,6 +261,17 @@ function formSchema(methods: readonly string[]): FormSchema {
           required: ['method', 'type', 'url', 'format'],
         },
       },
+      instanceName: {
+        type: 'string',
+        title: 'Name of this XO',
+        description: 'How messages call it. Example: `XO Paris`.',
+      },
+      instanceUrl: {
+        type: 'string',
+        title: 'URL of this XO',
+        description:
+          'For links to VMs, hosts, pools and SRs in messages. Example: `https://xo.example.org`; with `/v5` or `/v6` at its end, links lead to that interface only.',
+      },
       notify: {
         type: 'array',
         title: 'Notify',
@@ -269,4 +305,17 @@ function preset(name: string, method: string, status: (typeof STATUSES)[number])
 function suggestions(methods: readonly string[]): string[] {
   const namespaces = new Set(methods.filter(name => name.includes('.')).map(name => `${name.split('.')[0]}.*`))
   return ['*', ...new Set([...namespaces, ...methods].sort())]
+}
+
+/** What the target is to each format that has one. */
+function targets(): string {
+  return [...formats.values()]
+    .flatMap(({ title, target }) => (target === undefined ? [] : [`*${title}*: ${target.meaning}`]))
+    .join('. ')
+}
+
+function tokens(): string {
+  return [...formats.values()]
+    .flatMap(({ title, token }) => (token === undefined ? [] : [`*${title}*: ${token.meaning}`]))
+    .join('. ')
 }

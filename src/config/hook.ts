@@ -1,4 +1,4 @@
-import type { PlainHook } from '../engine/engine.ts'
+import type { Instance, PlainHook } from '../engine/engine.ts'
 import type { Matchable } from '../matcher.ts'
 import type { Problem } from '../problem.ts'
 import { isRecord, listOf } from '../values.ts'
@@ -18,6 +18,8 @@ export interface Settings {
    * paused, and their endpoint is none.
    */
   readonly others: readonly PlainHook[]
+  /** How messages name this XO. */
+  readonly instance?: Instance
   /** E-mail addresses that are told when an endpoint fails, is disabled, or is back. */
   readonly notify: readonly string[]
 }

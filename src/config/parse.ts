@@ -8,10 +8,11 @@ import { itemsOf, ProblemError, wrong } from './hook.ts'
 import type { Hook, Settings } from './hook.ts'
 import { recogniser } from './identity.ts'
 import type { Known } from './identity.ts'
+import { groupOf, parseService } from './service.ts'
 import { findPlaceholder } from './stray-secrets.ts'
 import { parseTls } from './tls.ts'
 import type { Endpoint, Route } from '../delivery/delivery.ts'
-import type { PlainHook } from '../engine/engine.ts'
+import type { Instance, PlainHook } from '../engine/engine.ts'
 import { parseFilter } from '../filter.ts'
 import { formats } from '../formats/index.ts'
 import { isMatch, parsePatterns } from '../matcher.ts'
@@ -24,7 +25,8 @@ export interface ParsedConfig {
   /** One for each item of `hooks`; `undefined` for one that is not filled in yet. */
   readonly items: readonly (ParsedItem | undefined)[]
   readonly notify: readonly string[]
-  /** Each stands for a hook that cannot be used. A disabled one is no problem, whatever is wrong with it. */
+  readonly instance: Instance
+  /** Each stands for a hook that cannot be used, or for another value. A disabled one is no problem, whatever is wrong with it. */
   readonly problems: readonly Problem[]
   /** Nothing wrong, but an administrator should know. */
   readonly warnings: readonly string[]
@@ -56,11 +58,9 @@ export function parseConfig(raw: unknown, knownMethods?: readonly string[]): Par
     }
     const path = `hooks[${index}]`
     try {
-      const tlsWarnings: string[] = []
-      const hook = parseHook(item, path, knownMethods, text => tlsWarnings.push(text))
+      const { hook, warnings: own } = parseHook(item, path, knownMethods)
       if (hook.route.isPaused !== true) {
-        const { warning } = formats.get(hook.format) ?? {}
-        warnings.push(...(warning === undefined ? [] : [`${path} (${hook.name}): ${warning}`]), ...tlsWarnings)
+        warnings.push(...own.map(warning => `${path} (${hook.name}): ${warning}`))
       }
       return { name: hook.name, hook }
     } catch (error) {
@@ -76,7 +76,20 @@ export function parseConfig(raw: unknown, knownMethods?: readonly string[]): Par
   })
   const addresses = isRecord(raw) ? listOf(raw['notify']) : []
   const notify = addresses.map(trimmedOf).filter(address => address !== '')
-  return { items, notify, problems, warnings }
+  const { instance, problem } = parseInstance(isRecord(raw) ? raw : {})
+  return { items, notify, instance, problems: [...problems, ...(problem ? [problem] : [])], warnings }
+}
+
+function parseInstance(raw: Item): { instance: Instance; problem?: Problem } {
+  const name = trimmedOf(raw['instanceName'])
+  const text = trimmedOf(raw['instanceUrl'])
+  const named = name === '' ? {} : { name }
+  const url = parseUrl(text)
+  if (url === undefined) {
+    const problem = { path: 'instanceUrl', expected: 'an http:// or https:// URL', got: withoutSecrets(text) }
+    return text === '' ? { instance: named } : { instance: named, problem }
+  }
+  return { instance: { ...named, url: (url.origin + url.pathname).replace(/\/+$/, '') } }
 }
 
 /**
@@ -87,7 +100,7 @@ export function parseConfig(raw: unknown, knownMethods?: readonly string[]): Par
  * @returns `problems`: hooks of which the saved configuration holds another one's secret, see `knownOf`
  */
 export function settingsOf(
-  { items, notify }: ParsedConfig,
+  { items, notify, instance }: ParsedConfig,
   ids: readonly string[],
   known: Known
 ): { settings: Settings; problems: readonly Problem[] } {
@@ -111,7 +124,7 @@ export function settingsOf(
       problems.push({ path: `hooks[${index}]`, hook: hook.name.slice(0, 100), expected, got: 'those of another hook' })
     }
   }
-  return { settings: { hooks, others, notify }, problems }
+  return { settings: { hooks, others, notify, instance }, problems }
 }
 
 function identified({ route, ...hook }: ParsedHook, id: string, key: string): Hook {
@@ -127,10 +140,12 @@ function unusable(id: string, name: string, key: string): PlainHook {
 
 /** The key is random and stays in xo-server's data directory: without it, an id is of no use to whoever guesses at secrets. */
 function withId(endpoint: Omit<Endpoint, 'id'>, key: string): Endpoint {
-  const { url, headers, secrets = '', tls = null, host, contentType } = endpoint
-  // without these two, ids stay what they were
-  const more = host === undefined && contentType === undefined ? [] : [host ?? '', contentType ?? '']
-  const text = JSON.stringify([url, headers, secrets, tls, ...more])
+  const { url, headers, secrets = '', tls = null, host, contentType, method, target, bodySecret, service } = endpoint
+  // without these, ids stay what they were
+  const named = host === undefined && contentType === undefined ? [] : [host ?? '', contentType ?? '']
+  const served = { method, target, bodySecret, service }
+  const isPlain = Object.values(served).every(value => value === undefined)
+  const text = JSON.stringify([url, headers, secrets, tls, ...named, ...(isPlain ? [] : [served])])
   return { id: createHmac('sha256', key).update(`endpoint ${text}`).digest('base64url').slice(0, 16), ...endpoint }
 }
 
@@ -140,9 +155,8 @@ type Item = Readonly<Record<string, unknown>>
 function parseHook(
   item: Item,
   path: string,
-  knownMethods: readonly string[] | undefined,
-  warn: (text: string) => void
-): ParsedHook {
+  knownMethods?: readonly string[]
+): { hook: ParsedHook; warnings: readonly string[] } {
   checkTypes(item, HOOK_SCHEMA, path)
   const lost = findPlaceholder(item, path)
   if (lost !== undefined) {
@@ -162,18 +176,25 @@ function parseHook(
   if (!formats.has(format)) {
     wrong(`${path}.format`, oneOf([...formats.keys()]), shown(format))
   }
+  if (formats.get(format)?.isPostOnly === true && type !== 'post') {
+    wrong(`${path}.type`, `"post", as the format is "${formats.get(format)?.title}"`, shown(type))
+  }
   const userInfo = authorizationOf(url)
-  const credentials = parseAuthentication(groupOf(item, 'authentication'), `${path}.authentication`)
+  const isTokenClaimed = formats.get(format)?.token !== undefined
+  const credentials = parseAuthentication(groupOf(item, 'authentication'), `${path}.authentication`, isTokenClaimed)
+  const { endpoint, options, warnings } = parseService(format, withoutUserInfo(url), item, path)
   if (userInfo.length > 0 && isAuthorized(credentials.headers)) {
     const expected = 'no user and password in it besides the hook\'s "Authentication"'
     wrong(`${path}.url`, expected, withoutSecrets(urlText))
   }
-  const tls = parseTls(groupOf(item, 'tls'), `${path}.tls`, warn)
+  const tlsWarnings: string[] = []
+  // the hook is named before each of them
+  const tls = parseTls(groupOf(item, 'tls'), `${path}.tls`, text => tlsWarnings.push(text.slice(path.length + 1)))
   const content = groupOf(item, 'content')
   const filter = trimmedOf(content['filter'])
   checkFilter(filter, `${path}.content.filter`)
   const limits = parseLimits(groupOf(item, 'limits'), `${path}.limits`)
-  return {
+  const hook: ParsedHook = {
     name: trimmedOf(item['name']) || method,
     methods,
     phases,
@@ -182,17 +203,19 @@ function parseHook(
     waitForResponse: item['waitForResponse'] === true,
     includeObject: content['includeObject'] === true,
     ...(filter !== '' && { filter }),
+    ...options,
     route: {
       endpoint: {
-        url: withoutUserInfo(url).href,
+        ...endpoint,
         ...credentials,
-        headers: [...userInfo, ...credentials.headers],
+        headers: [...userInfo, ...credentials.headers, ...endpoint.headers],
         ...(tls && { tls }),
       },
       ...limits,
       ...(item['disabled'] === true && { isPaused: true }),
     },
   }
+  return { hook, warnings: [...warnings, ...tlsWarnings] }
 }
 
 function parseMethods(text: string, path: string, knownMethods?: readonly string[]): MethodPatterns {
@@ -311,10 +334,4 @@ function shown(value: unknown): string {
 
 function oneOf(values: readonly string[]): string {
   return `one of ${values.map(value => `"${value}"`).join(', ')}`
-}
-
-/** One of the form's optional groups. */
-function groupOf(item: Item, name: string): Item {
-  const group = item[name]
-  return isRecord(group) ? group : {}
 }

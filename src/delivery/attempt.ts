@@ -50,11 +50,12 @@ export async function attempt(
   const startedAt = Date.now()
   const start = performance.now()
   const timestamp = Math.floor(startedAt / 1000)
+  const body = withSecret(payload.body, endpoint.bodySecret)
   let outcome: AttemptOutcome
   try {
     outcome = await connection.send({
       contentType: payload.contentType,
-      body: payload.body,
+      body,
       headers: [
         ...headers,
         'X-XO-Delivery',
@@ -65,7 +66,7 @@ export async function attempt(
         id,
         'webhook-timestamp',
         String(timestamp),
-        ...(signerFor(endpoint)?.(id, timestamp, payload.body) ?? []),
+        ...(signerFor(endpoint)?.(id, timestamp, body) ?? []),
       ],
       timeoutMs,
     })
@@ -74,6 +75,19 @@ export async function attempt(
     outcome = { kind: 'unreachable', code: 'INTERNAL', reason: 'the request could not be made' }
   }
   return { number, trigger, startedAt, durationMs: performance.now() - start, outcome }
+}
+
+const OPEN_BRACE = 0x7b
+const EMPTY_OBJECT = '{}'
+
+/** What is no JSON object, as that of a format which the hook had before, has no place for it. */
+function withSecret(body: Buffer, secret: Endpoint['bodySecret']): Buffer {
+  if (secret === undefined || body[0] !== OPEN_BRACE) {
+    return body
+  }
+  const property = `{${JSON.stringify(secret.name)}:${JSON.stringify(secret.value)}`
+  const isEmpty = body.length === EMPTY_OBJECT.length
+  return Buffer.concat([Buffer.from(isEmpty ? property : `${property},`), body.subarray(1)])
 }
 
 /** Reading a secret takes longer than signing with it. An endpoint that is changed is another object. */

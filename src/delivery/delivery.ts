@@ -13,8 +13,21 @@ export interface Endpoint {
   readonly id: string
   /** `https://host:port/path?query`, as `URL` writes it, without user-info. */
   readonly url: string
+  /** @default 'POST' */
+  readonly method?: 'PUT'
+  /** Who is meant at this URL (a chat, a channel, a user…): one that is blocked there says nothing of the others. */
+  readonly target?: string
   /** Names and values in turn, sent with every request: credentials. */
   readonly headers: readonly string[]
+  /**
+   * A credential that stands in the body, which is a JSON object, as its first property. It is put there with each attempt:
+   * no body that is kept has it.
+   */
+  readonly bodySecret?: { readonly name: string; readonly value: string }
+  /** By whose rules answers are read, where those of HTTP do not say all. */
+  readonly service?: string
+  /** Without: as fast as it answers. */
+  readonly pace?: Pace
   /** Signing secrets, separated by spaces, the newest first (`signature.ts` reads them); without, nothing is signed. */
   readonly secrets?: string
   /** `name` or `name:port`: whom requests are for (`Host`), and whose certificate is asked for; without: the URL's. */
@@ -23,6 +36,13 @@ export interface Endpoint {
   readonly contentType?: string
   /** Of an https URL, where it is not the usual. */
   readonly tls?: TlsSettings
+}
+
+/** How fast requests may follow each other. It holds for all endpoints of an origin together. */
+export interface Pace {
+  readonly perSecond: number
+  /** As many may go at once after a pause. */
+  readonly burst: number
 }
 
 /** Where an owner's deliveries go, and within which limits: those are the owner's, and make no other endpoint. */
@@ -102,9 +122,16 @@ export type AttemptOutcome =
   | {
       /** A status came. Redirects are not followed. */
       readonly kind: 'answered'
-      /** 2xx: delivered. */
+      /** Delivered: 2xx, if its service does not say otherwise. */
       readonly ok: boolean
       readonly status: number
+      /**
+       * What its service means by it, where the status does not say so. `refused`: the same request never succeeds; `gone`:
+       * no request to this endpoint does.
+       */
+      readonly ruling?: 'refused' | 'gone'
+      /** In words for an administrator; without anything secret. */
+      readonly reason?: string
       /** The beginning of the answer's body, as bytes that nobody has looked at. */
       readonly excerpt: Buffer
       /** What `Retry-After` asked for; of an answer that is not `ok`. */
@@ -160,10 +187,7 @@ export type DiscardReason =
 export function describeOutcome(outcome: AttemptOutcome): string {
   switch (outcome.kind) {
     case 'answered':
-      return [
-        `answered ${outcome.status}${outcome.status >= 300 && outcome.status < 400 ? ' (redirects are not followed)' : ''}`,
-        ...('note' in outcome ? [outcome.note] : []),
-      ].join('; ')
+      return [`answered ${outcome.status}${remarkOn(outcome)}`, ...('note' in outcome ? [outcome.note] : [])].join('; ')
     case 'unreachable':
       return `${outcome.reason} (${outcome.code})`
     case 'timed-out':
@@ -171,4 +195,11 @@ export function describeOutcome(outcome: AttemptOutcome): string {
     default:
       return outcome satisfies never
   }
+}
+
+function remarkOn({ status, reason }: Extract<AttemptOutcome, { kind: 'answered' }>): string {
+  if (reason !== undefined) {
+    return `: ${reason}`
+  }
+  return status >= 300 && status < 400 ? ' (redirects are not followed)' : ''
 }

@@ -81,7 +81,7 @@ export class Dispatcher {
     const lines = new Lines(connect, pauses)
     const pump = new Pump({
       concurrency,
-      heldUntil: line => Math.max(origins.heldUntil(line.lane.origin), proxies.heldUntil(line)),
+      heldUntil: line => Math.max(origins.openAt(line.lane.origin, line.lane.endpoint.pace), proxies.heldUntil(line)),
       next: (line, now) => queues.next(line, now),
       send: (line, kept, now) => this.#send(line, kept, now),
     })
@@ -161,7 +161,7 @@ export class Dispatcher {
         renewed.set(endpoint.id, budget)
       }
     }
-    this.#origins.releaseAll()
+    this.#origins.releaseAll(now)
     this.#proxies.renew()
     this.#queues.reroute(now, renewed, enabled)
     if (this.#legacy !== undefined && !this.#hasRoutes) {
@@ -212,7 +212,8 @@ export class Dispatcher {
     const now = performance.now()
     const line = this.#lines.to(route.endpoint)
     const endpoint = route.endpoint.id
-    const isUrgent = asker !== undefined && route.isPaused !== true && this.#queues.isFlowing(endpoint, now)
+    const isOpen = this.#origins.openAt(line.lane.origin, route.endpoint.pace) <= now
+    const isUrgent = asker !== undefined && isOpen && route.isPaused !== true && this.#queues.isFlowing(endpoint, now)
     if (isUrgent) {
       this.#queues.expect(delivery.id, asker)
     } else {
@@ -270,6 +271,7 @@ export class Dispatcher {
 
   #send(line: Line, kept: Kept, now: number): void {
     this.#pump.began(line, now)
+    this.#origins.spend(line.lane.origin, line.lane.endpoint.pace, now)
     this.#proxies.began(line, now)
     void this.#sender.send(line, kept, this.#routes.of(kept.owner)!).then(() => {
       this.#pump.ended(line)

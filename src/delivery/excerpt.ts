@@ -58,7 +58,7 @@ export function withoutEcho(text: string, endpoint: Endpoint): string {
  * Path, query and credentials, whole and in parts. A router that serves a part of the paths knows the rest: of `/a/b/c` also
  * `/b/c` and `/c`.
  */
-function secretsOf({ url, headers }: Endpoint): string[] {
+function secretsOf({ url, headers, bodySecret }: Endpoint): string[] {
   const { pathname, search, searchParams } = new URL(url)
   const values = headers.filter((_, index) => index % 2 === 1).flatMap(value => [value, ...value.split(/\s+/).slice(1)])
   const segments = pathname.split('/').slice(1)
@@ -72,6 +72,7 @@ function secretsOf({ url, headers }: Endpoint): string[] {
     ...values,
     ...values.flatMap(plainOf),
     ...values.flatMap(value => value.split(/[;,&]\s*/)).flatMap(pair => pair.split('=').slice(1)),
+    ...(bodySecret === undefined ? [] : [bodySecret.value]),
   ].filter(text => text.trim().length >= MIN_SECRET_LENGTH)
 }
 

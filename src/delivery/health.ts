@@ -149,6 +149,9 @@ function reasonToDisable(
   if (outcome.kind === 'answered' && outcome.status === 410) {
     return 'it answered 410 Gone'
   }
+  if (outcome.kind === 'answered' && outcome.ruling === 'gone') {
+    return `it ${describeOutcome(outcome)}`
+  }
   if (deliveriesInRow >= disableAfter) {
     const count = deliveriesInRow === 1 ? 'a delivery has failed' : `${deliveriesInRow} deliveries in a row have failed`
     return `${count}, the limit set for it`

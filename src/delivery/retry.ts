@@ -58,6 +58,9 @@ export function decideRetry(
   random: () => number = Math.random,
   schedule: readonly number[] = RETRY_SCHEDULE_MS
 ): RetryDecision {
+  if (outcome.kind === 'answered' && outcome.ruling === 'refused') {
+    return { retry: false, reason: 'refused' }
+  }
   if (outcome.kind === 'answered' && outcome.retryAfterMs !== undefined) {
     const delayMs = outcome.retryAfterMs
     return ageMs + delayMs > MAX_AGE_MS ? { retry: false, reason: 'exhausted' } : { retry: true, delayMs, asked: true }
@@ -75,8 +78,14 @@ export function decideRetry(
     : { retry: true, delayMs, asked: false }
 }
 
+/** A 2xx that is none to its service says that something behind it has failed. */
 function isTransient(outcome: AttemptOutcome): boolean {
-  return outcome.kind !== 'answered' || outcome.status >= 500 || TRANSIENT_STATUSES.has(outcome.status)
+  return (
+    outcome.kind !== 'answered' ||
+    outcome.status < 300 ||
+    outcome.status >= 500 ||
+    TRANSIENT_STATUSES.has(outcome.status)
+  )
 }
 
 function withJitter(delayMs: number, random: () => number): number {

@@ -4,6 +4,7 @@ import type { Handing } from '../handing.ts'
 
 // the host side imports what crosses the seam from here, and nothing from below
 export type { Addresses, Answer, CourierEvent, EngineHealth, PlainSettings } from '../courier.ts'
+export type { Instance } from '../formats/index.ts'
 export type { Handing, PlainHook } from '../handing.ts'
 export type {
   Account,

@@ -14,6 +14,7 @@ const EXCERPT_BYTES = 2 * 1024
 export interface Receiver {
   readonly sockets: Sockets
   readonly origin: string
+  readonly method: 'POST' | 'PUT'
   readonly path: string
   /** Names and values in turn, the same for every request. */
   readonly headers: readonly string[]
@@ -46,11 +47,11 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   start({ contentType, body, headers }: OutgoingRequest): void {
-    const { origin, path, headers: ours, contentType: own, running } = this.#receiver
+    const { origin, method, path, headers: ours, contentType: own, running } = this.#receiver
     running.push(this)
     const all = ['Content-Type', own ?? contentType, ...headers, ...ours]
     try {
-      this.#socket.dispatch({ origin, path, method: 'POST', headers: all, body }, this)
+      this.#socket.dispatch({ origin, path, method, headers: all, body }, this)
     } catch (error) {
       this.#end(unreachable(error))
     }

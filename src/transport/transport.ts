@@ -68,6 +68,7 @@ export function connectTo(
   const receiver: Receiver = {
     sockets,
     origin: url.origin,
+    method: endpoint.method ?? 'POST',
     path: asked === undefined ? path : url.origin + path,
     headers: [...proxyHeadersOf(asked), ...headersOf(endpoint)],
     contentType: endpoint.contentType,

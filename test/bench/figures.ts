@@ -1,5 +1,6 @@
 import { matchedPost, unmatchedCall } from './calls.ts'
 import { largeResult } from './large-results.ts'
+import { builtInEachFormat } from './formats.ts'
 import { slowHalf, steadyLoad } from './latency.ts'
 import type { Figure } from './measure.ts'
 import { deadCatchAll, deadEndpoint, pendingOnDisk } from './memory.ts'
@@ -25,6 +26,7 @@ export const figures: ReadonlyMap<string, Figure> = new Map([
   ['large results on 100 hooks', largeResult],
   ['secrets of 1,000 hooks at a save, the first removed', savedSecrets],
   ['HTTP request that no hook wants, 1,000 hooks', unmatchedRequest],
+  ['an event, written in each format', builtInEachFormat],
   ['update of a task that no hook wants, 1,000 hooks', unmatchedUpdate],
   ['10,000 object updates in one flush, 10 state hooks', objectUpdates],
 ])

@@ -171,7 +171,7 @@ describe('the schema that the form gets', () => {
   })
 
   it('has the fields of a hook in this order', () => {
-    const names = ['name', 'method', 'type', 'status', 'url', 'format', 'waitForResponse', 'disabled']
+    const names = ['name', 'method', 'type', 'status', 'url', 'format', 'target', 'waitForResponse', 'disabled']
     const groups = ['authentication', 'tls', 'content', 'limits']
     expect(Object.keys(item.properties ?? {})).toEqual([...names, ...groups])
   })
@@ -304,7 +304,11 @@ describe('a hook', () => {
   it.each<[unknown]>([[undefined], [null], [{}], [{ hooks: null }], [{ hooks: [] }], [{ hooks: [null, undefined] }]])(
     'is not to be found in %j',
     raw => {
-      expect(readConfig(raw)).toEqual({ settings: { hooks: [], others: [], notify: [] }, problems: [], warnings: [] })
+      expect(readConfig(raw)).toEqual({
+        settings: { hooks: [], others: [], notify: [], instance: {} },
+        problems: [],
+        warnings: [],
+      })
     }
   )
 

@@ -99,6 +99,24 @@ describe('an attempt', () => {
     ])
   })
 
+  it.each([
+    ['{"a":1}', '{"key":"s\\"3","a":1}'],
+    ['{}', '{"key":"s\\"3"}'],
+    ['plain {text}', 'plain {text}'],
+    ['[1]', '[1]'],
+    ['', ''],
+  ])('puts the secret that belongs into the body %s there, and nowhere else', async (text, expected) => {
+    stopTimeAt(NOW)
+    const { connection, sent } = connectionThat(async () => accepted())
+    const body = Buffer.from(text)
+    const endpoint = { ...endpointOf('signing'), bodySecret: { name: 'key', value: 's"3' } }
+    await attempt(connection, endpoint, { ...SENDABLE, payload: { contentType: 'x', body } }, 1, 'event')
+    expect(sent[0]?.body.toString()).toBe(expected)
+    expect(body.toString()).toBe(text)
+    const signed = signerOf('signing')!('d1', Math.floor(NOW / 1000), Buffer.from(expected))
+    expect(sent[0]?.headers.slice(10)).toEqual(signed)
+  })
+
   it('is not signed without any', async () => {
     const { connection, sent } = connectionThat(async () => accepted())
     for (const endpoint of [endpointOf(), endpointOf(''), endpointOf('  ')]) {

@@ -147,6 +147,13 @@ describe('the health of an endpoint', () => {
     expect(after([ok, ok]).health).toBe(HEALTHY)
   })
 
+  it('is bad enough to disable it with one answer that means the same to its service', () => {
+    const outcome = { ...refused(404), ruling: 'gone', reason: 'the webhook was removed' } as const
+    const { health, change } = afterAttempt(HEALTHY, { outcome, isFirstFailure: true, now: 0, epochMs: 0 })
+    expect(change).toBe('disabled')
+    expect(health.disabled).toEqual({ since: 0, reason: 'it answered 404: the webhook was removed' })
+  })
+
   it('is bad enough to disable it with one 410', () => {
     const { told, health } = after([gone])
     expect(told).toEqual(['disabled'])

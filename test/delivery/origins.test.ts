@@ -25,8 +25,51 @@ describe('the hold of an origin', () => {
     origins.hold('y', 0, 50)
     origins.release('x')
     expect([origins.heldUntil('x'), origins.heldUntil('y')]).toEqual([0, 50])
-    origins.releaseAll()
+    origins.releaseAll(10)
     expect(origins.heldUntil('y')).toBe(0)
+  })
+})
+
+describe('the pace of an origin', () => {
+  const pace = { perSecond: 2, burst: 3 }
+
+  /** When requests go that all want to at 1,000. */
+  function times(count: number): number[] {
+    const origins = new Origins()
+    return Array.from({ length: count }, () => {
+      const at = Math.max(1_000, origins.openAt('x', pace))
+      origins.spend('x', pace, at)
+      return at
+    })
+  }
+
+  it('lets a few go at once, then one after the other', () => {
+    expect(times(6)).toEqual([1_000, 1_000, 1_000, 1_500, 2_000, 2_500])
+  })
+
+  it('lets a few go at once again after a rest', () => {
+    const origins = new Origins()
+    for (let n = 0; n < 3; ++n) {
+      origins.spend('x', pace, 0)
+    }
+    expect([500, 1_000, 1_500].map(now => origins.openAt('x', pace) <= now)).toEqual([true, true, true])
+    origins.spend('x', pace, 500)
+    expect(origins.openAt('x', pace)).toBe(1_000)
+  })
+
+  it('is that of one origin, and of those who have one', () => {
+    const origins = new Origins()
+    for (let n = 0; n < 9; ++n) {
+      origins.spend('x', pace, 0)
+    }
+    expect([origins.openAt('y', pace), origins.openAt('x', undefined)]).toEqual([expect.any(Number), 0])
+    expect(origins.openAt('y', pace)).toBeLessThanOrEqual(0)
+  })
+
+  it('does not undercut a hold', () => {
+    const origins = new Origins()
+    origins.hold('x', 0, 9_000)
+    expect(origins.openAt('x', pace)).toBe(9_000)
   })
 })
 

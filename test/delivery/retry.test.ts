@@ -116,6 +116,15 @@ describe('what is tried again', () => {
     }
   })
 
+  it('a refusal for good, as the service means it: not again, whatever else the answer says', () => {
+    const outcome = { ...refused(400, 5_000), ruling: 'refused' } as const
+    expect(decideRetry(outcome, 1, 0)).toEqual({ retry: false, reason: 'refused' })
+  })
+
+  it('a 200 that means no: the whole schedule, as something behind it has failed', () => {
+    expect(decideRetry({ ...refused(200), reason: 'made up' }, 8, 3 * HOUR)).toMatchObject({ retry: true })
+  })
+
   it('410: as any refusal; its endpoint is disabled meanwhile, and what was sent is there when it is enabled', () => {
     expect(decideRetry(refused(410), 1, 0)).toMatchObject({ retry: true, asked: false })
     expect(decideRetry(refused(410), 8, 3 * HOUR)).toEqual({ retry: false, reason: 'refused' })

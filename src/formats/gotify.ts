@@ -1,0 +1,38 @@
+import { jsonPayload } from './format.ts'
+import type { Format } from './format.ts'
+import { fitted, withoutLinks } from './text.ts'
+import type { Tone } from './words.ts'
+
+const PRIORITIES: Readonly<Record<Tone, number>> = { good: 4, bad: 8, warning: 6, info: 4, pending: 1 }
+const MAX_MESSAGE = 4_000
+
+/** Source: https://gotify.net/api-docs#/message/createMessage */
+export const gotify: Format = {
+  title: 'Gotify',
+  token: { meaning: "the application's token, unless the URL has it", place: { header: 'X-Gotify-Key' } },
+  url: {
+    example: 'https://push.example.org/message',
+    normalise: url => {
+      const whole = new URL(url)
+      whole.pathname = whole.pathname.replace(/\/(?:message\/?)?$/, '/message')
+      return { url: whole }
+    },
+  },
+  tellsObject: true,
+  build({ message: { emoji, title, object, tone, facts, details, links } }) {
+    const lines = facts.map(({ label, value }) => `${label}: ${value}`)
+    const [link] = links
+    return jsonPayload({
+      title: fitted(`${emoji} ${object === undefined ? title : `${title}: ${object.name}`}`, 250, withoutLinks),
+      message:
+        fitted([...lines, ...(details === undefined ? [] : [details])].join('\n'), MAX_MESSAGE, withoutLinks) || title,
+      priority: PRIORITIES[tone],
+      extras: {
+        'client::display': { contentType: 'text/plain' },
+        ...(link && { 'client::notification': { click: { url: link.url } } }),
+      },
+    })
+  },
+  judge: ({ status }) =>
+    status === 401 || status === 403 ? { is: 'gone', reason: "the application's token is not valid" } : undefined,
+}

@@ -11,7 +11,7 @@ import type { Patience, Step } from './turns.ts'
 
 /** The first that is kept is written after this, with all that came soon after it. */
 const WRITE_AFTER_MS = 20
-/** What is younger waits for the next write: an endpoint may take it at once. With the above, less than 50 ms. */
+/** What is younger waits for the next write: with the above, less than 50 ms. */
 const WRITE_FROM_AGE_MS = 10
 /** More than this is written without delay. */
 const EAGER_BYTES = 4 * 1024 * 1024
@@ -90,7 +90,7 @@ export class Recorder {
     this.#patience = options.patience ?? PATIENCE
     this.#turns = new Turns(
       this.#patience.readMs,
-      () => this.#hang(),
+      () => this.#breakOff(NO_ANSWER),
       () => this.#openAfter(0)
     )
     this.#turns.next(this.#opening)
@@ -267,16 +267,14 @@ export class Recorder {
     })
   }
 
-  #hang(): void {
+  #breakOff(problem: string): void {
     this.#isBroken = true
     this.#dirty.unsaveAll(this.#onDisk())
-    this.#options.onProblem(NO_ANSWER)
+    this.#options.onProblem(problem)
   }
 
   #fail(error: unknown): void {
-    this.#isBroken = true
-    this.#dirty.unsaveAll(this.#onDisk())
-    this.#options.onProblem(problemOf(error))
+    this.#breakOff(problemOf(error))
     this.#openAfter(this.#patience.reopenMs)
   }
 

@@ -17,6 +17,7 @@ import { BackupRuns } from './sources/backup-runs.ts'
 import { settledSoon } from './sources/look-up.ts'
 import { objectsOf } from './sources/objects.ts'
 import { listenToRestActions } from './sources/rest-actions.ts'
+import { listenToRestChanges } from './sources/rest-changes.ts'
 import type { Accept } from './sources/source.ts'
 import { listenToStateChanges } from './sources/state-changes.ts'
 import type { StateOptions } from './sources/state-changes.ts'
@@ -169,6 +170,7 @@ export class WebHooksPlugin {
       this.#undo.push(runs.listen())
       this.#undo.push(listenToApiCalls(this.#xo, accept, runs.takerOf))
       this.#undo.push(listenToRestActions(this.#xo, accept))
+      this.#undo.push(listenToRestChanges(this.#xo, accept))
       this.#undo.push(listenToStateChanges(this.#xo, accept, relay, this.#static.state))
       this.#undo.push(this.#onceRegistered(() => this.#warnOfUnknownMethods()))
       this.#undo.push(this.#onStop(() => this.unload()))

@@ -57,8 +57,8 @@ export interface Sample {
 
 /**
  * The facade of the host side: signals in, events with the ids of their hooks out to the delivery side. Holds no queue:
- * what has been heard is handed over at once, except the `post` of what has just been created, which waits for XO to know
- * the object (see `Subject`).
+ * what has been heard is handed over at once, except a `post` for a hook that asks for its object, which waits for XO to
+ * catch up with the object (see `Subject`).
  */
 export class Relay {
   readonly #engine: Engine
@@ -170,12 +170,12 @@ export class Relay {
       return this.#hand(event, hooks)
     }
     const { outcome } = event
-    const createdId = about === undefined ? this.#subject.createdId(outcome, signal) : undefined
-    if (createdId === undefined) {
+    const awaitedId = about === undefined ? this.#subject.awaitedId(outcome, signal) : undefined
+    if (awaitedId === undefined) {
       return this.#hand(event, hooks, about === undefined ? this.#subject.of(outcome, signal) : about())
     }
     const ids = new Set(asking.map(({ id }) => id))
-    this.#subject.whenKnown(createdId, outcome, signal, object => {
+    this.#subject.whenSettled(awaitedId, outcome, signal, object => {
       // the hooks as they are configured by then
       void this.#hand(
         event,

@@ -1,10 +1,10 @@
-import { createdIdOf, idIn, isComplete, snapshotOf } from './event/object.ts'
+import { createdIdOf, idIn, snapshotOf } from './event/object.ts'
 import type { ObjectSnapshot } from './event/object.ts'
 import type { Outcome } from './event/event.ts'
 import type { ObjectSource } from './sources/objects.ts'
 import type { Signal } from './xo.ts'
 
-/** How long the `post` of what has just been created waits for XO to know the object. */
+/** How long a `post` waits for what XO's objects say to be what is after the call. */
 const PATIENCE_MS = 2_000
 
 /** Calls under way whose object is kept until their end. What has more is not in order: the oldest is forgotten. */
@@ -16,10 +16,13 @@ interface Before {
 }
 
 /**
- * The object that an event is about, as it is when the event is heard. Two calls need more than that:
+ * The object that an event is about: of a `pre` as it is before the call, of a `post` as it is after it. The host's objects
+ * lag behind its calls, so a `post` asks for more than a look:
  *
+ * - `vm.start`: the VM is still on its way when the call ends. So its event waits until XO has caught up
+ *   ({@link awaitedId}, {@link whenSettled}); the call itself does not.
+ * - `vm.create`: XO gets to know the VM a little after the call's end: the same.
  * - `vm.delete`: at its end the VM is gone. So the object is kept from the call's `pre` ({@link remember}) to its `post`.
- * - `vm.create`: XO gets to know the VM a little after the call's end ({@link createdId}, {@link whenKnown}).
  */
 export class Subject {
   readonly #objects: ObjectSource | undefined
@@ -64,11 +67,10 @@ export class Subject {
     }
   }
 
-  /** The id of what a call has created, as long as XO does not know it. */
-  createdId(outcome: Outcome, signal: Signal): string | undefined {
-    const id = outcome === 'success' ? createdIdOf(signal) : undefined
+  /** The id of what a call that has succeeded may have changed: what it has created, else what its parameters name. */
+  awaitedId(outcome: Outcome, signal: Signal): string | undefined {
     const get = this.#objects?.get
-    return id === undefined || get === undefined || isComplete(get(id), get) ? undefined : id
+    return outcome === 'success' && get !== undefined ? (createdIdOf(signal) ?? idIn(signal, get)) : undefined
   }
 
   /** What has been created, else what the parameters name: as it is, or, if it is gone, as it was when the call began. */
@@ -82,11 +84,12 @@ export class Subject {
   }
 
   /**
-   * Calls back once: as soon as XO knows the object, or after a while with what the call's parameters name.
+   * Calls back once: as soon as XO has caught up with the object, or after a while. If XO does not know it then, with what
+   * it was before, or with what the call's parameters name.
    *
    * @param signal - read at once: the host may change it later
    */
-  whenKnown(
+  whenSettled(
     id: string,
     outcome: Outcome,
     signal: Signal,
@@ -95,7 +98,7 @@ export class Subject {
     const fallback = this.of(outcome, signal)
     let goNow: (() => void) | undefined
     let isOver = false
-    goNow = this.#objects?.whenKnown(id, PATIENCE_MS, () => {
+    goNow = this.#objects?.whenSettled(id, PATIENCE_MS, () => {
       isOver = true
       if (goNow !== undefined) {
         this.#waiting.delete(goNow)

@@ -223,7 +223,7 @@ describe('a pre that hooks want answered first', () => {
   })
 })
 
-/** Objects that the test makes known. Whoever waits for one is told by `finish`. */
+/** Objects that the test makes known. Whoever waits for one to settle is told by `finish`. */
 class Objects implements ObjectSource {
   readonly known = new Map<string, object>()
   readonly waiting = new Set<() => void>()
@@ -234,7 +234,7 @@ class Objects implements ObjectSource {
     return this.known.get(id)
   }
 
-  whenKnown(_: string, ms: number, callback: () => void): () => void {
+  whenSettled(_: string, ms: number, callback: () => void): () => void {
     const timer = setTimeout(() => done(), ms)
     const done = (): void => {
       if (this.waiting.delete(done)) {
@@ -271,10 +271,37 @@ describe('the object that an event is about', () => {
 
     for (const more of [{ includeObject: true }, { filter: 'object:web' }]) {
       const { relay, engine } = start([hookOf('a'), hookOf('b', more)], objects)
-      void relay.accept('api', 'post', signalOf('vm.start'))
-      expect(engine.handed.map(nameIn)).toEqual(['web-1'])
-      expect(engine.handed[0]!.hooks).toEqual(['a', 'b'])
+      void relay.accept('api', 'pre', signalOf('vm.start'))
+      void relay.accept('api', 'post', signalOf('vm.start', { error: {} }))
+      expect(engine.handed.map(nameIn)).toEqual(['web-1', 'web-1'])
+      expect(engine.handed.map(({ hooks }) => hooks)).toEqual([
+        ['a', 'b'],
+        ['a', 'b'],
+      ])
     }
+  })
+
+  it('is as it is after the call, once it has settled, for the hooks that ask for it', () => {
+    fakeTime()
+    const objects = new Objects()
+    objects.add('vm-1', 'old')
+    const { relay, engine } = start([hookOf('a'), hookOf('b', { includeObject: true })], objects)
+    void relay.accept('api', 'post', signalOf('vm.set', { result: true }))
+    expect(engine.handed.map(({ hooks, ...rest }) => [hooks, nameIn(rest)])).toEqual([[['a'], undefined]])
+    objects.add('vm-1', 'new')
+    objects.finish()
+    expect(engine.handed.slice(1).map(({ hooks, ...rest }) => [hooks, nameIn(rest)])).toEqual([[['b'], 'new']])
+  })
+
+  it('that a call has removed a little after its end is as it was before', () => {
+    fakeTime()
+    const objects = new Objects()
+    objects.add('vm-1', 'web-1')
+    const { relay, engine } = start([hookOf('a', { includeObject: true })], objects)
+    void relay.accept('api', 'post', signalOf('vm.delete', { result: true }))
+    objects.known.clear()
+    objects.finish()
+    expect(engine.handed.map(nameIn)).toEqual(['web-1'])
   })
 
   it('is as it was when the call began, if it is gone at its end, which ends the keeping', () => {

@@ -56,8 +56,36 @@ export type LookUp = (id: string) => unknown
 const MAX_ITEMS = 100
 const MAX_TEXT_LENGTH = 2_000
 
-/** Parameters that name an object, the most telling one first. */
-const PARAMS = ['id', 'vm', 'VM', 'host', 'sr', 'SR', 'vdi', 'VDI', 'vif', 'VIF', 'network', 'pool']
+/** Parameters that name an object, the most telling one first: of API methods, and of the bodies of the REST API. */
+const PARAMS = [
+  'id',
+  'vm',
+  'VM',
+  'host',
+  'sr',
+  'SR',
+  'vdi',
+  'VDI',
+  'vif',
+  'VIF',
+  'network',
+  'pool',
+  'object',
+  'template',
+]
+const REST_PARAMS = ['vmId', 'vifId', 'hostId', 'srId', 'vdiId', 'networkId', 'poolId']
+
+/** Of methods that are about something else: the parameter, and a property of the object that it names. */
+const SUBJECTS: ReadonlyMap<string, readonly [param: string, property?: string]> = new Map([
+  ['pool.getPatchesDifference', ['source']],
+  ['pool.mergeInto', ['target']],
+  ['proxy.deploy', ['sr']],
+  ['tag.add', ['id']],
+  ['tag.remove', ['id']],
+  ['vm.deleteVgpu', ['vgpu']],
+  // the VM that is as it was in its snapshot
+  ['vm.revert', ['snapshot', '$snapshot_of']],
+])
 
 /** API methods under these names make and delete objects of a pool. Others have ids too, of users and jobs. */
 const NAMESPACES = ['vm', 'disk', 'vdi', 'network', 'sr', 'vif', 'vbd', 'pbd', 'pif', 'host', 'pool', 'template']
@@ -74,20 +102,26 @@ export function createdIdOf({ method, result }: Signal): string | undefined {
 }
 
 /**
- * The id of the object that a call is about: its parameter that has the name of the method's namespace (`vm` for
- * `vm.migrate`), else the first of `id`, `vm`, `host`, `sr`… that is the id of an object.
+ * The id of the object that a call is about: what the table of methods says; else its parameter that has the name of the
+ * method's namespace (`vm` for `vm.migrate`), or the first of `id`, `vm`, `host`, `sr`… that is the id of an object.
  */
 export function idIn({ method, params }: Signal, lookUp: LookUp): string | undefined {
   if (!isRecord(params)) {
     return undefined
   }
-  for (const name of [method.split('.')[0] ?? '', ...PARAMS]) {
+  const idAt = (name: string): string | undefined => {
     const id = Object.hasOwn(params, name) ? params[name] : undefined
-    if (typeof id === 'string' && lookUp(id) !== undefined) {
-      return id
-    }
+    return typeof id === 'string' && lookUp(id) !== undefined ? id : undefined
   }
-  return undefined
+  const [param = method.split('.')[0] ?? '', property] = SUBJECTS.get(method) ?? []
+  const id = idAt(param)
+  if (id === undefined) {
+    const named = [...PARAMS, ...REST_PARAMS].find(name => idAt(name) !== undefined)
+    return named && idAt(named)
+  }
+  const object = property === undefined ? undefined : lookUp(id)
+  const other = isRecord(object) ? object[property!] : undefined
+  return typeof other === 'string' && lookUp(other) !== undefined ? other : id
 }
 
 /** Never throws; `undefined` for what is no XO object. */
@@ -148,9 +182,17 @@ function vifOf(id: string, vif: Readonly<Record<string, unknown>>, lookUp: LookU
   }
 }
 
-/** Whether everything is known that its snapshot tells: the VIFs of a new VM come after it. */
-export function isComplete(object: unknown, lookUp: LookUp): boolean {
-  return isRecord(object) && idsOfVifs(object).every(id => lookUp(id) !== undefined)
+/**
+ * Whether everything is known that its snapshot tells, and nothing is being done to it: the VIFs of a new VM come after it,
+ * and one that starts is paused for a moment.
+ */
+export function isSettled(object: unknown, lookUp: LookUp): boolean {
+  if (!isRecord(object)) {
+    return false
+  }
+  const operations = object['current_operations']
+  const isBusy = isRecord(operations) && Object.keys(operations).length > 0
+  return !isBusy && idsOfVifs(object).every(id => lookUp(id) !== undefined)
 }
 
 function idsOfVifs(object: Readonly<Record<string, unknown>>): string[] {

@@ -1,10 +1,11 @@
 import type { EventInfo } from '../event/event.ts'
 import { backupRunEvents } from './backup-runs.ts'
 import { restActionEvents } from './rest-actions.ts'
+import { restChangeEvents } from './rest-changes.ts'
 import { stateEvents } from './state-rules.ts'
 
 /** Events that have no API method's name, as the README lists them. Each source has its own list. */
 export const listedEvents: readonly EventInfo[] = [...backupRunEvents, ...stateEvents]
 
-/** All that can be hooked besides the API methods of the host: the form suggests it. */
-export const hookableEvents: readonly EventInfo[] = [...listedEvents, ...restActionEvents]
+/** All that can be hooked besides the API methods of the host: the form suggests it. Names come more than once. */
+export const hookableEvents: readonly EventInfo[] = [...listedEvents, ...restActionEvents, ...restChangeEvents]

@@ -3,7 +3,7 @@ import { largeResult } from './large-results.ts'
 import { slowHalf, steadyLoad } from './latency.ts'
 import type { Figure } from './measure.ts'
 import { deadCatchAll, deadEndpoint, pendingOnDisk } from './memory.ts'
-import { objectUpdates, unmatchedUpdate } from './state.ts'
+import { objectUpdates, unmatchedRequest, unmatchedUpdate } from './state.ts'
 import { journalRate, throughput } from './throughput.ts'
 
 /** By name. Each runs in a process of its own. */
@@ -18,6 +18,7 @@ export const figures: ReadonlyMap<string, Figure> = new Map([
   ['100,000 pending deliveries of 2 KiB: disk, restart', pendingOnDisk],
   ['the journal, where all come at once', journalRate],
   ['large results on 100 hooks', largeResult],
+  ['HTTP request that no hook wants, 1,000 hooks', unmatchedRequest],
   ['update of a task that no hook wants, 1,000 hooks', unmatchedUpdate],
   ['10,000 object updates in one flush, 5 state hooks', objectUpdates],
 ])

@@ -1,3 +1,4 @@
+import { channel } from 'node:diagnostics_channel'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 import type { TaskLog } from '../../src/xo.ts'
@@ -9,16 +10,54 @@ import { startReceiver } from './receiver.ts'
 
 // What xo-server's news of tasks and objects cost it.
 
+/** Ones that no hook wants. */
+const OTHER_HOOKS = Array.from({ length: 1_000 }, (_, index) => ({
+  name: `hook ${index}`,
+  method: index % 2 === 0 ? `bench.m${index}` : `*.bench${index}.*`,
+  url: 'http://127.0.0.1:9/',
+}))
+
+export const unmatchedRequest: Figure = async report => {
+  const ROUNDS = 21
+  const REQUESTS = 20_000
+  const BOUND_NS = 2_000
+  const host = await startHost(OTHER_HOOKS)
+  const [started, finished] = ['http.server.request.start', 'http.server.response.finish'].map(name => channel(name))
+  const response = { statusCode: 204, locals: { authType: 'token' }, getHeader: () => undefined }
+  const kinds: Record<string, object> = {
+    'a page': { method: 'GET', url: '/', originalUrl: '/' },
+    'a question to the REST API': { method: 'GET', url: '/rest/v0/vms', originalUrl: '/rest/v0/vms' },
+    'a change by the REST API': {
+      ...{ method: 'PATCH', url: '/rest/v0/vms/1', originalUrl: '/rest/v0/vms/1', headers: {}, user: { id: '1' } },
+      route: { path: '/rest/v0/vms/:id' },
+    },
+    'a change by a plugin of the REST API': {
+      ...{ method: 'POST', url: '/rest/v0/a/b/1', originalUrl: '/rest/v0/a/b/1', headers: {}, user: { id: '1' } },
+      route: { path: '/a/b/:id' },
+    },
+  }
+  for (const [kind, properties] of Object.entries(kinds)) {
+    const rounds: number[] = []
+    for (let round = 0; round < ROUNDS; ++round) {
+      const requests = Array.from({ length: REQUESTS }, () => ({ ...properties }))
+      const ms = timed(() => {
+        for (const request of requests) {
+          started!.publish({ request, response })
+          finished!.publish({ request, response })
+        }
+      })
+      rounds.push((ms / REQUESTS) * 1e6)
+    }
+    report(valueRow(kind, median(rounds), 'ns', BOUND_NS, 0))
+  }
+  await host.close()
+}
+
 export const unmatchedUpdate: Figure = async report => {
   const ROUNDS = 21
   const UPDATES = 20_000
   const BOUND_NS = 2_000
-  const hooks = Array.from({ length: 1_000 }, (_, index) => ({
-    name: `hook ${index}`,
-    method: index % 2 === 0 ? `bench.m${index}` : `*.bench${index}.*`,
-    url: 'http://127.0.0.1:9/',
-  }))
-  const host = await startHost(hooks)
+  const host = await startHost(OTHER_HOOKS)
   const taskOf = (properties: object, index: number): TaskLog => ({
     ...{ id: `0mwr2g8r2-${index}`, start: Date.now(), status: 'pending' },
     properties: { objectId: '67aac198-0174-11ea-8d71-362b9e155667', userId: 'b4tm4n', progress: index, ...properties },

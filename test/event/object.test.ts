@@ -1,11 +1,16 @@
 import { describe, expect, it } from 'vitest'
 
-import { createdIdOf, idIn, isComplete, snapshotOf } from '../../src/event/object.ts'
+import { createdIdOf, idIn, isSettled, snapshotOf } from '../../src/event/object.ts'
 import { Host } from '../sandbox/host.ts'
 import { ids, populate } from '../sandbox/made-up-pool.ts'
 
 const host = new Host({})
 populate(host)
+const [SNAPSHOT, ORPHAN] = ['snapshot', 'snapshot of a VM that is gone']
+host.setObjects(
+  { id: SNAPSHOT, type: 'VM-snapshot', name_label: 's', $snapshot_of: ids.runningVm },
+  { id: ORPHAN, type: 'VM-snapshot', name_label: 'o', $snapshot_of: 'gone' }
+)
 const { all } = host.objects
 const lookUp = (id: string): unknown => all[id]
 const UUID = '11111111-2222-4333-8444-555555555555'
@@ -83,6 +88,13 @@ describe('what a call is about', () => {
     ['disk.create', { sr: ids.sr, name: 'x' }, ids.sr],
     ['network.create', { pool: ids.pool }, ids.pool],
     ['pbd.connect', { id: ids.pbd }, ids.pbd],
+    ['tag.add', { tag: ids.host, id: ids.sr }, ids.sr],
+    ['pool.mergeInto', { target: ids.pool, sources: [] }, ids.pool],
+    ['vm.create', { template: ids.template }, ids.template],
+    ['vm.revert', { snapshot: SNAPSHOT }, ids.runningVm],
+    ['vm.revert', { snapshot: ORPHAN }, ORPHAN],
+    ['vm.revert', { id: ids.runningVm }, ids.runningVm],
+    ['vm.createInterface', { networkId: ids.network, vmId: ids.runningVm }, ids.runningVm],
     ['backupNg.runJob', { id: ids.job, schedule: ids.schedule }, undefined],
     ['vm.start', { id: 'gone' }, undefined],
     ['vm.start', { id: { toString: () => ids.haltedVm } }, undefined],
@@ -108,10 +120,11 @@ describe('what a call is about', () => {
     expect(createdIdOf(call(method, {}, result))).toBe(id)
   })
 
-  it('is known when all its VIFs are', () => {
-    expect(isComplete(all[ids.runningVm], lookUp)).toBe(true)
-    expect(isComplete(all[ids.runningVm], id => (id === ids.vif ? undefined : lookUp(id)))).toBe(false)
-    expect(isComplete(all[ids.haltedVm], lookUp)).toBe(true)
-    expect(isComplete(undefined, lookUp)).toBe(false)
+  it('is settled when all its VIFs are known, and nothing is being done to it', () => {
+    expect(isSettled(all[ids.runningVm], lookUp)).toBe(true)
+    expect(isSettled(all[ids.runningVm], id => (id === ids.vif ? undefined : lookUp(id)))).toBe(false)
+    expect(isSettled(all[ids.haltedVm], lookUp)).toBe(true)
+    expect(isSettled(undefined, lookUp)).toBe(false)
+    expect(isSettled({ ...all[ids.haltedVm], current_operations: { task: 'start' } }, lookUp)).toBe(false)
   })
 })

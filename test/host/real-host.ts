@@ -17,6 +17,18 @@ export interface RealHostOptions {
   readonly config?: string
 }
 
+export interface RestOptions {
+  readonly body?: unknown
+  /** `null` stays anonymous. @default the administrator's */
+  readonly credentials?: Credentials | null
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+export interface RestAnswer {
+  readonly status: number
+  readonly body: unknown
+}
+
 export interface RealHost {
   /** What it has printed since it was started last. */
   readonly log: readonly string[]
@@ -26,8 +38,10 @@ export interface RealHost {
   threads(): Promise<string[]>
   /** Opens a WebSocket and signs in; `null` stays anonymous. */
   connect(credentials?: Credentials | null): Promise<Client>
+  /** Asks the REST API. */
+  rest(verb: string, path: string, options?: RestOptions): Promise<RestAnswer>
   /** Asks the REST API for an action, and waits for its end. */
-  act(path: string): Promise<{ status: number; body: unknown }>
+  act(path: string): Promise<RestAnswer>
   /** A folder for a backup repository. */
   readonly repository: string
   /** Ends it as a power failure would, so that nothing is ended in order. */
@@ -121,6 +135,20 @@ ${config}
     undo.push(async () => server && end(server))
     await start()
 
+    const rest: RealHost['rest'] = async (verb, path, { body, credentials = ADMIN, headers = {} } = {}) => {
+      const response = await fetch(`http://127.0.0.1:${port}/rest/v0/${path}`, {
+        method: verb,
+        headers: {
+          ...headers,
+          ...(credentials && { authorization: basic(credentials) }),
+          ...(body !== undefined && { 'content-type': 'application/json' }),
+        },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+      })
+      const text = await response.text()
+      return { status: response.status, body: text === '' ? undefined : (JSON.parse(text) as unknown) }
+    }
+
     const redisCli = async (...command: string[]): Promise<string> =>
       (await run('redis-cli', ['-p', String(redisPort), ...command])).stdout.trimEnd()
     const savedKey = 'xo:plugin-metadata:web-hooks'
@@ -136,13 +164,8 @@ ${config}
       },
       connect: (credentials = ADMIN) => connect(`ws://127.0.0.1:${port}/api/`, credentials ?? undefined),
       repository: await folder('repository'),
-      async act(path) {
-        const authorization = `Basic ${Buffer.from(`${ADMIN.email}:${ADMIN.password}`).toString('base64')}`
-        const url = `http://127.0.0.1:${port}/rest/v0/${path}?sync=true`
-        const response = await fetch(url, { method: 'POST', headers: { authorization } })
-        const text = await response.text()
-        return { status: response.status, body: text === '' ? undefined : (JSON.parse(text) as unknown) }
-      },
+      rest,
+      act: path => rest('POST', `${path}?sync=true`),
       async kill() {
         const exited = once(server!, 'exit')
         server!.kill('SIGKILL')
@@ -171,6 +194,10 @@ ${config}
     await close()
     throw error
   }
+}
+
+function basic({ email, password }: Credentials): string {
+  return `Basic ${Buffer.from(`${email}:${password}`).toString('base64')}`
 }
 
 /** What an administrator does with the package: unpacks it as `xo-server-web-hooks`, and nothing else. */

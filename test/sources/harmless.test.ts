@@ -235,39 +235,39 @@ describe('a hostile signal', () => {
   })
 })
 
-describe('waiting for an object to be known', () => {
+describe('waiting for an object to settle', () => {
   const later = { id: 'vm-2', type: 'VM', name_label: 'later' }
 
   it('does not suffer from what is then called, nor do others who wait', async () => {
     const { host, xo } = start(() => undefined)
-    const { whenKnown } = objectsOf(xo)
+    const { whenSettled } = objectsOf(xo)
     const finished = vi.fn()
     const other = vi.fn()
-    whenKnown('vm-2', 1_000, fail)
-    whenKnown('vm-2', 1_000, other)
+    whenSettled('vm-2', 1_000, fail)
+    whenSettled('vm-2', 1_000, other)
     host.objects.on('finish', finished)
     host.setObjects(later)
     await vi.waitFor(() => expect(finished).toHaveBeenCalledTimes(1), PATIENCE)
-    expect(other).toHaveBeenCalledTimes(1)
+    await vi.waitFor(() => expect(other).toHaveBeenCalledTimes(1), PATIENCE)
     expect(bugs()).toHaveLength(1)
     expect(vi.getTimerCount()).toBe(0)
   })
 
-  it('that is known already, or is not in time, or is not waited for any more, does not throw', () => {
-    const { whenKnown } = objectsOf(start(() => undefined).xo)
-    expect(() => whenKnown(ids.haltedVm, 1_000, fail)).not.toThrow()
-    whenKnown('vm-2', 1_000, fail)
+  it('that does not change, or is not in time, or is not waited for any more, does not throw', () => {
+    const { whenSettled } = objectsOf(start(() => undefined).xo)
+    whenSettled(ids.haltedVm, 1_000, fail)
+    whenSettled('vm-2', 1_000, fail)
     expect(() => vi.advanceTimersByTime(1_000)).not.toThrow()
-    expect(whenKnown('vm-2', 1_000, fail)).not.toThrow()
+    expect(whenSettled('vm-2', 1_000, fail)).not.toThrow()
     expect(vi.getTimerCount()).toBe(0)
   })
 
   it('does not suffer from another one that cannot be read', async () => {
     const { host, xo } = start(() => undefined)
-    const { whenKnown } = objectsOf(xo)
+    const { whenSettled } = objectsOf(xo)
     const [unreadable, other] = [vi.fn(), vi.fn()]
-    whenKnown('odd', 1_000, unreadable)
-    whenKnown('vm-2', 1_000, other)
+    whenSettled('odd', 1_000, unreadable)
+    whenSettled('vm-2', 1_000, other)
     const odd = {
       id: 'odd',
       type: 'VM',

@@ -1,8 +1,8 @@
 import type { Account, EndpointHealth, EndpointReport, Page, Query, Selection } from './delivery/account.ts'
 import { parseAddressRules } from './transport/address-guard.ts'
 import type { Connect, Connection } from './delivery/attempt.ts'
-import { describeOutcome } from './delivery/delivery.ts'
-import type { Attempt, Delivery, DiscardReason, Endpoint } from './delivery/delivery.ts'
+import { describeOutcome, FORBIDDEN } from './delivery/delivery.ts'
+import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint } from './delivery/delivery.ts'
 import { Dispatcher } from './delivery/dispatcher.ts'
 import type { DispatcherEvent } from './delivery/options.ts'
 import type { HealthChange } from './delivery/health.ts'
@@ -33,7 +33,8 @@ export interface Addresses {
 /** What the first attempt for a hook came to. */
 export interface Answer {
   readonly hook: string
-  readonly attempt: Attempt
+  /** Absent: the hook's filter does not want the event, so that none was made. */
+  readonly attempt?: Attempt
 }
 
 export interface EngineHealth extends Tally {
@@ -157,8 +158,10 @@ export class Courier {
   }
 
   async ask(handing: Handing): Promise<readonly Answer[]> {
-    const answers = await Promise.all(this.#deliveriesOf(handing).map(made => this.#submitAndWait(made)))
-    return answers.flat()
+    const unwanted: Answer[] = []
+    const made = this.#deliveriesOf(handing, hook => unwanted.push({ hook }))
+    const answers = await Promise.all(made.map(each => this.#submitAndWait(each)))
+    return [...unwanted, ...answers.flat()]
   }
 
   #submitAndWait({ delivery, hook }: Made): Promise<readonly Answer[]> {
@@ -255,7 +258,7 @@ export class Courier {
   }
 
   /** What is to be sent; what is not is counted on the way, unless a filter does not want it. */
-  #deliveriesOf(handing: Handing): Made[] {
+  #deliveriesOf(handing: Handing, onUnwanted: (hook: string) => void = () => {}): Made[] {
     const texts = new Texts(handing, this.#instance)
     const made: Made[] = []
     handing.hooks.forEach((owner, index) => {
@@ -272,6 +275,7 @@ export class Courier {
       const { hook } = subscription
       switch (this.#verdict(subscription, texts)) {
         case 'unwanted':
+          onUnwanted(owner)
           this.#onSafe(id)
           return
         case 'switched off':
@@ -357,16 +361,24 @@ interface Made {
   readonly delivery: Delivery
 }
 
-/** A connection whose answers are read by the rules of the endpoint's service. */
+/** A connection whose answers are read by the rules of the endpoint's service, and of questions. */
 function understood(connection: Connection, { service }: Endpoint): Connection {
-  const format = service === undefined ? undefined : formats.get(service)
-  return format === undefined
-    ? connection
-    : {
-        send: async request => judged(format, await connection.send(request)),
-        close: () => connection.close(),
-        destroy: () => connection.destroy(),
-      }
+  const format = (service === undefined ? undefined : formats.get(service)) ?? {}
+  return {
+    send: async request => {
+      const outcome = judged(format, await connection.send(request))
+      return request.isQuestion === true ? answered(outcome) : outcome
+    },
+    close: () => connection.close(),
+    destroy: () => connection.destroy(),
+  }
+}
+
+/** Who is asked and says no has answered: nothing has failed. */
+function answered(outcome: AttemptOutcome): AttemptOutcome {
+  return outcome.kind === 'answered' && outcome.status === FORBIDDEN
+    ? { kind: 'answered', ok: true, status: FORBIDDEN, excerpt: outcome.excerpt }
+    : outcome
 }
 
 /** What a filter cannot be read from keeps nothing from being sent: better one too many than one too few. */

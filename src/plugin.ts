@@ -4,7 +4,7 @@ import { createLogger } from '@xen-orchestra/log'
 import { invalidParameters } from 'xo-common/api-errors.js'
 
 import { Configuration } from './configuration.ts'
-import { unknownPattern } from './config/parse.ts'
+import { suggestionFor, unknownPatterns } from './config/methods.ts'
 import { parseAddressRules } from './transport/address-guard.ts'
 import type { Addresses, Engine, ProxySettings } from './engine/engine.ts'
 import { Mailer } from './mail.ts'
@@ -14,6 +14,7 @@ import type { Alert } from './report.ts'
 import { sampleEvent, sampleObject } from './sample.ts'
 import { listenToApiCalls } from './sources/api-calls.ts'
 import { BackupRuns } from './sources/backup-runs.ts'
+import { HeldCalls } from './sources/held-calls.ts'
 import { settledSoon } from './sources/look-up.ts'
 import { objectsOf } from './sources/objects.ts'
 import { listenToRestActions } from './sources/rest-actions.ts'
@@ -166,9 +167,11 @@ export class WebHooksPlugin {
         objects: objectsOf(this.#xo),
       })
       const accept = acceptOf(relay)
-      const runs = new BackupRuns(this.#xo, accept)
+      const calls = new HeldCalls(this.#xo, relay)
+      this.#undo.push(calls.listen())
+      const runs = new BackupRuns(this.#xo, accept, relay, calls)
       this.#undo.push(runs.listen())
-      this.#undo.push(listenToApiCalls(this.#xo, accept, runs.takerOf))
+      this.#undo.push(listenToApiCalls(this.#xo, accept, runs.takerOf, calls))
       this.#undo.push(listenToRestActions(this.#xo, accept))
       this.#undo.push(listenToRestChanges(this.#xo, accept))
       this.#undo.push(listenToStateChanges(this.#xo, accept, relay, this.#static.state))
@@ -218,9 +221,10 @@ export class WebHooksPlugin {
   #warnOfUnknownMethods(): void {
     const methods = this.#knownMethods()
     for (const { name, methods: patterns } of this.#configuration.settings.hooks) {
-      const unknown = unknownPattern(patterns, methods)
-      if (unknown !== undefined) {
-        log.warn(`hook "${name}": its method "${unknown}" matches no API method or event, and sends nothing`)
+      for (const unknown of unknownPatterns(patterns, methods)) {
+        const hint = suggestionFor(unknown, methods)
+        const text = `hook "${name}": its method "${unknown}" matches no API method or event, and sends nothing`
+        log.warn(hint === undefined ? text : `${text}: ${hint}`)
       }
     }
   }
@@ -325,7 +329,7 @@ async function engineHere(options: EngineOptions): Promise<Engine> {
 
 /** What the sources tell events to. */
 function acceptOf(relay: Relay): Accept {
-  const accept: Relay['accept'] = (source, phase, signal, about) => relay.accept(source, phase, signal, about)
+  const accept: Relay['accept'] = (...args) => relay.accept(...args)
   return Object.assign(accept, {
     wants: (method: string) => relay.wants(method),
     waits: (method: string) => relay.waits(method),

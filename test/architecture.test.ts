@@ -16,6 +16,7 @@ const FLOORS = [
   'sample.ts',
   'relay.ts',
   'subject.ts',
+  'verdict.ts',
   'config/',
   'sources/',
   'matcher.ts',

@@ -11,6 +11,8 @@ export interface OutgoingRequest {
   readonly headers: readonly string[]
   /** For the whole exchange: connecting, sending, the answer. */
   readonly timeoutMs: number
+  /** An answer that refuses is an answer: see `Delivery`. */
+  readonly isQuestion?: boolean
 }
 
 /** The sockets of one endpoint. */
@@ -31,6 +33,7 @@ export interface Sendable extends Content {
   readonly id: string
   /** See {@link OutgoingRequest}. */
   readonly timeoutMs: number
+  readonly isQuestion?: boolean
 }
 
 /**
@@ -41,7 +44,7 @@ export interface Sendable extends Content {
 export async function attempt(
   connection: Connection,
   endpoint: Endpoint,
-  { id, headers, payload, timeoutMs }: Sendable,
+  { id, headers, payload, timeoutMs, isQuestion = false }: Sendable,
   number: number,
   trigger: Trigger
 ): Promise<Attempt> {
@@ -67,6 +70,7 @@ export async function attempt(
         ...(signerFor(endpoint)?.(id, timestamp, body) ?? []),
       ],
       timeoutMs,
+      isQuestion,
     })
   } catch {
     // a connection that breaks its word must not take a place in the lane for ever

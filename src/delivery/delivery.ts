@@ -81,6 +81,11 @@ export interface Delivery {
   readonly acceptedAt: number
   /** How long it is worth anything, from when it was accepted; without: until the retry schedule ends. */
   readonly lifetimeMs?: number
+  /**
+   * Somebody decides by its answer, a 403 included, and does not wait for another one: it is sent once, right away, or
+   * expires. It is not kept on disk.
+   */
+  readonly isQuestion?: boolean
 }
 
 export interface Order {
@@ -135,11 +140,14 @@ export type AttemptOutcome =
       readonly reason: string
     }
 
+/** The status by which whoever is asked refuses. */
+export const FORBIDDEN = 403
+
 /** Why a delivery was never tried to the end. */
 export type DiscardReason =
   /** A bound was reached. */
   | 'queue full'
-  /** A `pre` that came too late, or a dead letter that was kept long enough. */
+  /** A `pre` that came too late, a question that has found no answer, or a dead letter that was kept long enough. */
   | 'expired'
   | 'hook removed'
   | 'cancelled'

@@ -13,6 +13,8 @@ export interface Facts {
   /** A hook still wants it. */
   readonly isRouted: boolean
   readonly isCancelled: boolean
+  /** Nobody waits for another answer. */
+  readonly isQuestion?: boolean
   /** It is bound for another endpoint by now: how long this one would have it wait does not matter there. */
   readonly hasMoved: boolean
   /** A dead letter is kept for this long. */
@@ -23,13 +25,13 @@ export interface Facts {
 }
 
 /**
- * Decides in this order: delivered; not wanted any more; given up for good (dead); too late to be tried again
+ * Decides in this order: delivered; not wanted any more; a question that has found no answer (`expired`); given up for good (dead); too late to be tried again
  * (`expired`); else it waits.
  *
  * @param before - the progress as the attempt began
  */
 export function fateOf(before: Progress, outcome: AttemptOutcome, facts: Facts): Fate {
-  const { now, isRouted, isCancelled, hasMoved, maxDeadMs, random, schedule } = facts
+  const { now, isRouted, isCancelled, isQuestion = false, hasMoved, maxDeadMs, random, schedule } = facts
   const tried: Progress = {
     ...before,
     attempts: before.attempts + 1,
@@ -42,6 +44,9 @@ export function fateOf(before: Progress, outcome: AttemptOutcome, facts: Facts):
   }
   if (isCancelled || !isRouted) {
     return ended(isCancelled ? 'cancelled' : 'hook removed', tried)
+  }
+  if (isQuestion) {
+    return ended('expired', tried)
   }
   const age = now - (tried.firstTriedAt ?? now)
   const failures = before.isAhead === true ? Math.max(before.failures, 1) : before.failures + 1

@@ -60,7 +60,7 @@ export class Sender {
       return
     }
     const { attempts, trigger } = kept.progress
-    const request = { id: kept.id, ...content, timeoutMs: route.timeoutMs }
+    const request = { id: kept.id, ...content, timeoutMs: route.timeoutMs, isQuestion: kept.isQuestion ?? false }
     const done = await attempt(connection, lane.endpoint, request, attempts + 1, trigger)
     this.#options.queues.answer(kept.id, done)
     if (!this.#isClosing || done.outcome.kind !== 'unreachable') {
@@ -144,6 +144,7 @@ export class Sender {
       isRouted: route !== undefined,
       hasMoved,
       isCancelled: kept.state.name === 'sending' && kept.state.isCancelled,
+      isQuestion: kept.isQuestion ?? false,
       maxDeadMs,
       random,
       schedule,

@@ -107,7 +107,7 @@ export type Verdict =
 const MAX_DELAY_MS = 24 * 60 * 60_000
 
 /** What came of an attempt, as its service means it. */
-export function judged({ judge }: Format, outcome: AttemptOutcome): AttemptOutcome {
+export function judged({ judge }: Pick<Format, 'judge'>, outcome: AttemptOutcome): AttemptOutcome {
   if (judge === undefined || outcome.kind !== 'answered') {
     return outcome
   }

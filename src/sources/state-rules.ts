@@ -186,11 +186,14 @@ export const stateEvents: readonly StateEvent[] = [
   post('user.signInFailed', 'Someone gave a wrong user name or password'),
   post('console.opened', 'Someone has opened the console of a VM or a host'),
   post('console.closed', 'Someone has closed it'),
-  post('job.finished', 'A job has run to its end, well or not: `params` are its `id`, `type` and `run`'),
+  {
+    ...post('job.finished', 'A job has run to its end, well or not: `params` are its `id`, `type` and `run`'),
+    alwaysSucceeds: false,
+  },
 ]
 
 function post(name: string, sentence: string, ...types: readonly string[]): StateEvent {
-  return { name, phases: ['post'], sentence, types }
+  return { name, phases: ['post'], sentence, types, alwaysSucceeds: true }
 }
 
 /** The rule that fits this state: the compiler does not know that the one under its type does. */

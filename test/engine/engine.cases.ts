@@ -121,8 +121,8 @@ export function runEngineCases(name: string, newEngine: NewEngine): void {
 
       expect(answers.map(({ hook }) => hook)).toEqual(['a', 'b'])
       expect(answers[0]?.attempt).toMatchObject({ number: 1, outcome: { kind: 'answered', ok: false, status: 403 } })
-      expect(answers[1]?.attempt.outcome).toMatchObject({ ok: true, status: 204 })
-      const outcome = answers[0]?.attempt.outcome
+      expect(answers[1]?.attempt!.outcome).toMatchObject({ ok: true, status: 204 })
+      const outcome = answers[0]?.attempt!.outcome
       expect(outcome?.kind === 'answered' && outcome.excerpt).toEqual(Buffer.from('not now'))
       await expectHealth(engine, { accepted: 3, delivered: 1, pending: 1, discarded: { 'hook removed': 1 } })
     })
@@ -133,7 +133,7 @@ export function runEngineCases(name: string, newEngine: NewEngine): void {
       engine.configure(settingsOf(hookTo(receiver.url, { route: { timeoutMs: 100 } })))
       await engine.ready
       const answers = await engine.ask(handingOf())
-      expect(answers.filter(({ attempt }) => attempt.outcome.kind !== 'timed-out')).toEqual([])
+      expect(answers.filter(({ attempt }) => attempt!.outcome.kind !== 'timed-out')).toEqual([])
       expect(receiver.requests.length).toBeLessThanOrEqual(1)
     })
 
@@ -156,7 +156,7 @@ export function runEngineCases(name: string, newEngine: NewEngine): void {
       const { engine } = start()
       engine.configure(settingsOf(hookTo(NOWHERE, { format: 'none such' })))
       const [answer] = await engine.probe(handingOf())
-      expect(answer?.attempt.outcome).toMatchObject({ kind: 'unreachable', code: 'UNFORMATTED' })
+      expect(answer?.attempt!.outcome).toMatchObject({ kind: 'unreachable', code: 'UNFORMATTED' })
     })
 
     it('a format that throws takes only its own hook’s event', async () => {
@@ -326,7 +326,7 @@ export function runEngineCases(name: string, newEngine: NewEngine): void {
       await receiver.next(1, PATIENCE.timeout)
       await engine.close(0)
       for (const { attempt } of await answers) {
-        expect(attempt.outcome).toMatchObject({ kind: 'unreachable' })
+        expect(attempt!.outcome).toMatchObject({ kind: 'unreachable' })
       }
       await expectHealth(engine, { accepted: 1, pending: 0, discarded: { stopped: 1 } })
     })

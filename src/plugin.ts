@@ -11,7 +11,7 @@ import { Mailer } from './mail.ts'
 import { Relay } from './relay.ts'
 import { asOfNow, Reporter, SparseLog } from './report.ts'
 import type { Alert } from './report.ts'
-import { sampleEvent, sampleObject } from './sample.ts'
+import { failureOf, sampleEvent, sampleObject } from './sample.ts'
 import { listenToApiCalls } from './sources/api-calls.ts'
 import { BackupRuns } from './sources/backup-runs.ts'
 import { HeldCalls } from './sources/held-calls.ts'
@@ -140,13 +140,13 @@ export class WebHooksPlugin {
   /** @throws `invalidParameters` if any request fails: XO's page shows its data, and only that of a test that throws. */
   async test(): Promise<void> {
     const methods = this.#knownMethods()
-    const reports = await this.#loaded?.relay.test((hook, phase) => ({
-      signal: sampleEvent(hook, phase, methods),
-      object: sampleObject,
-    }))
-    const failed = reports?.filter(({ ok }) => !ok) ?? []
-    if (reports !== undefined && failed.length > 0) {
-      invalidParameters(`${failed.length} of ${reports.length} test requests failed`, reports)
+    const reports = await this.#loaded?.relay.test((hook, phase) => {
+      const signal = sampleEvent(hook, phase, methods)
+      return { signal, object: sampleObject(signal.method) }
+    })
+    const failure = reports && failureOf(reports)
+    if (failure !== undefined) {
+      invalidParameters(failure.message, failure.reports)
     }
   }
 

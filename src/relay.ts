@@ -122,6 +122,11 @@ export class Relay {
     return this.#matcher.match(method)?.started.some(hook => hook.waitForResponse) ?? false
   }
 
+  /** Whether there is a hook that may refuse anything. */
+  get isAny(): boolean {
+    return this.#isAnyRefusing
+  }
+
   /** Whether a hook may refuse what a `pre` of this name announces. */
   mayRefuse(method: string): boolean {
     return this.#isAnyRefusing && this.#refusing(method).length > 0

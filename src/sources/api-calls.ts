@@ -29,11 +29,13 @@ export function listenToApiCalls(
       if (taker !== undefined) {
         return taker.pre(signal)
       }
-      const isAsked = held?.expect(signal)
+      const isAsked = held?.isActive === true && held.expect(signal)
       return isAnnounced(xo, signal) ? accept('api', 'pre', signal, undefined, isAsked) : undefined
     }),
     listen<[Signal]>(xo, 'xo:postCall', signal => {
-      held?.called(signal)
+      if (held?.isActive === true) {
+        held.called(signal)
+      }
       const taker = takerOf(signal.method)
       return taker === undefined ? accept('api', 'post', signal) : taker.post(signal)
     }),

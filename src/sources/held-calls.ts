@@ -36,6 +36,8 @@ export class HeldCalls {
   /** By name of the method: what stands in the registry, and what stood there. */
   readonly #wrapped = new Map<string, { readonly wrapper: ApiMethod; readonly method: ApiMethod }>()
   readonly #wrappers = new WeakSet<ApiMethod>()
+  /** Without, no call needs to be told: a look at this is what each costs then. */
+  isActive = false
   /** Calls that have been announced, and not begun. */
   readonly #expected = new WeakMap<ApiContext, Signal>()
 
@@ -82,6 +84,7 @@ export class HeldCalls {
 
   /** Wraps what may be refused now, and nothing else. */
   #look(): void {
+    this.isActive = this.#consent.isAny
     const { apiMethods } = this.#xo
     const mayRefuse = (name: string): boolean => isRefusable(name) && this.#consent.mayRefuse(name)
     for (const [name, { wrapper }] of this.#wrapped) {

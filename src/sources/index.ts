@@ -4,6 +4,7 @@ import { restActionEvents } from './rest-actions.ts'
 import { restChangeEvents } from './rest-changes.ts'
 import { stateEvents } from './state-rules.ts'
 
+export { isBackupRun } from './backup-run.ts'
 export { isRefusable } from './held-calls.ts'
 
 /** Events that have no API method's name, as the README lists them. Each source has its own list. */

@@ -41,6 +41,8 @@ export interface Accept {
 
 /** The hooks that may refuse. */
 export interface Consent {
+  /** Whether there is any. */
+  readonly isAny: boolean
   /** Whether a hook may refuse what is announced under this name. One look-up. */
   mayRefuse(method: string): boolean
   /**

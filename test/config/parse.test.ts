@@ -303,7 +303,7 @@ describe('a hook', () => {
     const { settings, problems } = readConfig(wrong, undefined, known)
     expect([settings.hooks, settings.others.map(({ id }) => id)]).toEqual([[], [hooks[0]!.id]])
     expect(problems.map(describeProblem)).toEqual([
-      'hooks[0] ("vm.start"): expected its own secrets, typed again (xo-server stopped before it had saved them), got those of another hook',
+      'hooks[0] (hook 1 "vm.start"): expected its own secrets, typed again (xo-server stopped before it had saved them), got those of another hook',
     ])
     const settled = knownOf(wrong, [hooks[0]!.id], 'a fixed key')
     expect(readConfig(wrong, undefined, settled).settings.hooks).toHaveLength(1)
@@ -442,11 +442,14 @@ describe('what is wrong with a hook', () => {
   })
 
   it.each([
-    [{ name: 'Inventory', url: 'x' }, 'hooks[0].url ("Inventory"): expected an http:// or https:// URL, got "x"'],
-    [{ url: 'x' }, 'hooks[0].url ("vm.start"): expected an http:// or https:// URL, got "x"'],
+    [
+      { name: 'Inventory', url: 'x' },
+      'hooks[0].url (hook 1 "Inventory"): expected an http:// or https:// URL, got "x"',
+    ],
+    [{ url: 'x' }, 'hooks[0].url (hook 1 "vm.start"): expected an http:// or https:// URL, got "x"'],
     [
       { method: '' },
-      'hooks[0].method: expected the name of an API method or event, like "vm.start", or a pattern, like "vm.*", got nothing',
+      'hooks[0].method (hook 1): expected the name of an API method or event, like "vm.start", or a pattern, like "vm.*", got nothing',
     ],
   ])('%j is told in one sentence', (fields, text) => {
     expect(readConfig({ hooks: [itemOf(fields)] }).problems.map(describeProblem)).toEqual([text])

@@ -127,6 +127,30 @@ export function runEngineCases(name: string, newEngine: NewEngine): void {
       await expectHealth(engine, { accepted: 3, delivered: 1, pending: 1, discarded: { 'hook removed': 1 } })
     })
 
+    it('a question is put once: who refuses has answered, who does not answer is asked no more, nor who cannot be', async () => {
+      const receiver = await receive(({ url }) => ({ status: Number(url.slice(1)) }))
+      const { engine } = start()
+      const hooks = ['403', '204', '503'].map(status => hookTo(`${receiver.url}/${status}`, { id: status }))
+      const paused = hookTo(`${receiver.url}/200`, { id: 'paused', route: { isPaused: true } })
+      engine.configure(settingsOf(...hooks, paused, hookTo(NOWHERE, { id: 'filtered', filter: 'method:nothing' })))
+      await engine.ready
+      const pre = { phase: 'pre', outcome: 'started' } as const
+      const ids = [...hooks.map(({ id }) => id), 'paused', 'filtered']
+      const answers = await engine.ask(handingOf({ hooks: ids, isQuestion: true, event: pre }))
+
+      const outcomes = new Map(answers.map(({ hook, attempt }) => [hook, attempt?.outcome]))
+      expect([...outcomes.keys()].sort()).toEqual(['204', '403', '503', 'filtered'])
+      expect(outcomes.get('403')).toMatchObject({ ok: true, status: 403 })
+      expect(outcomes.get('503')).toMatchObject({ ok: false, status: 503 })
+      expect(outcomes.get('filtered')).toBeUndefined()
+      await expectHealth(engine, { accepted: 4, delivered: 2, pending: 0, dead: 0, discarded: { expired: 2 } })
+      expect(receiver.requests.map(({ headers }) => headers['x-xo-may-refuse'])).toEqual(['true', 'true', 'true'])
+      // what nobody waits for, as after a death of the delivery side, is not asked at all
+      engine.hand(handingOf({ hooks: ['204'], isQuestion: true, event: pre }))
+      await expectHealth(engine, { accepted: 5, delivered: 2, pending: 0, discarded: { expired: 3 } })
+      expect(receiver.requests).toHaveLength(3)
+    })
+
     it('an answer that does not come is not waited for longer than the timeout', async () => {
       const receiver = await receive(() => new Promise(() => {}))
       const { engine } = start()

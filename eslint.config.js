@@ -2,7 +2,7 @@ import { parser, plugin } from 'typescript-eslint'
 
 // One rule: types and formatting are seen to by tsc and Prettier.
 export default [
-  { ignores: ['dist/'] },
+  { ignores: ['dist/', 'dist-bench/'] },
   {
     files: ['src/**/*.ts', 'test/**/*.ts'],
     languageOptions: { parser, parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },

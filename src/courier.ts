@@ -1,3 +1,5 @@
+import { isDeepStrictEqual } from 'node:util'
+
 import type { Account, EndpointHealth, EndpointReport, Page, Query, Selection } from './delivery/account.ts'
 import { parseAddressRules } from './transport/address-guard.ts'
 import type { Connect, Connection } from './delivery/attempt.ts'
@@ -7,10 +9,12 @@ import { Dispatcher } from './delivery/dispatcher.ts'
 import type { DispatcherEvent } from './delivery/options.ts'
 import type { HealthChange } from './delivery/health.ts'
 import { Journal } from './delivery/journal.ts'
+import type { ProxyReport } from './delivery/proxies.ts'
 import type { Legacy } from './delivery/restart.ts'
 import type { Tally } from './delivery/tally.ts'
+import { Names } from './transport/names.ts'
+import type { ProxySettings } from './transport/proxy.ts'
 import { connectTo } from './transport/transport.ts'
-import type { ProxySettings } from './transport/transport.ts'
 import { parseFilter } from './filter.ts'
 import type { Filter } from './filter.ts'
 import { formats, judged } from './formats/index.ts'
@@ -59,6 +63,7 @@ export type CourierEvent =
   /** `id`: of one of them. */
   | { readonly type: 'discarded'; readonly reason: DiscardReason; readonly count: number; readonly id: string }
   | { readonly type: 'health'; readonly change: HealthChange; readonly report: EndpointReport }
+  | { readonly type: 'proxy'; readonly report: ProxyReport }
   /** `problem`: why everything stays in memory; absent: the journal is in use. `lost`: what it should have held. */
   | { readonly type: 'journal'; readonly problem?: string; readonly recovered: number; readonly lost: number }
   /** A filter took too long for an event, which was sent; the hook is switched off after the third time. */
@@ -70,6 +75,8 @@ export interface CourierOptions {
   readonly addresses?: Addresses
   /** The journal's folder; it may never come. Without, everything stays in memory. */
   readonly openDirectory?: () => Promise<string>
+  /** The journal there is ours, and nothing of it has been sent. Never rejects; `isAlive` is called if it takes long. */
+  readonly onLocked?: (directory: string, isAlive: () => void) => Promise<void>
   /** What the courier has left whose place this one takes. */
   readonly legacy?: Legacy
   /** This delivery has ended, is on disk, or is not wanted: whoever handed it over may forget it. */
@@ -99,6 +106,7 @@ export class Courier {
   readonly #dispatcher: Dispatcher
   readonly #onSafe: (id: string) => void
   readonly #listeners = new Set<(event: CourierEvent) => void>()
+  readonly #names = new Names()
   readonly #configured: Promise<void>
   #setConfigured: () => void = () => {}
   #subscriptions: ReadonlyMap<string, Subscription> = new Map()
@@ -109,13 +117,20 @@ export class Courier {
   /** Why the journal is not in use. */
   #journalProblem: string | undefined
 
-  constructor({ addresses = {}, openDirectory, legacy, onSafe = () => {}, connect }: CourierOptions = {}) {
+  constructor({
+    addresses = {},
+    openDirectory,
+    onLocked = async () => {},
+    legacy,
+    onSafe = () => {},
+    connect,
+  }: CourierOptions = {}) {
     this.#onSafe = onSafe
     this.#configured = new Promise(resolve => {
       this.#setConfigured = resolve
     })
     const { rules } = parseAddressRules(addresses.allowed, addresses.denied)
-    const open = connect ?? (endpoint => connectTo(endpoint, this.#proxy, rules))
+    const open = connect ?? (endpoint => connectTo(endpoint, this.#proxy, rules, this.#names))
     this.#dispatcher = new Dispatcher({
       connect: endpoint => understood(open(endpoint), endpoint),
       onEvent: event => this.#report(event),
@@ -124,7 +139,9 @@ export class Courier {
         openJournal: async isAlive => {
           const directory = await openDirectory()
           await this.#configured // what belongs to a hook that is not known yet would be discarded
-          return Journal.open(directory, isAlive)
+          const opened = await Journal.open(directory, isAlive)
+          await onLocked(directory, isAlive)
+          return opened
         },
       }),
     })
@@ -135,7 +152,7 @@ export class Courier {
   }
 
   configure({ hooks, proxy, instance = {} }: PlainSettings): void {
-    const isProxyNew = proxy.httpProxy !== this.#proxy.httpProxy || proxy.noProxy !== this.#proxy.noProxy
+    const isProxyNew = !isDeepStrictEqual(proxy, this.#proxy)
     this.#proxy = proxy
     this.#instance = instance
     this.#subscriptions = new Map(hooks.map(hook => [hook.id, { hook, filter: filterOf(hook), undecided: 0 }]))
@@ -255,6 +272,7 @@ export class Courier {
 
   async close(graceMs: number): Promise<void> {
     await this.#dispatcher.close(graceMs) // which ends all waiting for first attempts
+    this.#names.close()
   }
 
   /** What is to be sent; what is not is counted on the way, unless a filter does not want it. */
@@ -334,6 +352,7 @@ export class Courier {
         this.#emit({ type: 'discarded', reason: event.reason, count: event.count, id: event.id })
         return
       case 'health':
+      case 'proxy':
         this.#emit(event)
         return
       case 'journal':

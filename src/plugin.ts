@@ -6,6 +6,7 @@ import { invalidParameters } from 'xo-common/api-errors.js'
 import { Configuration } from './configuration.ts'
 import { suggestionFor, unknownPatterns } from './config/methods.ts'
 import { parseAddressRules } from './transport/address-guard.ts'
+import { parseProxies } from './transport/proxy.ts'
 import type { Addresses, Engine, ProxySettings } from './engine/engine.ts'
 import { Mailer } from './mail.ts'
 import { Relay } from './relay.ts'
@@ -238,7 +239,7 @@ export class WebHooksPlugin {
     let isKnown = false
     const unwatch = this.#xo.config.watch(config => {
       isKnown = true
-      this.#setProxy(proxyOf(config))
+      this.#setProxy(proxyOf(config ?? {}))
     })
     if (!isKnown) {
       this.#setProxy(proxyOf({}))
@@ -249,6 +250,7 @@ export class WebHooksPlugin {
   #setProxy(proxy: ProxySettings): void {
     if (!isDeepStrictEqual(proxy, this.#proxy)) {
       this.#proxy = proxy
+      parseProxies(proxy).warnings.forEach(text => log.warn(text))
       this.#loaded?.relay.reconfigure(undefined, proxy)
     }
   }
@@ -342,17 +344,20 @@ function namesOf({ apiMethods }: Xo, name: string): string[] {
   return method === undefined ? [name] : Object.keys(apiMethods).filter(other => apiMethods[other] === method)
 }
 
-/** As the host: what its configuration says, else the environment (packages/xo-server/src/xo-mixins/http.mjs). */
-function proxyOf(config: XoConfig | undefined): ProxySettings {
+/**
+ * As the host (packages/xo-server/src/xo-mixins/http.mjs, and undici's `EnvHttpProxyAgent` there): what its configuration
+ * says, for all URLs; else the environment. Upper case counts too: `HTTP_PROXY` can be forged where a process serves CGI
+ * requests only, which xo-server does not.
+ */
+function proxyOf({ httpProxy, noProxy }: XoConfig): ProxySettings {
   const { env } = process
-  const httpProxy =
-    config?.httpProxy ?? env['https_proxy'] ?? env['HTTPS_PROXY'] ?? env['http_proxy'] ?? env['HTTP_PROXY']
-  if (httpProxy === undefined || httpProxy === '') {
+  const proxies =
+    httpProxy === undefined || httpProxy === null
+      ? { httpProxy: env['http_proxy'] ?? env['HTTP_PROXY'], httpsProxy: env['https_proxy'] ?? env['HTTPS_PROXY'] }
+      : { httpProxy: String(httpProxy) }
+  if (Object.values(proxies).every(proxy => proxy === undefined || proxy === '')) {
     return {}
   }
-  if (!URL.canParse(httpProxy)) {
-    log.warn("xo-server's httpProxy is not a URL: requests are sent without a proxy")
-    return {}
-  }
-  return { httpProxy, noProxy: config?.noProxy ?? env['no_proxy'] ?? env['NO_PROXY'] }
+  // a list of TOML becomes one of the environment
+  return { ...proxies, noProxy: String(noProxy ?? env['no_proxy'] ?? env['NO_PROXY'] ?? '') }
 }

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { isActive } from './config/hook.ts'
 import type { Hook, Settings } from './config/hook.ts'
 import { describeOutcome } from './delivery/delivery.ts'
+import type { Layer } from './delivery/delivery.ts'
 import type { Answer, Engine, EngineHealth, Handing, PlainHook, ProxySettings } from './engine/engine.ts'
 import { formats, hintOf } from './formats/index.ts'
 import { freezeEvent, objectText, outcomeOf } from './event/event.ts'
@@ -45,6 +46,8 @@ export interface TestReport {
   readonly ok: boolean
   /** In words. */
   readonly outcome: string
+  /** Where it failed, if no answer came. */
+  readonly layer?: Layer
   readonly status?: number
   /** What may be wrong, where it failed. */
   readonly hint?: string
@@ -351,6 +354,7 @@ function reportOf(hook: Hook, type: Phase, attempt: Answer['attempt']): TestRepo
     ok,
     ...(!ok && hint !== undefined && { hint }),
     outcome: describeOutcome(outcome),
+    ...('layer' in outcome && { layer: outcome.layer }),
     ...('status' in outcome && { status: outcome.status }),
     durationMs: Math.round(durationMs),
   }

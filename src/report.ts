@@ -1,4 +1,4 @@
-import type { EndpointHealth, EndpointReport, EngineEvent } from './engine/engine.ts'
+import type { EndpointHealth, EndpointReport, EngineEvent, ProxyReport } from './engine/engine.ts'
 
 /** Lines of one kind are logged at most this often. */
 const LOG_PERIOD_MS = 60_000
@@ -196,6 +196,9 @@ export class Reporter {
       case 'health':
         this.#reportHealth(event.change, event.report)
         return
+      case 'proxy':
+        this.#reportProxy(event.report)
+        return
       case 'journal':
         this.#reportJournal(event)
         return
@@ -245,6 +248,18 @@ export class Reporter {
       this.#log.warn('journal damaged', text, { recovered, lost })
     } else {
       this.#log.info('journal in use', 'the journal is in use', { recovered })
+    }
+  }
+
+  #reportProxy({ proxy, change, receiver, lastError }: ProxyReport): void {
+    const kind = `proxy ${change} ${proxy}`
+    if (change === 'recovered') {
+      this.#log.info(kind, 'the proxy works again', { proxy })
+    } else if (receiver === undefined) {
+      this.#log.warn(kind, 'the proxy fails: what is to go through it waits', { proxy, lastError })
+    } else {
+      const text = 'the proxy does not get through to a receiver: what is for it waits'
+      this.#log.warn(kind, text, { proxy, receiver, lastError })
     }
   }
 

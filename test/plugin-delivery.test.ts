@@ -1,7 +1,10 @@
-import { describe, expect, it } from 'vitest'
+import { once } from 'node:events'
+import { connect, createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { ids } from './sandbox/made-up-pool.ts'
 import type { Sandbox } from './sandbox/sandbox.ts'
-import { openConnectProxy } from './helpers/connect-proxy.ts'
+import { elsewhere, openConnectProxy } from './helpers/connect-proxy.ts'
 import {
   allSent,
   bodyOf,
@@ -236,10 +239,9 @@ describe('when the host stops', () => {
     const proxy = await openConnectProxy()
     const sandbox = await startPlugin({ config: { httpProxy: proxy.url }, grace: 0.3 })
     const silent = await openSilentReceiver()
+    const url = elsewhere(silent.url)
     await sandbox.configure({
-      hooks: [
-        { method: 'vm.start vm.set vm.stop', type: 'post', url: silent.url, format: 'json', limits: { timeout: 60 } },
-      ],
+      hooks: [{ method: 'vm.start vm.set vm.stop', type: 'post', url, format: 'json', limits: { timeout: 60 } }],
     })
     await rename(sandbox, 3)
     await silent.next(3)
@@ -257,18 +259,19 @@ describe('the proxy of xo-server', () => {
     const proxy = await openConnectProxy()
     const sandbox = await startPlugin({ config: { httpProxy: proxy.url.replace('//', '//user:pass@') } })
     const receiver = await openReceiver()
-    await sandbox.configure({ hooks: [{ method: 'vm.start', type: 'post', url: receiver.url, format: 'json' }] })
+    const url = elsewhere(receiver.url)
+    await sandbox.configure({ hooks: [{ method: 'vm.start', type: 'post', url, format: 'json' }] })
     await startVm(sandbox)
     await receiver.next()
 
-    expect(proxy.targets).toEqual([new URL(receiver.url).host])
+    expect(proxy.targets).toEqual([new URL(url).host])
     expect(proxy.credentials).toEqual([`Basic ${Buffer.from('user:pass').toString('base64')}`])
     expect(receiver.requests[0]!.headers).not.toHaveProperty('proxy-authorization')
   })
 
-  it('is not used for the hosts in noProxy', async () => {
+  it('is not used for this machine', async () => {
     const proxy = await openConnectProxy()
-    const sandbox = await startPlugin({ config: { httpProxy: proxy.url, noProxy: 'localhost,127.0.0.1' } })
+    const sandbox = await startPlugin({ config: { httpProxy: proxy.url } })
     const receiver = await openReceiver()
     await sandbox.configure({ hooks: [{ method: 'vm.start', type: 'post', url: receiver.url, format: 'json' }] })
     await startVm(sandbox)
@@ -278,37 +281,73 @@ describe('the proxy of xo-server', () => {
   })
 
   it('is followed when it changes while xo-server runs', async () => {
-    const [first, second] = [await openConnectProxy(), await openConnectProxy()]
-    const sandbox = await startPlugin()
+    const proxies = [await openConnectProxy(), await openConnectProxy()] as const
+    const sandbox = await startPlugin({ config: { httpProxy: proxies[0].url } })
     const receiver = await openReceiver()
-    const { host } = new URL(receiver.url)
-    await sandbox.configure({ hooks: [{ method: 'vm.set', type: 'post', url: receiver.url, format: 'json' }] })
+    const url = elsewhere(receiver.url)
+    await sandbox.configure({ hooks: [{ method: 'vm.set', type: 'post', url, format: 'json' }] })
     const used = async (): Promise<number[]> => {
       await rename(sandbox, 1)
       await receiver.next()
-      return [first, second].map(proxy => proxy.targets.includes(host)).map(Number)
+      return proxies.map(({ targets }) => targets.length)
     }
 
-    expect(await used()).toEqual([0, 0])
-    sandbox.host.config.change({ httpProxy: first.url })
     expect(await used()).toEqual([1, 0])
-    sandbox.host.config.change({ httpProxy: second.url })
+    sandbox.host.config.change({ httpProxy: proxies[1].url })
     expect(await used()).toEqual([1, 1])
-    sandbox.host.config.change({ noProxy: '127.0.0.1' })
-    expect(await used()).toEqual([1, 1])
-    sandbox.host.config.change({ httpProxy: null })
-    expect(await used()).toEqual([1, 1])
+    sandbox.host.config.change({ noProxy: 'other.test' })
+    expect(await used()).toEqual([1, 2])
   })
 
-  it('that is no URL is said once and not used', async () => {
-    const sandbox = await startPlugin({ config: { httpProxy: 'proxy s3cret' } })
-    const receiver = await openReceiver()
-    await sandbox.configure({ hooks: [{ method: 'vm.start', type: 'post', url: receiver.url, format: 'json' }] })
+  it('that cannot be used is said once and not gone around: what needs it waits until it is mended', async () => {
+    const sandbox = await startPlugin({ config: { httpProxy: 'proxy s3cret', noProxy: 'http://x' } })
+    const [here, there] = [await openReceiver(), await openReceiver()]
+    const urls = [here.url, elsewhere(there.url)]
+    await sandbox.configure({ hooks: urls.map(url => ({ method: 'vm.start', type: 'post', url, format: 'json' })) })
     await startVm(sandbox)
-    await receiver.next()
+    await here.next()
 
-    expect(pluginLog('warn')).toEqual([expect.stringContaining("xo-server's httpProxy is not a URL")])
+    expect(pluginLog('warn').filter(line => line.includes('roxy:') || line.includes('cannot be used'))).toEqual([
+      expect.stringContaining('the proxy cannot be used'),
+      expect.stringContaining('noProxy: no host is like "http://x"'),
+    ])
+    expect(there.requests).toHaveLength(0)
+    sandbox.host.config.change({ httpProxy: (await openConnectProxy()).url, noProxy: '' })
+    await there.next()
     expect(wholeLog().join()).not.toContain('s3cret')
+  })
+
+  it('that drops everything is told once, and once when it works again; no hook is blamed', async () => {
+    let isWell = false
+    const proxy = await openConnectProxy()
+    const door = createServer(client => {
+      const onward = isWell ? connect(proxy.port, '127.0.0.1') : undefined
+      client.on('error', () => {}).on('close', () => onward?.destroy())
+      if (onward === undefined) {
+        client.destroy()
+      } else {
+        onward.on('error', () => {}).on('close', () => client.destroy())
+        client.pipe(onward).pipe(client)
+      }
+    })
+    await once(door.listen(0, '127.0.0.1'), 'listening')
+    onTestFinished(() => void door.close())
+    const { port } = door.address() as AddressInfo
+    const sandbox = await startPlugin({ config: { httpProxy: `127.0.0.1:${port}` } })
+    const receiver = await openReceiver()
+    const limits = { disableAfter: 1 }
+    const hooks = ['a', 'b'].map(path => {
+      const url = `${elsewhere(receiver.url)}/${path}`
+      return { method: 'vm.set', type: 'post', url, format: 'json', limits }
+    })
+    await sandbox.configure({ hooks })
+    await rename(sandbox, 10)
+    const told = `the proxy fails: what is to go through it waits`
+    await eventually(() => expect(pluginLog('warn')).toEqual([expect.stringContaining(told)]))
+    isWell = true
+    await receiver.next(20)
+    await eventually(() => expect(pluginLog().filter(line => line.includes('the proxy works again'))).toHaveLength(1))
+    expect(pluginLog('warn')).toHaveLength(1)
   })
 })
 

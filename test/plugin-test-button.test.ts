@@ -132,9 +132,9 @@ describe('the Test button', () => {
   })
 
   it.each([
-    ['a name that DNS does not know', 'http://no-such-host.invalid/a', /DNS/],
-    ['a port where nothing listens', 'http://127.0.0.1:9/a', /refused: nothing listens there/],
-  ])('says in words what is wrong with %s', async (_, url, words) => {
+    ['a name that DNS does not know', 'http://no-such-host.invalid/a', 'name', /DNS/],
+    ['a port where nothing listens', 'http://127.0.0.1:9/a', 'connection', /refused: nothing listens there/],
+  ])('says in words what is wrong with %s, and with which layer', async (_, url, layer, words) => {
     const { message, reports } = await failedTest([hookTo(url)])
 
     expect(message).toMatch(/^1 of 1 test requests failed: "Hook" \(post\): \S/)
@@ -145,6 +145,7 @@ describe('the Test button', () => {
         origin: new URL(url).origin,
         ok: false,
         outcome: expect.stringMatching(words) as string,
+        layer,
         durationMs: expect.any(Number) as number,
       },
     ])
@@ -167,7 +168,7 @@ describe('the Test button', () => {
     const receiver = await openReceiver()
     const { reports } = await failedTest([hookTo(receiver.url.replace('http:', 'https:'))])
 
-    expect(reports).toMatchObject([{ ok: false, outcome: expect.stringMatching(/TLS: .*https/) as string }])
+    expect(reports).toMatchObject([{ ok: false, outcome: expect.stringMatching(/TLS: .*http:/) as string }])
   })
 
   it('says that a receiver cuts the connection', async () => {
@@ -188,11 +189,12 @@ describe('the Test button', () => {
   })
 
   it('says that the proxy refuses', async () => {
-    const proxy = await openConnectProxy(403)
-    const { reports } = await failedTest([hookTo('http://127.0.0.1:9')], { httpProxy: proxy.url })
+    const proxy = await openConnectProxy({ status: 403 })
+    const { reports } = await failedTest([hookTo('https://receiver.test:9')], { httpProxy: proxy.url })
 
-    expect(proxy.targets).toEqual(['127.0.0.1:9'])
-    expect(reports).toMatchObject([{ ok: false, outcome: expect.stringContaining('proxy refused') as string }])
+    expect(proxy.targets).toEqual(['receiver.test:9'])
+    const outcome = 'the proxy does not allow connections to this receiver (403)'
+    expect(reports).toMatchObject([{ ok: false, outcome }])
   })
 
   it('lists the hooks that are fine too, when one is not', async () => {

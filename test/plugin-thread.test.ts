@@ -56,7 +56,7 @@ describe('with a thread of its own, the plugin', () => {
       const received = await receiver.next(2)
       expect(received.map(bodyOf).map(phaseAndMethod)).toEqual(['pre vm.start', 'post vm.start'])
       await (cycle % 2 === 0 ? sandbox.plugins.unload(PLUGIN_ID) : stopAndUnload(sandbox))
-      expect(threads.size).toBe(0)
+      await vi.waitFor(() => expect(threads.size).toBe(0), { timeout: 60_000 })
     }
     await expectNothingMoreThan(before, sandbox)
     expect(pluginLog('warn')).toEqual([])

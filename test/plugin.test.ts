@@ -267,6 +267,7 @@ describe('the proxy', () => {
     ['calls back with nothing', undefined],
     ['does not call back', null],
   ])('of a host that %s is that of the environment', async (_, config) => {
+    vi.stubEnv('http_proxy', 'http://plain.example')
     vi.stubEnv('https_proxy', 'http://env.example')
     vi.stubEnv('no_proxy', 'localhost')
     onTestFinished(() => {
@@ -278,7 +279,7 @@ describe('the proxy', () => {
     void plugin.load()
     await vi.advanceTimersByTimeAsync(3_000)
     expect(engines[0]!.settings.map(({ proxy }) => proxy)).toEqual([
-      { httpProxy: 'http://env.example', noProxy: 'localhost' },
+      { httpProxy: 'http://plain.example', httpsProxy: 'http://env.example', noProxy: 'localhost' },
     ])
   })
 

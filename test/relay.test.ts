@@ -501,6 +501,32 @@ describe('the test', () => {
     ])
   })
 
+  it('of a hook whose URL is that of another format says so, if it fails', async () => {
+    const hook = hookOf('a', { phases: ['post'] })
+    const endpoint = { ...hook.route.endpoint, url: 'https://hooks.slack.com/services/s3cret' }
+    const { relay, engine } = start([{ ...hook, route: { ...hook.route, endpoint } }])
+    for (const ok of [false, true]) {
+      const outcome = { kind: 'answered', ok, status: 400, excerpt: Buffer.alloc(0) } as const
+      const attempt = { number: 1, trigger: 'test', startedAt: 0, durationMs: 1, outcome } as const
+      engine.onProbe = () => Promise.resolve([{ hook: 'a', attempt }])
+      const [report] = await relay.test(sample)
+      expect(report?.hint).toBe(ok ? undefined : 'its URL is one of Slack: choose that format')
+    }
+  })
+
+  it('has the object for a format that tells of it', async () => {
+    const { relay, engine } = start([
+      hookOf('a', { phases: ['post'], format: 'slack' }),
+      hookOf('b', { phases: ['post'] }),
+    ])
+    engine.onProbe = () => Promise.resolve([])
+    await relay.test(sample)
+    expect(engine.probed.map(({ hooks, object }) => [hooks, object])).toEqual([
+      [['a'], '{"id":"x","type":"VM"}'],
+      [['b'], undefined],
+    ])
+  })
+
   it('ends although the delivery side never answers', async () => {
     fakeTime()
     const { relay } = start([hookOf('a', { phases: ['post'], timeoutMs: 1_000 })])

@@ -117,6 +117,7 @@ it('what is secret in the configuration is told to its receivers, and to nobody 
   const bad = await openReceiver(echo(500))
   const gone = await openReceiver(echo(410))
   const cut = await openReceiver(() => undefined)
+  const services = await openReceiver(echo(500))
   const { cert: certificate, keyPem } = makeCertificate('client.example')
   const keyMarker = keyPem.split('\n')[1] ?? ''
 
@@ -163,6 +164,17 @@ it('what is secret in the configuration is told to its receivers, and to nobody 
       limits: { disableAfter: 1 },
       ...(name === 'no TLS' && { tls: { certificate, encryptionKey: keyPem } }),
     })),
+    // tokens that formats put elsewhere, and one that stands for itself in a header
+    ...['pagerduty', 'pushover', 'gotify', 'template'].map(format => ({
+      ...shared(format),
+      format,
+      url: `${services.url}/${format}/message`,
+      content: { template: 'x' },
+      authentication: {
+        token: taint.plant(`${format}: token`),
+        ...(format === 'template' && { headers: 'X-Api-Key: {{token}}' }),
+      },
+    })),
   ]
   await sandbox.configure({ hooks, notify: ['admin@example.org'] })
   const client = await clientOf(sandbox)
@@ -185,6 +197,19 @@ it('what is secret in the configuration is told to its receivers, and to nobody 
     ].sort()
   )
   expect(told.filter(({ headers }) => headers['webhook-signature'] !== undefined)).toHaveLength(4)
+  await eventually(() => expect(new Set(services.requests.map(({ url }) => url)).size).toBe(4))
+  const placeOf = (format: string): (string | string[])[] => {
+    const { headers, body } = services.requests.find(({ url }) => url.startsWith(`/${format}/`))!
+    return [taint.in(JSON.stringify(headers)), taint.in(body)]
+  }
+  expect(
+    Object.fromEntries(['pagerduty', 'pushover', 'gotify', 'template'].map(name => [name, placeOf(name)]))
+  ).toEqual({
+    pagerduty: [[], ['pagerduty: token']],
+    pushover: [[], ['pushover: token']],
+    gotify: [['gotify: token'], []],
+    template: [['template: token'], []],
+  })
 
   // what is answered to those who use the API
   const answers: string[] = [await errorOf(client.call('plugin.test', { id: PLUGIN_ID }))]

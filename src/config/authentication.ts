@@ -19,9 +19,7 @@ const REFUSED_HEADERS: ReadonlySet<string> = new Set([
   'connection',
   'content-encoding',
   'content-length',
-  'content-type',
   'expect',
-  'host',
   'keep-alive',
   'proxy-authenticate',
   'proxy-authorization',
@@ -38,8 +36,13 @@ const HEADER_NAME = /^[\w!#$%&'*+.^`|~-]+$/
 /** What every receiver understands in the same way: printable ASCII, tabs. */
 const HEADER_VALUE = /^[\t\x20-\x7e]*$/
 
-/** What a request carries so that the receiver lets it in. */
-export type Credentials = Pick<Endpoint, 'headers' | 'secrets'>
+/** `name` or `name:port`, as in a URL. */
+const HOST = /^[^\s/?#@\\]+$/
+/** `type/subtype`, and parameters (RFC 9110 §8.3). */
+const CONTENT_TYPE = /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+ *(?:;.*)?$/
+
+/** What a request carries so that the receiver lets it in, and knows what it is. */
+export type Credentials = Pick<Endpoint, 'headers' | 'secrets' | 'host' | 'contentType'>
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -60,13 +63,12 @@ export function parseAuthentication(fields: Fields, path: string, isTokenClaimed
     wrong(`${path}.token`, `a token, as a header has ${TOKEN}`, 'nothing')
   }
   const own = parseHeaders(lines, `${path}.headers`, authorization.length > 0, token)
-  const headers = [...authorization, ...own]
   const secrets = trimmedOf(fields['passphrase']).split(/\s+/).join(' ')
   const bad = checkSecrets(secrets)
   if (bad !== undefined) {
     wrong(`${path}.passphrase`, bad.expected, `another text as secret ${bad.number}`)
   }
-  return secrets === '' ? { headers } : { headers, secrets }
+  return { ...own, headers: [...authorization, ...own.headers], ...(secrets !== '' && { secrets }) }
 }
 
 function parseAuthorization(fields: Fields, path: string, isTokenClaimed: boolean): string[] {
@@ -118,8 +120,9 @@ export function basicAuthorization(user: string, password: string): string {
 }
 
 /** Lines of `Name: value`. */
-function parseHeaders(lines: string, path: string, isAuthorized: boolean, token: string): string[] {
+function parseHeaders(lines: string, path: string, isAuthorized: boolean, token: string): Credentials {
   const headers: string[] = []
+  let [host, contentType]: (string | undefined)[] = []
   const names = new Set<string>()
   for (const [index, line] of lines.split(/\r\n|\r|\n/).entries()) {
     if (line.trim() === '') {
@@ -149,9 +152,21 @@ function parseHeaders(lines: string, path: string, isAuthorized: boolean, token:
       wrong(path, 'printable ASCII characters', `others in the value of ${got}`)
     }
     names.add(key)
-    headers.push(name, value)
+    if (key === 'host') {
+      host = isHost(value) ? value : wrong(path, 'a host name, or one and a port', `another value of ${got}`)
+    } else if (key === 'content-type') {
+      contentType = CONTENT_TYPE.test(value)
+        ? value
+        : wrong(path, 'a type like "application/json; charset=utf-8"', `another value of ${got}`)
+    } else {
+      headers.push(name, value)
+    }
   }
-  return headers
+  return { headers, ...(host !== undefined && { host }), ...(contentType !== undefined && { contentType }) }
+}
+
+function isHost(text: string): boolean {
+  return HOST.test(text) && URL.canParse(`https://${text}`)
 }
 
 function base64(secret: string): string {

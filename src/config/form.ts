@@ -176,7 +176,7 @@ function formSchema(methods: readonly string[]): FormSchema {
                   type: 'string',
                   title: 'More headers',
                   description:
-                    'One `Name: value` a line. Examples: `X-Api-Key: {{token}}`, where the field *Token* is put in; `Prefer: wait`. Unlike a token or a password, this is shown here in clear text.',
+                    'One `Name: value` a line. Examples: `X-Api-Key: {{token}}`, where the field *Token* is put in; `Prefer: wait`. `Content-Type` goes instead of the usual one; of `Host`, the name is also the one whose certificate is asked for. Unlike a token or a password, this is shown here in clear text.',
                   $multiline: true,
                 },
               },

@@ -139,11 +139,12 @@ function unusable(id: string, name: string, key: string): PlainHook {
 
 /** The key is random and stays in xo-server's data directory: without it, an id is of no use to whoever guesses at secrets. */
 function withId(endpoint: Omit<Endpoint, 'id'>, key: string): Endpoint {
-  const { url, headers, secrets = '', tls = null, method, target, bodySecret, service } = endpoint
-  const more = { method, target, bodySecret, service }
-  // without these, an endpoint is the one that it was before they came
-  const isPlain = Object.values(more).every(value => value === undefined)
-  const text = JSON.stringify([url, headers, secrets, tls, ...(isPlain ? [] : [more])])
+  const { url, headers, secrets = '', tls = null, host, contentType, method, target, bodySecret, service } = endpoint
+  // without these, ids stay what they were
+  const named = host === undefined && contentType === undefined ? [] : [host ?? '', contentType ?? '']
+  const served = { method, target, bodySecret, service }
+  const isPlain = Object.values(served).every(value => value === undefined)
+  const text = JSON.stringify([url, headers, secrets, tls, ...named, ...(isPlain ? [] : [served])])
   return { id: createHmac('sha256', key).update(`endpoint ${text}`).digest('base64url').slice(0, 16), ...endpoint }
 }
 

@@ -17,6 +17,8 @@ export interface OutgoingRequest {
 
 /** The sockets of one endpoint. */
 export interface Connection {
+  /** What it goes through, without credentials; absent: it goes straight to the receiver. */
+  readonly proxy?: string
   /** One attempt. Never rejects, and settles within the request's timeout. */
   send(request: OutgoingRequest): Promise<AttemptOutcome>
   /** Requests under way may end, then the sockets are closed. */

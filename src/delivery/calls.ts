@@ -1,11 +1,16 @@
 import { isPending } from './kept.ts'
 import type { Kept } from './kept.ts'
 
+/** So many followers that have gone are known; the oldest are forgotten. */
+const MAX_GONE = 50_000
+
 export interface CallsOptions {
   /** The URL of an endpoint that deliveries are bound for, or were being sent to. */
   readonly urlOf: (endpoint: string) => string | undefined
   /** Nothing of this owner is sent at present. */
   readonly isPaused: (owner: string) => boolean
+  /** Leaders of an earlier run may come, until {@link Calls.areComplete}. */
+  readonly mayLeadersCome: boolean
 }
 
 /**
@@ -18,6 +23,9 @@ export interface CallsOptions {
  *
  * The `pre` of a hook that is paused holds nobody back, unless it is under way: nobody knows when it would go.
  *
+ * While the journal cannot be opened, nobody knows which leaders are in it, and followers do not wait for that. A leader that
+ * comes from it after a follower of its call was delivered to its URL says nothing any more ({@link Calls.isOvertaken}).
+ *
  * Leaders settle within five minutes, as they expire then. One that is replayed later leads until the attempt that was
  * asked for is over. So nothing is held for long.
  */
@@ -27,9 +35,46 @@ export class Calls {
   readonly #leaders = new Map<string, Set<Kept>>()
   /** By order key: those that have asked in vain. */
   readonly #held = new Map<string, Set<Kept>>()
+  /** Of followers that were delivered, URL and order key; `undefined`: no leaders of an earlier run will come. */
+  #gone: Set<string> | undefined
+  /** Followers that are under way. */
+  readonly #going = new Set<Kept>()
 
   constructor(options: CallsOptions) {
     this.#options = options
+    this.#gone = options.mayLeadersCome ? new Set() : undefined
+  }
+
+  /** All leaders of an earlier run are known. */
+  areComplete(): void {
+    this.#gone = undefined
+    this.#going.clear()
+  }
+
+  /** Whether a follower of its call was delivered, or is under way, to the URL that this leader of an earlier run is bound for. */
+  isOvertaken(kept: Kept): boolean {
+    if (!kept.order.leads || !isPending(kept) || kept.progress.trigger === 'replay' || this.#gone === undefined) {
+      return false
+    }
+    const way = this.#wayOf(kept, kept.endpoint)
+    return this.#gone.has(way) || [...this.#going].some(each => this.#wayOf(each, placeOf(each)) === way)
+  }
+
+  #noteWhetherGone(kept: Kept, gone: Set<string>): void {
+    const { state } = kept
+    if (state.name === 'sending') {
+      this.#going.add(kept)
+    } else if (this.#going.delete(kept) && state.name === 'ended' && state.how === 'delivered') {
+      gone.add(this.#wayOf(kept, kept.endpoint))
+      if (gone.size > MAX_GONE) {
+        const [oldest = ''] = gone
+        gone.delete(oldest)
+      }
+    }
+  }
+
+  #wayOf({ order }: Kept, endpoint: string): string {
+    return `${this.#options.urlOf(endpoint)} ${order.key}`
   }
 
   /** Whether a leader stands in the way of this delivery. */
@@ -62,11 +107,19 @@ export class Calls {
       return held === undefined ? NONE : [...held].filter(follower => !this.isHeldBack(follower))
     }
     update(this.#held, key, kept, kept.state.name === 'held')
+    if (this.#gone !== undefined) {
+      this.#noteWhetherGone(kept, this.#gone)
+    }
     return NONE
   }
 }
 
 const NONE: readonly Kept[] = []
+
+/** Where it is being sent to, else is bound for. */
+function placeOf({ state, endpoint }: Kept): string {
+  return state.name === 'sending' ? state.endpoint : endpoint
+}
 
 function update(sets: Map<string, Set<Kept>>, key: string, kept: Kept, isMember: boolean): void {
   const set = sets.get(key)

@@ -1,3 +1,4 @@
+import { UNTRIED } from './kept.ts'
 import type { Kept, Progress, State } from './kept.ts'
 import type { RecoveredDelivery } from './journal.ts'
 import { MAX_RETRY_AFTER_MS } from './retry.ts'
@@ -47,10 +48,8 @@ export function storedOf(kept: Kept, clock: DiskClock): StoredDelivery {
   }
   const { payload, headers } = content
   const { contentType } = payload
-  return {
-    ...{ number, id, owner, party, label, order, acceptedAt, contentType, headers },
-    ...lifetimeOf(kept.progress, clock),
-  }
+  const { expiresAt, leftMs } = lifetimeOf(kept.progress, clock)
+  return { number, id, owner, party, label, order, acceptedAt, contentType, headers, expiresAt, leftMs }
 }
 
 /** How far a delivery has come; `undefined` while it is as it was accepted. */
@@ -100,10 +99,11 @@ export function keptOf(
   const { expiresAt, leftMs } = progress ?? delivery
   const firstTriedAt = progress?.firstTriedAt
   return {
-    ...{ number, id, owner, party, label, order, bytes, acceptedAt, endpoint },
+    ...{ number, id, owner, party, label, order, isQuestion: false, bytes, acceptedAt, endpoint },
     leadsUntil: Math.min(clock.fromDisk(delivery.expiresAt), now + delivery.leftMs),
     state: progress === undefined ? { name: 'queued' } : stateOf(progress, clock, now, spreadMs),
     progress: {
+      ...UNTRIED,
       attempts: progress?.attempts ?? 0,
       failures: progress?.failures ?? 0,
       firstTriedAt: firstTriedAt === undefined ? undefined : Math.min(clock.fromDisk(firstTriedAt), now),

@@ -30,6 +30,10 @@ export interface Endpoint {
   readonly pace?: Pace
   /** Signing secrets, separated by spaces, the newest first (`signature.ts` reads them); without, nothing is signed. */
   readonly secrets?: string
+  /** `name` or `name:port`: whom requests are for (`Host`), and whose certificate is asked for; without: the URL's. */
+  readonly host?: string
+  /** Sent instead of a payload's own. */
+  readonly contentType?: string
   /** Of an https URL, where it is not the usual. */
   readonly tls?: TlsSettings
 }
@@ -107,7 +111,18 @@ export interface Attempt {
   readonly outcome: AttemptOutcome
 }
 
-/** What an attempt came to. A receiver that fails is nothing exceptional: a value. */
+/**
+ * The part of a request's way at which it failed: the look-up of the name; the connection; the proxy, whatever it did; TLS;
+ * what came is no HTTP (`http`); no answer came, or not in time (`answer`).
+ */
+export type Layer = 'name' | 'connection' | 'proxy' | 'tls' | 'http' | 'answer'
+
+/**
+ * What an attempt came to. A receiver that fails is nothing exceptional: a value.
+ *
+ * `isOnlyHere`, of the layer `proxy`: the proxy is there, and does not get through to this receiver, which says nothing of
+ * others.
+ */
 export type AttemptOutcome =
   | {
       /** A status came. Redirects are not followed. */
@@ -126,22 +141,34 @@ export type AttemptOutcome =
       readonly excerpt: Buffer
       /** What `Retry-After` asked for; of an answer that is not `ok`. */
       readonly retryAfterMs?: number
+      /** What else there is to know of it, in words for an administrator; without anything secret. */
+      readonly note?: string
     }
   | {
       /** No status came: DNS, connection, TLS, or the answer is not HTTP. */
       readonly kind: 'unreachable'
       readonly code: string
+      /** Without: no request was made, or it was ended from here. */
+      readonly layer?: Layer
+      readonly isOnlyHere?: boolean
       /** In words for an administrator; without anything secret. */
       readonly reason: string
     }
   | {
       /** No status came in time. */
       readonly kind: 'timed-out'
+      readonly layer?: Layer
+      readonly isOnlyHere?: boolean
       readonly reason: string
     }
 
 /** The status by which whoever is asked refuses. */
 export const FORBIDDEN = 403
+
+/** The receiver is not to blame, nor does it gain by it: none of its breakers, limits and schedules hear of it. */
+export function isOfProxy(outcome: AttemptOutcome): boolean {
+  return outcome.kind !== 'answered' && outcome.layer === 'proxy'
+}
 
 /** Why a delivery was never tried to the end. */
 export type DiscardReason =
@@ -168,7 +195,7 @@ export type DiscardReason =
 export function describeOutcome(outcome: AttemptOutcome): string {
   switch (outcome.kind) {
     case 'answered':
-      return `answered ${outcome.status}${remarkOn(outcome)}`
+      return [`answered ${outcome.status}${remarkOn(outcome)}`, ...('note' in outcome ? [outcome.note] : [])].join('; ')
     case 'unreachable':
       return `${outcome.reason} (${outcome.code})`
     case 'timed-out':

@@ -46,9 +46,9 @@ export class DirtySet {
     )
   }
 
-  /** Whether something that is kept is on no disk, and nothing is under way to change that. */
-  get hasUnsaved(): boolean {
-    return this.#unsaved.size > 0
+  /** Since when the oldest that is on no disk has been kept, with nothing under way to change that; `Infinity`: there is none. */
+  get unsavedSince(): number {
+    return this.#unsaved.oldestSince
   }
 
   /** Of the bodies of those. */

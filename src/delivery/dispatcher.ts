@@ -11,6 +11,7 @@ import { numbersOf, runsOf } from './live-numbers.ts'
 import { Lines } from './lines.ts'
 import type { Line } from './lines.ts'
 import { Origins } from './origins.ts'
+import { Proxies } from './proxies.ts'
 import { Pump } from './pump.ts'
 import { Queues } from './queues.ts'
 import type { DispatcherEvent, DispatcherOptions } from './options.ts'
@@ -45,6 +46,7 @@ export class Dispatcher {
   readonly #ledger: Ledger
   readonly #lines: Lines
   readonly #origins = new Origins()
+  readonly #proxies = new Proxies()
   readonly #lifetimes = new Lifetimes(kept => this.#discard(kept, 'expired'))
   readonly #pump: Pump
   readonly #queues: Queues
@@ -72,18 +74,23 @@ export class Dispatcher {
     this.#maxLoggedMs = options.maxLoggedMs ?? 30 * DAY_MS
     const routes = this.#routes
     const origins = this.#origins
+    const proxies = this.#proxies
     const ledger = new Ledger({ count: maxPending, memory: maxBytes, disk: maxJournalBytes }, (kept, before) =>
       this.#changed(kept, before)
     )
     const lines = new Lines(connect, pauses)
     const pump = new Pump({
       concurrency,
-      origins,
+      heldUntil: line => Math.max(origins.openAt(line.lane.origin, line.lane.endpoint.pace), proxies.heldUntil(line)),
       next: (line, now) => queues.next(line, now),
       send: (line, kept, now) => this.#send(line, kept, now),
     })
     const isReadable = (): boolean => this.#recorder?.isReadable ?? true
-    const queues = new Queues({ ledger, lines, routes, origins, isReadable, wake: line => pump.wake(line) })
+    const wake = (line: Line): void => pump.wake(line)
+    const queues = new Queues({
+      ...{ ledger, lines, routes, origins, proxies, isReadable, wake },
+      hasJournal: options.openJournal !== undefined,
+    })
     const parts: Parts = { ledger, lines, origins, routes, clock: new DiskClock() }
     this.#ledger = ledger
     this.#lines = lines
@@ -108,7 +115,7 @@ export class Dispatcher {
         },
         onSaved: saved => this.#saved(saved),
         onProblem: problem => this.#journalProblem(problem),
-        isKept: number => ledger.byNumber(number),
+        kept: () => ledger.byNumber(),
         state: () => stateOf(parts),
         clock: parts.clock,
         maxLogged: options.maxLogged ?? 10_000,
@@ -123,16 +130,15 @@ export class Dispatcher {
       discard: (kept, reason) => this.#discard(kept, reason),
     })
     this.#sender = new Sender({
-      ...{ ledger, routes, origins, queues, random, schedule },
+      ...{ ledger, lines, routes, origins, proxies, queues, random, schedule, wake },
       room: this.#room,
       recorder: this.#recorder,
       maxDeadMs: this.#maxLoggedMs,
       tell: event => this.#tell(event),
     })
     this.controls = new Controls({
-      ...{ ledger, lines, origins, queues },
+      ...{ ledger, lines, origins, queues, wake },
       recorder: this.#recorder,
-      wake: line => pump.wake(line),
       maxLifetimeMs: this.#maxLoggedMs,
     })
     if (openJournal === undefined) {
@@ -156,6 +162,7 @@ export class Dispatcher {
       }
     }
     this.#origins.releaseAll(now)
+    this.#proxies.renew()
     this.#queues.reroute(now, renewed, enabled)
     if (this.#legacy !== undefined && !this.#hasRoutes) {
       recall(this.#parts, this.#legacy.state) // without the new chance that a save gives: nobody has saved anything
@@ -169,6 +176,7 @@ export class Dispatcher {
 
   /** The sockets are opened anew, as after a change of the proxy; requests under way end on the old ones. */
   reconnect(): void {
+    this.#proxies.forget()
     this.#lines.reconnect()
   }
 
@@ -243,7 +251,7 @@ export class Dispatcher {
 
   /** After each transition of the ledger's: whoever has to know hears of it here. */
   #changed(kept: Kept, before: State | undefined): void {
-    if (kept.isQuestion !== true) {
+    if (!kept.isQuestion) {
       this.#recorder?.heard(kept, before)
     }
     if (before === undefined) {
@@ -271,6 +279,8 @@ export class Dispatcher {
 
   #send(line: Line, kept: Kept, now: number): void {
     this.#pump.began(line, now)
+    this.#origins.spend(line.lane.origin, line.lane.endpoint.pace, now)
+    this.#proxies.began(line, now)
     void this.#sender.send(line, kept, this.#routes.of(kept.owner)!).then(() => {
       this.#pump.ended(line)
       this.#removeIfUnused(line)
@@ -298,9 +308,11 @@ export class Dispatcher {
     if (isFirst) {
       const ended = new Set(numbersOf(this.#legacy?.unremoved ?? '') ?? [])
       const isStateKnown = this.#legacy !== undefined
-      for (const kept of restore(this.#parts, recovered, { random, spreadMs, ended, isStateKnown })) {
+      const isOvertaken = (kept: Kept): boolean => this.#queues.isOvertaken(kept)
+      for (const kept of restore(this.#parts, recovered, { random, spreadMs, ended, isStateKnown, isOvertaken })) {
         this.#recorder?.heard({ ...kept, state: { name: 'ended', how: 'stopped' } }, kept.state)
       }
+      this.#queues.areComplete()
     }
     this.#queues.releaseAll()
     this.#tell({ type: 'journal', recovered: isFirst ? deliveries.length : 0, lost })

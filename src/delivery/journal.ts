@@ -43,6 +43,12 @@ export interface StoredContent {
   readonly body: Buffer
 }
 
+/** Which numbers a batch was about, as runs: `1-3,9`. */
+interface Untold {
+  readonly ended: string
+  readonly added: string
+}
+
 type Operation = { type: 'put'; key: string; value: Buffer } | { type: 'del'; key: string }
 
 /**
@@ -105,7 +111,7 @@ export class Journal {
       const found = await readStore(db, await LiveNumbers.read(path), isAlive)
       await makePrivate(db.location)
       const journal = new Journal(db, new LiveNumbers(path), found)
-      await journal.#tellNumbers()
+      await journal.#tellNumbers(journal.#untold())
       return { journal, recovered: found.recovered }
     })
   }
@@ -177,7 +183,9 @@ export class Journal {
     put(KEYS.engine, encodeRecord({ state, clock }))
     ++this.#sequence
     this.#limitUntold()
-    put(KEYS.batch, this.#batchRecord())
+    const untold = this.#untold()
+    // a journal whose file of numbers is behind says with each batch what the file does not
+    put(KEYS.batch, encodeRecord({ sequence: this.#sequence, since: this.#toldSequence, ...untold }))
 
     try {
       await this.#db.batch(operations)
@@ -191,7 +199,7 @@ export class Journal {
       this.#logPages.push(logPage(this.#nextLogPage++, rows))
     }
     this.#trimmedLogPages = []
-    await this.#tellNumbers()
+    await this.#tellNumbers(untold)
     this.#compact()
   }
 
@@ -263,14 +271,8 @@ export class Journal {
     }
   }
 
-  /** A journal whose file of numbers is behind says with each batch what the file does not. */
-  #batchRecord(): Buffer {
-    return encodeRecord({
-      sequence: this.#sequence,
-      since: this.#toldSequence,
-      ended: runsOf(this.#untoldEnded),
-      added: runsOf(this.#untoldAdded),
-    })
+  #untold(): Untold {
+    return { ended: runsOf(this.#untoldEnded), added: runsOf(this.#untoldAdded) }
   }
 
   /** The file has not been written for long: from now on it says nothing until it is written as a whole. */
@@ -283,12 +285,12 @@ export class Journal {
   }
 
   /** Nothing depends on the file of numbers: what cannot be written now is with the next batch. */
-  async #tellNumbers(): Promise<void> {
+  async #tellNumbers(untold: Untold): Promise<void> {
     try {
       if (this.#numbers.needsRewrite) {
         await this.#numbers.rewrite(this.#sequence, this.#sizes.keys(), this.#next)
       } else {
-        await this.#numbers.append(this.#sequence, this.#untoldEnded, this.#untoldAdded)
+        await this.#numbers.append({ sequence: this.#sequence, ...untold })
       }
     } catch {
       return

@@ -12,7 +12,7 @@ const RETRY_TURN = 4
 
 /** What an attempt changed at its endpoint. */
 export interface Aftermath {
-  readonly change?: HealthChange
+  readonly change: HealthChange | undefined
   /** It answers after a trouble that was the endpoint's own: all that waits there may go. */
   readonly isBack: boolean
 }
@@ -161,7 +161,7 @@ export class Lane {
     if (isBack) {
       this.#backlog = this.#newest
     }
-    return { ...(change && { change }), isBack }
+    return { change, isBack }
   }
 
   /** Someone has looked at it: it gets a new chance, with one request at a time. @returns whether it was in trouble */

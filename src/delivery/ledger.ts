@@ -16,13 +16,19 @@ export interface Bounds {
   readonly disk: number
 }
 
-/** What is kept for one endpoint, and what has ended there since the start. */
+/** How many are kept for one endpoint, and what has ended there since the start. */
 interface Account {
-  /** In the order in which they came. */
-  readonly kept: Set<Kept>
   pending: number
   dead: number
   readonly ended: Counter
+}
+
+/** Who has a payload in memory. */
+interface Users {
+  /** Deliveries: its bytes count once. */
+  count: number
+  /** Of those, the ones that are being sent: to discard the others frees nothing. */
+  sending: number
 }
 
 /**
@@ -38,13 +44,10 @@ export class Ledger {
   readonly #onChange: (kept: Kept, before: State | undefined) => void
   /** By id, in the order in which they came. */
   readonly #kept = new Map<string, Kept>()
-  readonly #byNumber = new Map<number, Kept>()
   readonly #accounts = new Map<string, Account>()
   readonly #shares = new Shares()
-  /** How many deliveries have each payload in memory: its bytes count once. */
-  readonly #users = new Map<Payload, number>()
-  /** Payloads that are being sent, with how many requests each: to discard others that share one frees nothing. */
-  readonly #sending = new Map<Payload, number>()
+  /** Of the payloads in memory. */
+  readonly #users = new Map<Payload, Users>()
   #memory = 0
   #pending = 0
   #dead = 0
@@ -66,15 +69,16 @@ export class Ledger {
 
   /** Those that are bound for one endpoint, in the order in which they came. */
   at(endpoint: string): Kept[] {
-    return [...(this.#accounts.get(endpoint)?.kept ?? [])]
+    return this.#shares.at(endpoint)
   }
 
   byId(id: string): Kept | undefined {
     return this.#kept.get(id)
   }
 
-  byNumber(number: number): Kept | undefined {
-    return this.#byNumber.get(number)
+  /** All of them, as of now. */
+  byNumber(): ReadonlyMap<number, Kept> {
+    return new Map([...this.#kept.values()].map(kept => [kept.number, kept]))
   }
 
   /** Bytes of bodies in memory; a body that several share counts once. */
@@ -110,8 +114,6 @@ export class Ledger {
 
   #add(kept: Kept): void {
     this.#kept.set(kept.id, kept)
-    this.#accountOf(kept.endpoint).kept.add(kept)
-    this.#byNumber.set(kept.number, kept)
     this.#shares.add(kept)
     this.#count(kept, 1)
     this.#onChange(kept, undefined)
@@ -131,8 +133,6 @@ export class Ledger {
     ++kept.ticket
     if (state.name === 'ended') {
       this.#kept.delete(kept.id)
-      this.#accountOf(kept.endpoint).kept.delete(kept)
-      this.#byNumber.delete(kept.number)
       this.#shares.remove(kept)
       this.discard(kept.endpoint, state.how)
     } else {
@@ -151,9 +151,7 @@ export class Ledger {
   move(kept: Kept, endpoint: string): void {
     this.#shares.remove(kept)
     this.#count(kept, -1)
-    this.#accountOf(kept.endpoint).kept.delete(kept)
     kept.endpoint = endpoint
-    this.#accountOf(endpoint).kept.add(kept)
     kept.progress = elsewhere(kept.progress)
     ++kept.ticket
     this.#count(kept, 1)
@@ -173,20 +171,16 @@ export class Ledger {
   }
 
   #countSending({ state, content }: Kept, by: 1 | -1): void {
-    if (state.name === 'sending' && content !== undefined) {
-      const sending = (this.#sending.get(content.payload) ?? 0) + by
-      if (sending > 0) {
-        this.#sending.set(content.payload, sending)
-      } else {
-        this.#sending.delete(content.payload)
-      }
+    const users = state.name === 'sending' && content !== undefined ? this.#users.get(content.payload) : undefined
+    if (users !== undefined) {
+      users.sending += by
     }
   }
 
   #accountOf(endpoint: string): Account {
     let account = this.#accounts.get(endpoint)
     if (account === undefined) {
-      account = { kept: new Set(), pending: 0, dead: 0, ended: new Counter() }
+      account = { pending: 0, dead: 0, ended: new Counter() }
       this.#accounts.set(endpoint, account)
     }
     return account
@@ -196,8 +190,8 @@ export class Ledger {
   load(kept: Kept, content: Content): void {
     this.unload(kept)
     kept.content = content
-    this.#countSending(kept, 1)
     this.#use(content)
+    this.#countSending(kept, 1)
     this.#shares.changed(kept)
   }
 
@@ -212,10 +206,8 @@ export class Ledger {
     if (kept.state.name !== 'ended') {
       this.#shares.changed(kept)
     }
-    const users = (this.#users.get(content.payload) ?? 1) - 1
-    if (users > 0) {
-      this.#users.set(content.payload, users)
-    } else {
+    const users = this.#users.get(content.payload)
+    if (users !== undefined && --users.count === 0) {
       this.#users.delete(content.payload)
       this.#memory -= content.payload.body.length
     }
@@ -225,9 +217,11 @@ export class Ledger {
     if (content === undefined) {
       return
     }
-    const users = this.#users.get(content.payload) ?? 0
-    this.#users.set(content.payload, users + 1)
-    if (users === 0) {
+    const users = this.#users.get(content.payload)
+    if (users !== undefined) {
+      ++users.count
+    } else {
+      this.#users.set(content.payload, { count: 1, sending: 0 })
       this.#memory += content.payload.body.length
     }
   }
@@ -253,7 +247,7 @@ export class Ledger {
   /** Who gives way when there is too little of a resource: whoever would free some of it. */
   victim(resource: Resource): Kept | undefined {
     const isSpared = ({ content }: Kept): boolean =>
-      resource === 'memory' && content !== undefined && this.#sending.has(content.payload)
+      resource === 'memory' && content !== undefined && (this.#users.get(content.payload)?.sending ?? 0) > 0
     return this.#shares.victim(resource, isSpared)
   }
 
@@ -291,6 +285,6 @@ export class Ledger {
 }
 
 /** At another endpoint it has not failed, nor was it hastened there. */
-function elsewhere({ failedIn: _, hastenedAt: __, isAhead: ___, ...progress }: Progress): Progress {
-  return progress
+function elsewhere(progress: Progress): Progress {
+  return { ...progress, failedIn: undefined, hastenedAt: undefined, isAhead: false }
 }

@@ -64,13 +64,13 @@ export class LiveNumbers {
     return this.#file === undefined || this.#addedBytes > GROWN_BYTES + 2 * this.#wholeBytes
   }
 
-  /** One batch more. @throws as the disk says; the file has to be written anew then */
-  async append(sequence: number, ended: Iterable<number>, added: Iterable<number>): Promise<void> {
+  /** One batch more, what ended and what was added in it as runs. @throws as the disk says; the file has to be written anew then */
+  async append(batch: { readonly sequence: number; readonly ended: string; readonly added: string }): Promise<void> {
     const file = this.#file
     if (file === undefined) {
       throw new Error('the file of numbers is not open')
     }
-    const line = lineOf({ sequence, ended: runsOf(ended), added: runsOf(added) })
+    const line = lineOf(batch)
     try {
       await file.appendFile(line, 'latin1')
       this.#addedBytes += line.length

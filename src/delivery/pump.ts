@@ -1,11 +1,11 @@
 import type { Kept } from './kept.ts'
 import type { Line } from './lines.ts'
-import type { Origins } from './origins.ts'
 
 export interface PumpOptions {
   /** Requests at once in all, beside the one that each endpoint always may have. */
   readonly concurrency: number
-  readonly origins: Origins
+  /** Until when nothing of a line is to be sent, for the sake of its origin or its proxy. */
+  readonly heldUntil: (line: Line) => number
   /** The next delivery of a line that may go, taken out of its queue. */
   readonly next: (line: Line, now: number) => Kept | undefined
   readonly send: (line: Line, kept: Kept, now: number) => void
@@ -77,7 +77,6 @@ export class Pump {
   /** A request is under way. */
   began({ lane }: Line, now: number): void {
     lane.began(now)
-    this.#options.origins.spend(lane.origin, lane.endpoint.pace, now)
     ++this.#inFlight
     if (lane.inFlight > 1) {
       ++this.#common
@@ -104,7 +103,7 @@ export class Pump {
     if (this.#isHeld) {
       return
     }
-    const { concurrency, origins, next, send } = this.#options
+    const { concurrency, heldUntil, next, send } = this.#options
     const now = performance.now()
     const waiting: Line[] = []
     for (const line of this.#ready) {
@@ -114,10 +113,9 @@ export class Pump {
         waiting.push(line) // whichever request ends first pumps again
         continue
       }
-      const openAt = origins.openAt(lane.origin, lane.endpoint.pace)
-      const kept = openAt > now ? undefined : next(line, now)
+      const kept = heldUntil(line) > now ? undefined : next(line, now)
       if (kept === undefined) {
-        this.#setAlarm(line, now, openAt)
+        this.#setAlarm(line, now)
       } else {
         this.#ready.add(line) // behind the others: the loop comes to it again
         send(line, kept, now)
@@ -127,8 +125,8 @@ export class Pump {
   }
 
   /** An alarm that is earlier than needed is left alone: the line looks again. */
-  #setAlarm(line: Line, now: number, openAt: number): void {
-    const due = line.lane.wakeAt(now, openAt)
+  #setAlarm(line: Line, now: number): void {
+    const due = line.lane.wakeAt(now, this.#options.heldUntil(line))
     const at = Math.min(due, now + LONGEST_TIMER_MS)
     const alarm = this.#alarms.get(line)
     if (due === Number.POSITIVE_INFINITY || due <= now || (alarm !== undefined && alarm.at <= at)) {

@@ -4,6 +4,7 @@ import type { Kept, Progress } from './kept.ts'
 import type { Ledger } from './ledger.ts'
 import type { Line, Lines } from './lines.ts'
 import type { Origins } from './origins.ts'
+import type { Proxies } from './proxies.ts'
 import type { Routes } from './routes.ts'
 
 /** Is called once the first attempt of a delivery is over; without an attempt, if none was made. */
@@ -17,6 +18,9 @@ export interface QueuesOptions {
   readonly lines: Lines
   readonly routes: Routes
   readonly origins: Origins
+  /** There is a journal, from which leaders may come until {@link Queues.areComplete}. */
+  readonly hasJournal: boolean
+  readonly proxies: Proxies
   /** Whether what is on disk only can be sent. */
   readonly isReadable: () => boolean
   /** A line has something new to look at. */
@@ -41,7 +45,18 @@ export class Queues {
     this.#calls = new Calls({
       urlOf: endpoint => options.lines.get(endpoint)?.lane.endpoint.url,
       isPaused: owner => this.#isPaused(owner),
+      mayLeadersCome: options.hasJournal,
     })
+  }
+
+  /** What the journal holds has been taken over. */
+  areComplete(): void {
+    this.#calls.areComplete()
+  }
+
+  /** Whether a follower has gone before this leader was known, which says nothing any more. */
+  isOvertaken(kept: Kept): boolean {
+    return this.#calls.isOvertaken(kept)
   }
 
   /** The delivery of this id, which is about to be accepted, is urgent. */
@@ -120,11 +135,16 @@ export class Queues {
     return kept
   }
 
-  /** The endpoint is neither held back nor in trouble: what is queued there is being sent. */
+  /** The endpoint is neither held back nor in trouble, nor is its proxy: what is queued there is being sent. */
   isFlowing(endpoint: string, now: number): boolean {
-    const { lines, origins } = this.#options
-    const lane = lines.get(endpoint)?.lane
-    return lane !== undefined && lane.isFlowing(now) && origins.heldUntil(lane.origin) <= now
+    const { lines, origins, proxies } = this.#options
+    const line = lines.get(endpoint)
+    return (
+      line !== undefined &&
+      line.lane.isFlowing(now) &&
+      origins.heldUntil(line.lane.origin) <= now &&
+      proxies.heldUntil(line) === 0 // else it is being probed at best
+    )
   }
 
   /**

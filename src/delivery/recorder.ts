@@ -38,8 +38,8 @@ export interface RecorderOptions {
   readonly onSaved: (kept: readonly Kept[]) => void
   /** Why the journal cannot be used at present; `undefined`: it can. */
   readonly onProblem: (problem: string | undefined) => void
-  /** What is kept under a number, if anything. */
-  readonly isKept: (number: number) => Kept | undefined
+  /** What is kept, by number. */
+  readonly kept: () => ReadonlyMap<number, Kept>
   /** The engine's state, asked for with every write. */
   readonly state: () => unknown
   readonly clock: DiskClock
@@ -215,8 +215,8 @@ export class Recorder {
 
   /** What is kept of what was on disk when that was last known. */
   #onDisk(): Kept[] {
-    const kept = [...(this.#last?.numbers() ?? [])].flatMap(number => this.#options.isKept(number) ?? [])
-    return kept.filter(({ state }) => state.name !== 'ended')
+    const all = this.#options.kept()
+    return [...(this.#last?.numbers() ?? [])].flatMap(number => all.get(number) ?? [])
   }
 
   get #isWritable(): boolean {
@@ -326,9 +326,10 @@ export class Recorder {
     this.#dirty.forgetEnded()
     const left: RecoveredDelivery[] = []
     let lost = this.#wasOpen ? 0 : recovered.lost
+    const all = this.#options.kept()
     for (const found of recovered.deliveries) {
       const { number, id } = found.delivery
-      const kept = this.#options.isKept(number)
+      const kept = all.get(number)
       if (kept !== undefined && kept.id === id && kept.state.name !== 'ended') {
         const isCurrent = isSameProgress(progressOf(kept, this.#options.clock), found.progress)
         this.#dirty.isOnDisk(kept, found.stored, isCurrent)
@@ -352,8 +353,9 @@ export class Recorder {
     const isAll = this.#isHurried || this.#dirty.unsavedBytes > EAGER_BYTES
     this.#isHurried = false
     await this.#writeBatch(journal, this.#dirty.take(isAll ? Number.POSITIVE_INFINITY : takenBefore))
-    if (this.#dirty.hasUnsaved) {
-      this.#schedule(isAll ? 0 : WRITE_AFTER_MS)
+    const since = this.#dirty.unsavedSince
+    if (since < Number.POSITIVE_INFINITY) {
+      this.#schedule(isAll ? 0 : Math.max(0, since + WRITE_AFTER_MS - performance.now()))
     }
   }
 

@@ -47,6 +47,8 @@ export interface RestoreOptions {
   readonly spreadMs: number
   /** These have ended since the journal was written. */
   readonly ended: ReadonlySet<number>
+  /** It says nothing any more: its `post` has gone. */
+  readonly isOvertaken: (kept: Kept) => boolean
   /** How the endpoints are is known better than from the journal. */
   readonly isStateKnown: boolean
 }
@@ -60,7 +62,7 @@ export interface RestoreOptions {
 export function restore(
   parts: Parts,
   { deliveries, state, next, lost }: Recovered,
-  { random, spreadMs, ended, isStateKnown }: RestoreOptions
+  { random, spreadMs, ended, isStateKnown, isOvertaken }: RestoreOptions
 ): readonly Kept[] {
   const { ledger, lines, routes, clock } = parts
   const now = performance.now()
@@ -86,7 +88,7 @@ export function restore(
     ledger.restore(kept)
     if (route === undefined) {
       ledger.enter(kept, { name: 'ended', how: 'hook removed' })
-    } else if (kept.progress.expiresAt <= now) {
+    } else if (kept.progress.expiresAt <= now || isOvertaken(kept)) {
       ledger.enter(kept, { name: 'ended', how: 'expired' }) // its timer would come after the first requests
     }
   }

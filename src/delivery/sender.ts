@@ -1,12 +1,16 @@
 import type { EndpointReport } from './account.ts'
 import { attempt } from './attempt.ts'
+import type { Connection } from './attempt.ts'
+import { isOfProxy } from './delivery.ts'
 import type { Attempt, Endpoint, Route } from './delivery.ts'
 import { fateOf, pauseAskedFor } from './fate.ts'
 import type { HealthChange } from './health.ts'
 import type { Content, Kept } from './kept.ts'
+import type { Aftermath } from './lane.ts'
 import type { Ledger } from './ledger.ts'
-import type { Line } from './lines.ts'
+import type { Line, Lines } from './lines.ts'
 import type { Origins } from './origins.ts'
+import type { Finding, Proxies, ProxyReport } from './proxies.ts'
 import type { Queues } from './queues.ts'
 import type { Recorder } from './recorder.ts'
 import type { Room } from './room.ts'
@@ -18,11 +22,14 @@ export type SenderEvent =
   | { readonly type: 'attempted'; readonly kept: Kept; readonly endpoint: Endpoint; readonly attempt: Attempt }
   | { readonly type: 'dead'; readonly kept: Kept; readonly endpoint: Endpoint; readonly attempt: Attempt }
   | { readonly type: 'health'; readonly change: HealthChange; readonly report: EndpointReport }
+  | { readonly type: 'proxy'; readonly report: ProxyReport }
 
 export interface SenderOptions {
   readonly ledger: Ledger
   readonly routes: Routes
+  readonly lines: Lines
   readonly origins: Origins
+  readonly proxies: Proxies
   readonly queues: Queues
   readonly room: Room
   readonly recorder: Recorder | undefined
@@ -31,6 +38,8 @@ export interface SenderOptions {
   readonly random: () => number
   readonly schedule: readonly number[] | undefined
   readonly tell: (event: SenderEvent) => void
+  /** A line has something new to look at. */
+  readonly wake: (line: Line) => void
 }
 
 /** A body that cannot be read back at present is asked for again. */
@@ -60,11 +69,12 @@ export class Sender {
       return
     }
     const { attempts, trigger } = kept.progress
-    const request = { id: kept.id, ...content, timeoutMs: route.timeoutMs, isQuestion: kept.isQuestion ?? false }
+    const { payload, headers } = content
+    const request = { id: kept.id, payload, headers, timeoutMs: route.timeoutMs, isQuestion: kept.isQuestion }
     const done = await attempt(connection, lane.endpoint, request, attempts + 1, trigger)
     this.#options.queues.answer(kept.id, done)
     if (!this.#isClosing || done.outcome.kind !== 'unreachable') {
-      this.#attempted(line, kept, done)
+      this.#attempted(line, connection, kept, done)
     } else {
       this.#putBack(kept, 0)
     }
@@ -118,39 +128,47 @@ export class Sender {
     this.#options.ledger.enter(kept, isFresh ? { name: 'queued' } : waiting)
   }
 
-  #attempted(line: Line, kept: Kept, done: Attempt): void {
+  /** @param connection - of the attempt; the line may have another by now */
+  #attempted(line: Line, connection: Connection, kept: Kept, done: Attempt): void {
     const { lane } = line
-    const { ledger, routes, origins, queues, recorder, room, maxDeadMs, random, schedule, tell } = this.#options
+    const { ledger, routes, origins, proxies, queues, recorder, room, maxDeadMs, random, schedule, tell } =
+      this.#options
     const { outcome } = done
     const { endpoint, origin, health } = lane
     const now = performance.now()
     const route = routes.of(kept.owner)
     const wasFlowing = queues.isFlowing(endpoint.id, now)
-    const { change, isBack } = lane.observe({
-      outcome,
-      isFirstFailure: kept.progress.failedIn !== health.streak,
-      now,
-      epochMs: Date.now(),
-      disableAfter: route?.disableAfter,
-    })
+    const isProbe = proxies.heldUntil(line) > 0
+    const found = line.connection === connection ? proxies.observe(line, outcome, now) : undefined
+    const isReceivers = !isOfProxy(outcome)
+    const { change, isBack } = isReceivers
+      ? lane.observe({
+          outcome,
+          isFirstFailure: kept.progress.failedIn !== health.streak,
+          now,
+          epochMs: Date.now(),
+          disableAfter: route?.disableAfter,
+        })
+      : UNCHANGED
     const pauseMs = pauseAskedFor(outcome)
     if (pauseMs > 0) {
       origins.hold(origin, now, pauseMs)
     }
-    const hasMoved = kept.endpoint !== endpoint.id
-    const before = hasMoved ? kept.progress : { ...kept.progress, failedIn: health.streak }
-    const { state, progress } = fateOf(before, outcome, {
+    const { state, progress } = fateOf(kept.progress, outcome, {
       now,
       isRouted: route !== undefined,
-      hasMoved,
+      hasMoved: kept.endpoint !== endpoint.id,
+      streak: health.streak,
       isCancelled: kept.state.name === 'sending' && kept.state.isCancelled,
-      isQuestion: kept.isQuestion ?? false,
+      isQuestion: kept.isQuestion,
       maxDeadMs,
       random,
       schedule,
     })
     tell({ type: 'attempted', kept, endpoint, attempt: done })
-    recorder?.log(attemptRow(kept, done, endpoint, state))
+    if (isReceivers || !isProbe) {
+      recorder?.log(attemptRow(kept, done, endpoint, state)) // probes of a proxy that is down would fill the log
+    }
     ledger.enter(kept, state, progress)
     if (state.name === 'dead') {
       tell({ type: 'dead', kept, endpoint, attempt: done })
@@ -158,6 +176,7 @@ export class Sender {
     if (isBack) {
       queues.answersAgain(line, now)
     }
+    this.#afterProxy(connection.proxy, found)
     if (change !== undefined || pauseMs > 0) {
       recorder?.stateChanged()
     }
@@ -177,4 +196,16 @@ export class Sender {
     }
     room.make()
   }
+
+  #afterProxy(proxy: string | undefined, found: Finding | undefined): void {
+    const { lines, tell, wake } = this.#options
+    if (found?.isBack === true) {
+      lines.all().forEach(line => line.connection.proxy === proxy && wake(line))
+    }
+    if (found?.report !== undefined) {
+      tell({ type: 'proxy', report: found.report })
+    }
+  }
 }
+
+const UNCHANGED: Aftermath = { change: undefined, isBack: false }

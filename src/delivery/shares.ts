@@ -17,12 +17,24 @@ interface OwnerNode extends Node {
   readonly parties: Map<string, Share>
 }
 
-/** What one party has caused of one owner's, at one endpoint. */
+/** What one party has caused of one owner's, at one endpoint: a linked list, of which any one leaves without a look at the others. */
 interface Share extends Node {
-  /** In the order in which they came. */
-  readonly members: Members
-  /** Those of the members that are dead, likewise. */
+  readonly endpoint: EndpointNode
+  readonly owner: OwnerNode
+  /** What came last. */
+  last: Place | undefined
+  /** Those that are dead, in the order in which they came. */
   readonly dead: Set<Kept>
+}
+
+/** Where a delivery stands, and what of it has been weighed. */
+interface Place {
+  readonly kept: Kept
+  readonly share: Share
+  before: Place | undefined
+  after: Place | undefined
+  memory: number
+  disk: number
 }
 
 /** Of the dead, how many are looked at for one that holds what is short; they are much alike. */
@@ -38,25 +50,39 @@ const DEAD_LOOKED_AT = 64
  */
 export class Shares {
   readonly #endpoints = new Map<string, EndpointNode>()
+  readonly #places = new Map<Kept, Place>()
 
   /** A delivery is kept, or is bound for another endpoint now, with all that it takes up. */
   add(kept: Kept): void {
-    const path = this.#pathOf(kept)
-    const [, , share] = path
-    share.members.push(kept)
-    weigh(path, 'count', 1)
+    const share = this.#shareFor(kept)
+    const place: Place = { kept, share, before: share.last, after: undefined, memory: 0, disk: 0 }
+    if (share.last !== undefined) {
+      share.last.after = place
+    }
+    share.last = place
+    this.#places.set(kept, place)
+    weigh(share, 'count', 1)
     this.changed(kept)
   }
 
   /** It is not kept any more, or is about to be bound for another endpoint. */
   remove(kept: Kept): void {
-    const path = this.#pathOf(kept)
-    const [endpoint, owner, share] = path
-    const taken = share.members.delete(kept)
+    const place = this.#placeOf(kept)
+    const { share, before, after, memory, disk } = place
+    const { endpoint, owner } = share
+    this.#places.delete(kept)
     share.dead.delete(kept)
-    weigh(path, 'count', -1)
-    weigh(path, 'memory', -taken.memory)
-    weigh(path, 'disk', -taken.disk)
+    if (before !== undefined) {
+      before.after = after
+    }
+    if (after !== undefined) {
+      after.before = before
+    } else {
+      share.last = before
+    }
+    weigh(share, 'count', -1)
+    weigh(share, 'memory', -memory)
+    weigh(share, 'disk', -disk)
     if (share.weights.count === 0) {
       owner.parties.delete(kept.party)
     }
@@ -70,28 +96,40 @@ export class Shares {
 
   /** It is dead now, or not any more; it takes up more or less than before. */
   changed(kept: Kept): void {
-    const path = this.#pathOf(kept)
-    const { dead, members } = path[2]
+    const place = this.#placeOf(kept)
+    const { share } = place
     if (kept.state.name === 'dead') {
-      dead.add(kept)
+      share.dead.add(kept)
     } else {
-      dead.delete(kept)
+      share.dead.delete(kept)
     }
-    const taken = members.takenBy(kept)
     const memory = memoryOf(kept)
-    weigh(path, 'memory', memory - taken.memory)
-    weigh(path, 'disk', kept.stored - taken.disk)
-    taken.memory = memory
-    taken.disk = kept.stored
+    weigh(share, 'memory', memory - place.memory)
+    weigh(share, 'disk', kept.stored - place.disk)
+    place.memory = memory
+    place.disk = kept.stored
+  }
+
+  /** What is bound for an endpoint, in the order in which it was accepted. */
+  at(endpoint: string): Kept[] {
+    const all: Kept[] = []
+    for (const { parties } of this.#endpoints.get(endpoint)?.owners.values() ?? []) {
+      for (const { last } of parties.values()) {
+        for (let place = last; place !== undefined; place = place.before) {
+          all.push(place.kept)
+        }
+      }
+    }
+    return all.sort((a, b) => a.number - b.number)
   }
 
   /** @param isSpared - some that may not be discarded for this resource */
   victim(resource: Resource, isSpared: (kept: Kept) => boolean = () => false): Kept | undefined {
+    const isMeant = (each: Kept): boolean => isExpendable(each, resource) && !isSpared(each)
     for (const { owners } of heaviestFirst(this.#endpoints, resource)) {
       for (const { parties } of heaviestFirst(owners, resource)) {
-        for (const share of heaviestFirst(parties, resource)) {
-          const isMeant = (each: Kept): boolean => isExpendable(each, resource) && !isSpared(each)
-          const kept = oldestDead(share.dead, isMeant) ?? share.members.last(isMeant)
+        for (const { dead, last } of heaviestFirst(parties, resource)) {
+          const kept = oldestDead(dead, isMeant) ?? lastOf(last, isMeant)
           if (kept !== undefined) {
             return kept
           }
@@ -101,31 +139,39 @@ export class Shares {
     return undefined
   }
 
-  #pathOf({ endpoint, owner, party }: Kept): readonly [EndpointNode, OwnerNode, Share] {
-    let atEndpoint = this.#endpoints.get(endpoint)
-    if (atEndpoint === undefined) {
-      atEndpoint = { weights: nothing(), owners: new Map() }
-      this.#endpoints.set(endpoint, atEndpoint)
+  #placeOf(kept: Kept): Place {
+    const place = this.#places.get(kept)
+    if (place === undefined) {
+      throw new Error('a delivery that is not kept has no share')
     }
-    let ofOwner = atEndpoint.owners.get(owner)
-    if (ofOwner === undefined) {
-      ofOwner = { weights: nothing(), parties: new Map() }
-      atEndpoint.owners.set(owner, ofOwner)
+    return place
+  }
+
+  #shareFor(kept: Kept): Share {
+    let endpoint = this.#endpoints.get(kept.endpoint)
+    if (endpoint === undefined) {
+      endpoint = { weights: nothing(), owners: new Map() }
+      this.#endpoints.set(kept.endpoint, endpoint)
     }
-    let ofParty = ofOwner.parties.get(party)
-    if (ofParty === undefined) {
-      ofParty = { weights: nothing(), members: new Members(), dead: new Set() }
-      ofOwner.parties.set(party, ofParty)
+    let owner = endpoint.owners.get(kept.owner)
+    if (owner === undefined) {
+      owner = { weights: nothing(), parties: new Map() }
+      endpoint.owners.set(kept.owner, owner)
     }
-    return [atEndpoint, ofOwner, ofParty]
+    let share = owner.parties.get(kept.party)
+    if (share === undefined) {
+      share = { weights: nothing(), endpoint, owner, last: undefined, dead: new Set() }
+      owner.parties.set(kept.party, share)
+    }
+    return share
   }
 }
 
-function weigh(path: readonly Node[], resource: Resource, by: number): void {
+function weigh({ endpoint, owner, weights }: Share, resource: Resource, by: number): void {
   if (by !== 0) {
-    for (const { weights } of path) {
-      weights[resource] += by
-    }
+    endpoint.weights[resource] += by
+    owner.weights[resource] += by
+    weights[resource] += by
   }
 }
 
@@ -163,64 +209,11 @@ function oldestDead(dead: ReadonlySet<Kept>, isMeant: (kept: Kept) => boolean): 
   return undefined
 }
 
-/** What of a delivery has been weighed. */
-interface Taken {
-  memory: number
-  disk: number
-}
-
-interface Link extends Taken {
-  readonly kept: Kept
-  before: Link | undefined
-  after: Link | undefined
-}
-
-/** A linked list: the last one is found, and any one leaves, without a look at the others. */
-class Members {
-  readonly #links = new Map<Kept, Link>()
-  #last: Link | undefined
-
-  push(kept: Kept): void {
-    const link: Link = { kept, before: this.#last, after: undefined, memory: 0, disk: 0 }
-    if (this.#last !== undefined) {
-      this.#last.after = link
-    }
-    this.#last = link
-    this.#links.set(kept, link)
+/** The last one of which `isMeant` holds: mostly the last one of all, as what is short is held by what came last. */
+function lastOf(last: Place | undefined, isMeant: (kept: Kept) => boolean): Kept | undefined {
+  let place = last
+  while (place !== undefined && !isMeant(place.kept)) {
+    place = place.before
   }
-
-  delete(kept: Kept): Taken {
-    const link = this.#linkOf(kept)
-    this.#links.delete(kept)
-    if (link.before !== undefined) {
-      link.before.after = link.after
-    }
-    if (link.after !== undefined) {
-      link.after.before = link.before
-    } else {
-      this.#last = link.before
-    }
-    return link
-  }
-
-  takenBy(kept: Kept): Taken {
-    return this.#linkOf(kept)
-  }
-
-  #linkOf(kept: Kept): Link {
-    const link = this.#links.get(kept)
-    if (link === undefined) {
-      throw new Error('a delivery that is not kept has no share')
-    }
-    return link
-  }
-
-  /** The last one of which `isMeant` holds: mostly the last one of all, as what is short is held by what came last. */
-  last(isMeant: (kept: Kept) => boolean): Kept | undefined {
-    let link = this.#last
-    while (link !== undefined && !isMeant(link.kept)) {
-      link = link.before
-    }
-    return link?.kept
-  }
+  return place?.kept
 }

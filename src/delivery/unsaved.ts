@@ -1,7 +1,7 @@
 import type { Kept } from './kept.ts'
 
-/** One batch holds about this many bytes: a slow disk writes that well within the time that it is given. */
-const BATCH_BYTES = 8 * 1024 * 1024
+/** One batch holds about this many bytes: to put them together keeps the thread for some 10 ms. */
+const BATCH_BYTES = 512 * 1024
 /** About what a delivery takes besides its body. */
 const HEAD_BYTES = 512
 
@@ -32,6 +32,11 @@ export class Unsaved {
 
   get size(): number {
     return this.#places.size
+  }
+
+  /** Since when the oldest has been waiting, an instant; `Infinity`: there is none. */
+  get oldestSince(): number {
+    return this.#items[this.#start]?.since ?? Number.POSITIVE_INFINITY
   }
 
   push(kept: Kept, since: number): void {

@@ -15,7 +15,8 @@ export type {
   Query,
   Selection,
 } from '../delivery/account.ts'
-export type { ProxySettings } from '../transport/transport.ts'
+export type { ProxyReport } from '../delivery/proxies.ts'
+export type { ProxySettings } from '../transport/proxy.ts'
 
 /**
  * The seam between the two halves: the host side hands events over, the delivery side does the rest. All that crosses is

@@ -17,7 +17,7 @@ export async function workHere(beginning: Beginning, onReport: (report: Report) 
   const { serve } = await import('./serve.ts')
   return {
     isBusy: false,
-    post: serve(beginning, { report: onReport, mark: () => {}, onBug: () => {} }),
+    post: serve(beginning, { report: onReport, mark: () => {}, taken: () => {}, onBug: () => {} }),
     terminate: () => {}, // its courier is closed by order
     ref: () => {},
   }

@@ -12,6 +12,8 @@ export interface Beginning {
   readonly hasJournal: boolean
   /** What the one that it replaces has left, in JSON. */
   readonly legacy: string | undefined
+  /** Of the host end: the same for one that it replaces, and for no other. Part of names of files. */
+  readonly run: string
   /** Where a thread shows that it turns; absent where nobody watches. */
   readonly pulse?: { readonly shared: Int32Array; readonly beatMs: number }
 }
@@ -122,14 +124,19 @@ export function packed(number: number, { id, party, hooks, event, isTest, isQues
   return text
 }
 
+/** Its number. */
+export function numberIn(text: Packed): number {
+  return Number(text.slice(0, text.indexOf(END)))
+}
+
+export function renumbered(number: number, text: Packed): Packed {
+  return number + text.slice(text.indexOf(END))
+}
+
 export function unpacked(text: Packed): { readonly number: number; readonly handing: Handing } {
-  let start = 0
-  const next = (): string => {
-    const end = text.indexOf(END, start)
-    const part = text.slice(start, end)
-    start = end + END.length
-    return part
-  }
+  const parts = text.split(END)
+  let at = 0
+  const next = (): string => parts[at++]!
   const some = (): string[] => {
     const names: string[] = []
     for (let left = Number(next()); left > 0; --left) {
@@ -139,19 +146,20 @@ export function unpacked(text: Packed): { readonly number: number; readonly hand
   }
   const number = Number(next())
   const id = next()
-  const party = next()
+  const party = apart(next())
   const source = next() as Source
   const phase = next() as Phase
   const outcome = next() as Outcome
-  const method = next()
-  const callId = next()
+  const method = apart(next())
+  const callId = apart(next())
   const timestamp = Number(next())
   const kind = next()
   const object = next()
   const hooks = some()
   const omitted = some()
   const fields = new Map<string, string>()
-  while (start < text.length) {
+  // behind the last END there is an empty part
+  while (at < parts.length - 1) {
     const key = next()
     fields.set(key, next())
   }
@@ -170,4 +178,9 @@ export function unpacked(text: Packed): { readonly number: number; readonly hand
 /** A name of the host's or of the administrator's may be any text. */
 function nameOf(text: string): string {
   return text.includes(END) ? text.replaceAll(END, '\ufffd') : text
+}
+
+/** A part of a text keeps all of it in memory. What deliveries are known by outlives the text by days. */
+function apart(part: string): string {
+  return Buffer.from(part).toString()
 }

@@ -5,11 +5,18 @@ import type { Legacy } from '../delivery/restart.ts'
 import { idOf, remainsOf } from '../handing.ts'
 import type { Handing, Remains } from '../handing.ts'
 import { messageOf } from '../problem.ts'
+import { Intake } from './intake.ts'
 import { unpacked } from './protocol.ts'
 import type { Answers, Batch, Beginning, Order, Packed, Question, Reply, Report } from './protocol.ts'
 
 /** What need not be known at once is reported with all that happens in the meantime. */
 const REPORT_AFTER_MS = 20
+
+/** So long orders are worked off in one go: then comes what else there is to do, as writing to the disk. */
+const TURN_MS = 5
+
+/** The same of what an earlier run has left. */
+const LEFT_AT_ONCE = 100
 
 /** Of one kind and hook no more are told in one report: whoever logs them says one a minute. */
 const MAX_ALIKE = 20
@@ -18,6 +25,8 @@ export interface Surroundings {
   readonly report: (report: Report) => void
   /** This handing is being worked on; 0: none. */
   readonly mark: (number: number) => void
+  /** All batches up to this one have been worked off. */
+  readonly taken: (batch: number) => void
   /** Working on a handing failed in a way that nobody has thought of. Throws, or the handing is set aside. */
   readonly onBug: (error: unknown) => void
 }
@@ -36,6 +45,13 @@ export function serve(beginning: Beginning, surroundings: Surroundings): (batch:
 class DeliveryEnd {
   readonly #courier: Courier
   readonly #surroundings: Surroundings
+  /** `undefined`: there is no journal. */
+  readonly #intake: Intake | undefined
+  /** What came in and has not been worked off. */
+  #batches: Batch[] = []
+  /** Of the first of these, what has been. */
+  #obeyed = 0
+  #turn: NodeJS.Immediate | undefined
   #taken = 0
   /** Where the deliveries that are not safe stand, by id: the number of the handing, and the place. */
   readonly #places = new Map<string, readonly [number: number, place: number]>()
@@ -56,12 +72,16 @@ class DeliveryEnd {
   #awaited: { resolve: (path: string) => void; reject: (error: Error) => void }[] = []
   #isClosed = false
 
-  constructor({ addresses, hasJournal, legacy }: Beginning, surroundings: Surroundings) {
+  constructor({ addresses, hasJournal, legacy, run }: Beginning, surroundings: Surroundings) {
     this.#surroundings = surroundings
     this.#isSuccessor = legacy !== undefined
+    this.#intake = hasJournal ? new Intake(run) : undefined
     this.#courier = new Courier({
       addresses,
-      ...(hasJournal && { openDirectory: () => this.#directory() }),
+      ...(hasJournal && {
+        openDirectory: () => this.#directory(),
+        onLocked: (directory, isAlive) => this.#takeOver(directory, isAlive),
+      }),
       ...(legacy !== undefined && { legacy: JSON.parse(legacy) as Legacy }),
       onSafe: id => this.#noteSafe(id),
     })
@@ -73,12 +93,41 @@ class DeliveryEnd {
     this.#reportSoon()
   }
 
-  take({ number, orders }: Batch): void {
-    for (const order of orders) {
-      this.#obey(order)
+  take(batch: Batch): void {
+    if (this.#intake !== undefined) {
+      for (const order of batch.orders) {
+        const handing = handingIn(order)
+        if (handing !== undefined) {
+          this.#intake.add(handing)
+        }
+      }
     }
-    this.#taken = number
-    this.#reportLater()
+    this.#batches.push(batch)
+    if (this.#turn === undefined) {
+      this.#workOff()
+    } else {
+      this.#intake?.hurry()
+    }
+  }
+
+  #workOff(): void {
+    this.#turn = undefined
+    const end = performance.now() + TURN_MS
+    for (let batch = this.#batches[0]; batch !== undefined; batch = this.#batches[0]) {
+      while (this.#obeyed < batch.orders.length) {
+        if (performance.now() > end) {
+          this.#turn = setImmediate(() => this.#workOff())
+          this.#intake?.hurry()
+          return
+        }
+        this.#obey(batch.orders[this.#obeyed++]!)
+      }
+      this.#batches.shift()
+      this.#obeyed = 0
+      this.#taken = batch.number
+      this.#surroundings.taken(batch.number)
+      this.#reportLater()
+    }
   }
 
   #obey(order: Order): void {
@@ -181,12 +230,27 @@ class DeliveryEnd {
     })
   }
 
+  /** Before anything of the journal is sent: what it holds too is not to be sent twice. */
+  async #takeOver(directory: string, isAlive: () => void): Promise<void> {
+    const left = (await this.#intake?.takeOver(directory)) ?? []
+    for (let index = 0; index < left.length; ++index) {
+      this.#work(left[index]!, handing => this.#courier.hand(handing))
+      if (index % LEFT_AT_ONCE === LEFT_AT_ONCE - 1) {
+        await new Promise(resolve => setImmediate(resolve))
+        isAlive()
+      }
+    }
+  }
+
   #remember(number: number, remains: Pick<Remains, 'id' | 'hooks'>): void {
+    let count = 0
     remains.hooks.forEach((owner, place) => {
       if (owner !== '') {
+        ++count
         this.#places.set(idOf(remains, place), [number, place])
       }
     })
+    this.#intake?.worked(number, count)
   }
 
   /** What is on disk is told once more when it ends. */
@@ -195,6 +259,7 @@ class DeliveryEnd {
     if (place !== undefined) {
       this.#places.delete(id)
       this.#safe.push(...place)
+      this.#intake?.safe(place[0])
     } else if (this.#isSuccessor) {
       this.#others.push(id)
     }
@@ -202,6 +267,9 @@ class DeliveryEnd {
   }
 
   #note(event: CourierEvent): void {
+    if (event.type === 'journal' && this.#intake !== undefined) {
+      this.#intake.isOn = event.problem === undefined
+    }
     if (event.type === 'discarded') {
       const before = this.#discarded.get(event.reason)
       this.#discarded.set(event.reason, { count: (before?.count ?? 0) + event.count, id: event.id })
@@ -261,11 +329,20 @@ class DeliveryEnd {
     // those whose courier has closed before it was asked for the journal
     this.#awaited.forEach(({ reject }) => reject(new Error('stopped')))
     this.#awaited = []
+    await this.#intake?.close()
     // answers to questions that the end of the courier has settled are on their way
     await new Promise(resolve => setImmediate(resolve))
     this.#report({ closed: await this.#courier.health() })
     this.#isClosed = true
   }
+}
+
+/** Something that is handed over, with or without a question about its first attempts. */
+function handingIn(order: Order): Packed | undefined {
+  if (typeof order === 'string') {
+    return order
+  }
+  return order.type === 'question' && order.question.name === 'ask' ? order.question.handing : undefined
 }
 
 function kindOf(event: Exclude<CourierEvent, { type: 'discarded' }>): string {
@@ -277,6 +354,8 @@ function kindOf(event: Exclude<CourierEvent, { type: 'discarded' }>): string {
       return `${event.type} ${event.hook}`
     case 'health':
       return `health ${event.report.endpoint}`
+    case 'proxy':
+      return `proxy ${event.report.proxy}`
     case 'journal':
       return 'journal'
     default:

@@ -1,3 +1,5 @@
+import { randomUUID } from 'node:crypto'
+
 import type { Addresses, Answer, EngineHealth, PlainSettings } from '../courier.ts'
 import type { Account, Page, Query, Selection } from '../delivery/account.ts'
 import type { Legacy } from '../delivery/restart.ts'
@@ -70,6 +72,7 @@ type State =
 export class ThreadEngine implements Engine {
   readonly ready: Promise<void>
   readonly #options: ThreadOptions
+  readonly #run = randomUUID()
   readonly #held: Held
   readonly #questions = new Questions()
   readonly #outbox: Outbox
@@ -260,7 +263,7 @@ export class ThreadEngine implements Engine {
 
   #beginning(): Beginning {
     const { addresses = {}, openDirectory } = this.#options
-    return { addresses, hasJournal: openDirectory !== undefined, legacy: this.#legacy }
+    return { addresses, hasJournal: openDirectory !== undefined, legacy: this.#legacy, run: this.#run }
   }
 
   async #startHere(reason: string): Promise<void> {

@@ -26,16 +26,16 @@ const take = serve(beginning, {
     }
     beat() // a long batch is no standstill
   },
+  taken: batch => {
+    if (pulse !== undefined) {
+      Atomics.store(pulse.shared, TAKEN, batch)
+    }
+  },
   onBug: error => {
     throw error
   },
 })
-port.on('message', (batch: Batch) => {
-  take(batch)
-  if (pulse !== undefined) {
-    Atomics.store(pulse.shared, TAKEN, batch.number)
-  }
-})
+port.on('message', (batch: Batch) => take(batch))
 if (pulse !== undefined) {
   setInterval(beat, pulse.beatMs).unref()
 }

@@ -1,3 +1,5 @@
+import type { RESTPostAPIWebhookWithTokenJSONBody } from 'discord-api-types/v10'
+
 import { jsonIn, jsonPayload } from './format.ts'
 import type { Format, ServiceAnswer, Verdict } from './format.ts'
 import { fitted, JOINT } from './text.ts'
@@ -39,7 +41,7 @@ export const discord: Format = {
     const footer = `${instance} · ${method}`
     const used = fields.reduce((sum, { name, value }) => sum + name.length + value.length, head.length + footer.length)
     const left = Math.min(MAX_ALL - used, MAX_DESCRIPTION) - 2 * FENCE.length - 2
-    return jsonPayload({
+    const body: RESTPostAPIWebhookWithTokenJSONBody = {
       allowed_mentions: { parse: [] },
       embeds: [
         {
@@ -52,7 +54,8 @@ export const discord: Format = {
           footer: { text: footer },
         },
       ],
-    })
+    }
+    return jsonPayload(body)
   },
   judge,
 }

@@ -18,7 +18,7 @@ export const googleChat: Format = {
   },
   tellsObject: true,
   pace: { perSecond: 1, burst: 2 },
-  build({ message: { emoji, title, facts, details, links, instance, key } }) {
+  build({ message: { emoji, title, facts, details, links, instance } }) {
     const buttons = links.map(({ text, url }) => ({ text, onClick: { openLink: { url } } }))
     const widgets = facts.map(({ label, value }) => ({
       decoratedText: { topLabel: label, text: escaped(value), wrapText: true },
@@ -32,7 +32,6 @@ export const googleChat: Format = {
     ]
     return jsonPayload({
       fallbackText: 'Xen Orchestra',
-      thread: { threadKey: key },
       cardsV2: [{ cardId: 'xo', card: { header: { title: `${emoji} ${title}`, subtitle: instance }, sections } }],
     })
   },

@@ -1,11 +1,15 @@
 import { jsonIn, jsonPayload } from './format.ts'
 import type { Format, ServiceAnswer, Verdict } from './format.ts'
-import { bytes, fitted, withoutLinks } from './text.ts'
+import { fitted, withoutLinks } from './text.ts'
+import type { Measure } from './text.ts'
 import type { Tone } from './words.ts'
 
-/** A longer message becomes an attachment. */
+/** In bytes; a longer message becomes an attachment. */
 const MAX_MESSAGE = 3_900
 const MAX_TITLE = 250
+
+/** The body may be twice as long as a message: quotes count as they are written there. */
+const written: Measure = text => Buffer.byteLength(JSON.stringify(text))
 
 const LOOKS: Readonly<Record<Tone, { readonly tag: string; readonly priority: number }>> = {
   good: { tag: 'white_check_mark', priority: 3 },
@@ -44,8 +48,12 @@ export const ntfy: Format = {
       topic: target,
       title: fitted(object === undefined ? title : `${title}: ${object.name}`, MAX_TITLE, withoutLinks),
       message:
-        fitted([...lines, ...(details === undefined ? [] : [details])].join('\n'), MAX_MESSAGE, withoutLinks, bytes) ||
-        title,
+        fitted(
+          [...lines, ...(details === undefined ? [] : [details])].join('\n'),
+          MAX_MESSAGE,
+          withoutLinks,
+          written
+        ) || title,
       tags: [LOOKS[tone].tag, method.replaceAll(',', ' ')],
       priority: LOOKS[tone].priority,
       ...(link && { click: link.url }),

@@ -1,3 +1,5 @@
+import type { KnownBlock, PlainTextElement, RichTextPreformatted, SectionBlock } from '@slack/types'
+
 import { jsonPayload } from './format.ts'
 import type { Format, ServiceAnswer, Verdict } from './format.ts'
 import { escapeHtml, fitted } from './text.ts'
@@ -30,12 +32,14 @@ export const slack: Format = {
   tellsObject: true,
   pace: { perSecond: 1, burst: 4 },
   build({ message: { emoji, title, text, facts, details, links, instance, at } }) {
-    const button = links.map(link => ({ type: 'button', text: plainText(link.text), url: link.url }))
-    const blocks = [
+    const buttons = links.map(link => ({ type: 'button' as const, text: plainText(link.text), url: link.url }))
+    const blocks: KnownBlock[] = [
       { type: 'header', text: plainText(`${emoji} ${title}`, MAX_HEADER) },
       ...sectionsOf(facts),
-      ...(details === undefined ? [] : [{ type: 'rich_text', elements: [preformatted(fitted(details, MAX_DETAILS))] }]),
-      ...(button.length === 0 ? [] : [{ type: 'actions', elements: button }]),
+      ...(details === undefined
+        ? []
+        : [{ type: 'rich_text' as const, elements: [preformatted(fitted(details, MAX_DETAILS))] }]),
+      ...(buttons.length === 0 ? [] : [{ type: 'actions' as const, elements: buttons }]),
       { type: 'context', elements: [plainText(instance), { type: 'mrkdwn', text: timeOf(at) }] },
     ]
     return jsonPayload({ text: fitted(`${emoji} ${text}`, MAX_TEXT, escapeHtml), mrkdwn: false, blocks })
@@ -43,23 +47,23 @@ export const slack: Format = {
   judge,
 }
 
-function sectionsOf(facts: readonly { label: string; value: string }[]): object[] {
-  const sections = []
+function sectionsOf(facts: readonly { label: string; value: string }[]): SectionBlock[] {
+  const sections: SectionBlock[] = []
   for (let i = 0; i < facts.length; i += MAX_FACTS) {
     const fields = facts
       .slice(i, i + MAX_FACTS)
-      .flatMap(({ label, value }) => [{ type: 'mrkdwn', text: `*${label}*` }, plainText(value)])
+      .flatMap(({ label, value }) => [{ type: 'mrkdwn' as const, text: `*${label}*` }, plainText(value)])
     sections.push({ type: 'section', fields })
   }
   return sections
 }
 
 /** Escaped all the same: a sequence in angle brackets is nothing in it, whoever reads it. */
-function plainText(text: string, max = MAX_FIELD): { type: 'plain_text'; text: string; emoji: boolean } {
+function plainText(text: string, max = MAX_FIELD): PlainTextElement {
   return { type: 'plain_text', text: fitted(text, max, escapeHtml), emoji: false }
 }
 
-function preformatted(text: string): object {
+function preformatted(text: string): RichTextPreformatted {
   return { type: 'rich_text_preformatted', elements: [{ type: 'text', text }] }
 }
 

@@ -1,4 +1,4 @@
-import { jsonPayload } from './format.ts'
+import { jsonPayload, payloadOf } from './format.ts'
 import type { Format } from './format.ts'
 import type { Message } from './message.ts'
 import { fitted } from './text.ts'
@@ -7,12 +7,11 @@ import type { Measure } from './text.ts'
 /** Teams takes some 28 KB, of which the JSON of a card is the smaller part. */
 const MAX_CARD = 20_000
 
-/** Teams counts what is not ASCII as an escape. */
+/** Of JSON. Teams counts what is not ASCII as an escape. */
 const weight: Measure = text => {
   let size = text.length
   for (let i = 0; i < text.length; ++i) {
-    const code = text.charCodeAt(i)
-    size += code > 0x7e || code < 0x20 ? 5 : code === 0x22 || code === 0x5c ? 1 : 0
+    size += text.charCodeAt(i) > 0x7e ? 5 : 0
   }
   return size
 }
@@ -39,18 +38,22 @@ export const teams: Format = {
   },
   tellsObject: true,
   pace: { perSecond: 2, burst: 4 },
-  build: ({ message }) => {
-    const head = card(message, undefined)
-    const left = MAX_CARD - weight(JSON.stringify(head)) - 200
-    return jsonPayload(
-      message.details === undefined ? head : card(message, fitted(message.details, left, undefined, weight))
-    )
+  build({ message }) {
+    const { details = '' } = message
+    const whole = JSON.stringify(card(message, details))
+    if (weight(whole) <= MAX_CARD) {
+      return payloadOf('application/json', whole)
+    }
+    const left = MAX_CARD - weight(JSON.stringify(card(message, ''))) - 200
+    // an escape is weighed as what stands in the JSON
+    const written: Measure = text => weight(JSON.stringify(text)) - 2
+    return jsonPayload(card(message, fitted(details, left, undefined, written)))
   },
 }
 
 const STYLES = { good: 'good', bad: 'attention', warning: 'warning', info: 'accent', pending: 'default' } as const
 
-function card({ tone, emoji, title, facts, links, instance, at }: Message, details: string | undefined): object {
+function card({ tone, emoji, title, facts, links, instance, at }: Message, details: string): object {
   const content = {
     $schema: 'http://adaptivecards.io/schemas/adaptive-card.json',
     type: 'AdaptiveCard',
@@ -69,7 +72,7 @@ function card({ tone, emoji, title, facts, links, instance, at }: Message, detai
         ],
       },
       ...facts.map(({ label, value }) => richText([{ ...run(`${label}: `), weight: 'Bolder' }, run(value)], 'Small')),
-      ...(details === undefined
+      ...(details === ''
         ? []
         : details.split('\n').map(line => richText([{ ...run(line || ' '), fontType: 'Monospace' }]))),
       { ...richText([{ ...run(instance), isSubtle: true, size: 'Small' }]), spacing: 'Medium' },

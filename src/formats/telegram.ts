@@ -1,3 +1,5 @@
+import type { ApiMethods } from '@grammyjs/types'
+
 import { jsonIn, jsonPayload } from './format.ts'
 import type { Format, ServiceAnswer, Verdict } from './format.ts'
 import { isRecord } from '../values.ts'
@@ -23,7 +25,7 @@ export const telegram: Format = {
     example: 'https://api.telegram.org/bot<token>/sendMessage',
     isOwn: ({ hostname }) => hostname === 'api.telegram.org',
     problem: ({ pathname }) =>
-      /\/bot\d+:[\w-]+(?:\/sendMessage)?\/?$/.test(decodeURIComponent(pathname))
+      /\/bot\d+(?::|%3A)[\w-]+(?:\/sendMessage)?\/?$/i.test(pathname)
         ? undefined
         : 'a URL of the form https://api.telegram.org/bot<token>/sendMessage, with the token that BotFather gave',
     normalise: url => {
@@ -46,14 +48,15 @@ export const telegram: Format = {
     // markup does not count, but counting it does no harm
     const left = MAX_ALL - [...lines, end].join('\n').length
     const block = details === undefined ? [] : [`<pre>${escapeHtml(fitted(details, left))}</pre>`]
-    return jsonPayload({
+    const body: Parameters<ApiMethods<never>['sendMessage']>[0] = {
       chat_id: chat,
       ...(topic !== undefined && { message_thread_id: Number(topic) }),
       parse_mode: 'HTML',
       link_preview_options: { is_disabled: true },
       disable_notification: tone === 'pending',
       text: [...lines, ...block, end].join('\n'),
-    })
+    }
+    return jsonPayload(body)
   },
   judge,
 }

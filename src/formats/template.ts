@@ -17,12 +17,10 @@ export const template: Format = {
   tellsObject: true,
   template: mistakeIn,
   build(material, { template: text = '' }) {
-    const data = dataOf(material)
-    if (!isJson(text)) {
-      return payloadOf('text/plain; charset=utf-8', filledText(partsOf(text, text, 0, text.length), data))
-    }
-    const tree = readSource(text)
-    return payloadOf('application/json', JSON.stringify(filled(tree, text, data)))
+    const value = filler(text)(dataOf(material))
+    return isJson(text)
+      ? payloadOf('application/json', JSON.stringify(value))
+      : payloadOf('text/plain; charset=utf-8', asText(value))
   },
 }
 
@@ -35,14 +33,7 @@ function isJson(text: string): boolean {
 /** The first mistake of a template; `undefined`: it has none. */
 function mistakeIn(text: string): Mistake | undefined {
   try {
-    if (text.length > MAX_LENGTH) {
-      throw new MistakeError(text, MAX_LENGTH, `at most ${MAX_LENGTH} characters`, 'more')
-    }
-    if (isJson(text)) {
-      checkNode(readSource(text), text)
-    } else {
-      partsOf(text, text, 0, text.length).forEach(part => checkPart(part, text))
-    }
+    filler(text)
     return undefined
   } catch (error) {
     if (error instanceof MistakeError) {
@@ -52,30 +43,59 @@ function mistakeIn(text: string): Mistake | undefined {
   }
 }
 
-function checkNode(node: Node, source: string): void {
-  switch (node.kind) {
-    case 'string':
-      partsOf(node.value, source, node.start, node.end).forEach(part => checkPart(part, source))
-      return
-    case 'list':
-      node.items.forEach(item => checkNode(item, source))
-      return
-    case 'object':
-      node.entries.forEach(([, value]) => checkNode(value, source))
-      return
-    case 'constant':
-      return
-    default:
-      node satisfies never
+/** What a template, or a part of it, comes to with an event. */
+type Fill = (data: Data) => unknown
+
+/** Of the templates that were used last: those of the hooks. */
+const fillers = new Map<string, Fill>()
+const MAX_FILLERS = 100
+
+/** @throws MistakeError */
+function filler(text: string): Fill {
+  let fill = fillers.get(text)
+  if (fill === undefined) {
+    if (text.length > MAX_LENGTH) {
+      throw new MistakeError(text, MAX_LENGTH, `at most ${MAX_LENGTH} characters`, 'more')
+    }
+    fill = isJson(text) ? fillOf(readSource(text), text) : textFill(partsOf(text, text, 0, text.length))
+    if (fillers.size >= MAX_FILLERS) {
+      fillers.clear()
+    }
+    fillers.set(text, fill)
   }
+  return fill
+}
+
+function fillOf(node: Node, source: string): Fill {
+  switch (node.kind) {
+    case 'string': {
+      const parts = partsOf(node.value, source, node.start, node.end)
+      const [first] = parts
+      return parts.length === 1 && typeof first === 'object' ? data => valueOf(first, data) : textFill(parts)
+    }
+    case 'list': {
+      const items = node.items.map(item => fillOf(item, source))
+      return data => items.map(fill => fill(data))
+    }
+    case 'object': {
+      const entries = node.entries.map(([key, value]) => [key, fillOf(value, source)] as const)
+      return data => Object.fromEntries(entries.map(([key, fill]) => [key, fill(data)]))
+    }
+    case 'constant':
+      return () => node.value
+    default:
+      return node satisfies never
+  }
+}
+
+function textFill(parts: readonly Part[]): Fill {
+  return data => parts.map(part => (typeof part === 'string' ? part : asText(valueOf(part, data)))).join('')
 }
 
 /** What stands between braces. */
 interface Placeholder {
   readonly path: readonly string[]
   readonly filters: readonly Filter[]
-  /** Offset in the template. */
-  readonly at: number
 }
 
 interface Filter {
@@ -128,7 +148,8 @@ function placeholderOf(text: string, source: string, at: number): Placeholder {
   if (!PATH.test(path)) {
     throw new MistakeError(source, at, 'a path like object.name', path === '' ? 'nothing' : JSON.stringify(path))
   }
-  return { path: path.split('.'), filters: filters.map(each => filterOf(each, source, at)), at }
+  checkPath(path.split('.'), source, at)
+  return { path: path.split('.'), filters: filters.map(each => filterOf(each, source, at)) }
 }
 
 function filterOf(text: string, source: string, at: number): Filter {
@@ -230,28 +251,6 @@ function asText(value: unknown): string {
 
 type Data = Readonly<Record<string, unknown>>
 
-function filled(node: Node, source: string, data: Data): unknown {
-  switch (node.kind) {
-    case 'string': {
-      const parts = partsOf(node.value, source, node.start, node.end)
-      const [first] = parts
-      return parts.length === 1 && typeof first === 'object' ? valueOf(first, data) : filledText(parts, data)
-    }
-    case 'list':
-      return node.items.map(item => filled(item, source, data))
-    case 'object':
-      return Object.fromEntries(node.entries.map(([key, value]) => [key, filled(value, source, data)]))
-    case 'constant':
-      return node.value
-    default:
-      return node satisfies never
-  }
-}
-
-function filledText(parts: readonly Part[], data: Data): string {
-  return parts.map(part => (typeof part === 'string' ? part : asText(valueOf(part, data)))).join('')
-}
-
 function valueOf({ path, filters }: Placeholder, data: Data): unknown {
   let value: unknown = data
   for (const key of path) {
@@ -321,20 +320,17 @@ const PATHS: Paths = {
 }
 
 /** @throws MistakeError for a path that no event has */
-function checkPart(part: Part, source: string): void {
-  if (typeof part === 'string') {
-    return
-  }
+function checkPath(path: readonly string[], source: string, at: number): void {
   let paths: Paths | boolean = PATHS
-  for (const [depth, name] of part.path.entries()) {
+  for (const [depth, name] of path.entries()) {
     if (paths === true) {
       return
     }
     const known: Paths = paths === false ? {} : paths
     if (!Object.hasOwn(known, name)) {
-      const nearest = nearestTo(part.path.join('.'), [...allPaths(PATHS)])
-      const got = JSON.stringify(part.path.slice(0, depth + 1).join('.'))
-      throw new MistakeError(source, part.at, `a path that events have (did you mean ${nearest}?)`, got)
+      const nearest = nearestTo(path.join('.'), [...allPaths(PATHS)])
+      const got = JSON.stringify(path.slice(0, depth + 1).join('.'))
+      throw new MistakeError(source, at, `a path that events have (did you mean ${nearest}?)`, got)
     }
     paths = known[name]!
   }

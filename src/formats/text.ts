@@ -42,8 +42,6 @@ export type Measure = (text: string) => number
 /** UTF-16 units: as large as or larger than in code points, the unit of most services. */
 export const units: Measure = text => text.length
 
-export const bytes: Measure = text => Buffer.byteLength(text)
-
 const ELLIPSIS = '…'
 
 /**

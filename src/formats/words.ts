@@ -87,6 +87,12 @@ const METHODS: Readonly<Record<string, string>> = {
   'pool.managementReconfigure': 'Move of the management interface',
   'network.createBonded': 'Creation of a bonded network',
   'sr.reclaimSpace': 'Reclaiming of storage space',
+  'sdnController.addNetworkRule': 'Addition of a network traffic rule',
+  'sdnController.updateNetworkRule': 'Change of a network traffic rule',
+  'sdnController.deleteNetworkRule': 'Deletion of a network traffic rule',
+  'sdnController.addRule': 'Addition of a traffic rule',
+  'sdnController.updateRule': 'Change of a traffic rule',
+  'sdnController.deleteRule': 'Deletion of a traffic rule',
   'remote.test': 'Test of a backup repository',
   'plugin.configure': 'Configuration of a plugin',
   'xo.importConfig': 'Import of an XO configuration',
@@ -241,7 +247,8 @@ function wordsOf(names: readonly string[]): string {
   return names
     .join(' ')
     .replace(/(\p{Ll})(\p{Lu})/gu, (_, end: string, start: string) => `${end} ${start.toLowerCase()}`)
-    .replaceAll('_', ' ')
+    .replaceAll(/[_\s]+/g, ' ')
+    .trim()
 }
 
 /** `230 ms`, `2.3 s`, `45 s`, `3 min 20 s`, `1 h 5 min`, `2 d 3 h`. */

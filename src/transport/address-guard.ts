@@ -1,11 +1,9 @@
-import dns from 'node:dns'
-import type { LookupAddress, LookupAllOptions } from 'node:dns'
-import type { LookupFunction } from 'node:net'
-
 import ipaddr from 'ipaddr.js'
 
+import type { Resolver } from './names.ts'
+
 type Address = ipaddr.IPv4 | ipaddr.IPv6
-type Network = [Address, number]
+export type Network = [Address, number]
 
 /** What is known of a network: whether requests may go there, or why not. */
 interface Rule {
@@ -41,6 +39,8 @@ const DENIED_BY_DEFAULT: readonly (readonly [network: string, denial: string])[]
   ['100.100.100.200/32', METADATA], // Alibaba Cloud
   ['168.63.129.16/32', METADATA], // Azure
   ['192.0.0.192/32', METADATA], // Oracle Cloud
+  ['100.96.0.96/32', METADATA], // Volcengine
+  ['100.80.80.80/32', METADATA], // UCloud
   ['::/128', UNSPECIFIED],
   ['fe80::/10', LINK_LOCAL],
   ['ff00::/8', MULTICAST],
@@ -49,17 +49,28 @@ const DENIED_BY_DEFAULT: readonly (readonly [network: string, denial: string])[]
   ['fd20:ce::254/128', METADATA], // Google Cloud
   ['fd00:c1::a9fe:a9fe/128', METADATA], // Oracle Cloud
   ['fd00:42::42/128', METADATA], // Scaleway
+  ['fd00:a9fe:a9fe::1/128', METADATA], // Akamai (Linode)
+  ['fd00:100::100:200/128', METADATA], // Alibaba Cloud
   ['64:ff9b:1::/48', 'translated to IPv4 in a way that is not known here'],
 ]
 
 /** Known by name, for requests through a proxy: it resolves them, and we do not learn to what. */
 const METADATA_NAMES: ReadonlySet<string> = new Set([
+  'metadata', // Google Cloud and others, by the search domain
   'metadata.google.internal',
   'metadata.goog',
+  'metadata.azure.internal',
   'metadata.tencentyun.com',
-  'instance-data',
-  'instance-data.ec2.internal',
+  'metadata.exoscale.com',
+  'metadata.platformequinix.com',
+  'metadata.packet.net', // Equinix, formerly
+  'api.metadata.cloud.ibm.com',
+  'rancher-metadata',
+  'rancher-metadata.rancher.internal',
 ])
+
+/** AWS: by the search domain, or `instance-data.ec2.internal`, `instance-data.eu-west-1.compute.internal`. */
+const INSTANCE_DATA = /^instance-data(?:\.|$)/
 
 /** As an error of Node. Its message is for an administrator. */
 export class AddressDeniedError extends Error {
@@ -110,8 +121,11 @@ function entriesOf(list: unknown): readonly unknown[] {
   return list === undefined || list === null ? [] : Array.isArray(list) ? list : [list]
 }
 
-/** IPv4 in four decimal parts only: of `010.0.0.0/8` nobody knows which network is meant. */
-function parseNetwork(text: string): Network | undefined {
+/**
+ * An address or a network (CIDR). `undefined`: neither. IPv4 in four decimal parts only: of `010.0.0.0/8` nobody knows which
+ * network is meant.
+ */
+export function parseNetwork(text: string): Network | undefined {
   const cidr = text.includes('/') ? text : `${text}/${text.includes(':') ? 128 : 32}`
   if (text.includes('%') || !(ipaddr.IPv4.isValidCIDRFourPartDecimal(cidr) || ipaddr.IPv6.isValidCIDR(cidr))) {
     return undefined
@@ -128,7 +142,7 @@ export const DEFAULT_RULES: AddressRules = {
 
 /**
  * Why requests may not go to the host of a URL, as far as its text tells: it is an address, or a name of a metadata service.
- * `undefined` for other names: {@link guardedLookup} sees what they resolve to. Behind a proxy nobody does, as the proxy
+ * `undefined` for other names: {@link guarded} sees what they resolve to. Behind a proxy nobody does, as the proxy
  * resolves them: there it has to be the proxy that keeps requests out of what they must not reach.
  *
  * @param hostname - of a `URL`, which has turned any spelling of an IPv4 address (`0xa9fea9fe`, `169.254.43518`) into one
@@ -144,7 +158,7 @@ export function denialOfHost(hostname: string, rules: AddressRules): AddressDeni
   if (rules.isBroken) {
     return brokenRules()
   }
-  return METADATA_NAMES.has(host) ? denialOfAddress('169.254.169.254', rules) : undefined
+  return METADATA_NAMES.has(host) || INSTANCE_DATA.test(host) ? denialOfAddress('169.254.169.254', rules) : undefined
 }
 
 /** Why requests may not go to an address, in any of its spellings. What is no address is denied. */
@@ -212,45 +226,22 @@ function meantBy(address: Address): Address[] {
   }
 }
 
-/** What is used of `dns.lookup`. */
-export type Lookup = (
-  hostname: string,
-  options: LookupAllOptions,
-  callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void
-) => void
-
 /**
- * The look-up of names for sockets: only addresses that requests may go to. As it is a socket's own, the address that was
- * checked is the one that is dialled, whatever the name resolves to a moment later. Sockets do not call it for hosts that
- * are addresses: see {@link denialOfHost}.
- *
- * @param lookup - by default that of `node:dns` at the time of the call: the host puts one with a cache there
+ * Only addresses that requests may go to. The address that was checked is the one that is dialled, whatever the name
+ * resolves to a moment later. It is not asked for hosts that are addresses: see {@link denialOfHost}.
  */
-export function guardedLookup(rules: AddressRules, lookup: Lookup = (...args) => dns.lookup(...args)): LookupFunction {
-  return (hostname, options, callback) => {
-    lookup(hostname, { ...options, all: true }, (error, addresses) => {
-      if (error !== null) {
-        callback(error, '')
-        return
-      }
-      const allowed: LookupAddress[] = []
-      let denial: AddressDeniedError | undefined
-      for (const each of addresses) {
-        const why = denialOfAddress(each.address, rules)
-        if (why === undefined) {
-          allowed.push(each)
+export function guarded(names: Resolver, rules: AddressRules): Resolver {
+  return {
+    resolve: (hostname, done) =>
+      names.resolve(hostname, (error, addresses) => {
+        const allowed = addresses.filter(address => denialOfAddress(address, rules) === undefined)
+        if (error === null && allowed.length === 0) {
+          done(denialOfAddress(addresses[0] ?? '', rules) ?? null, allowed)
         } else {
-          denial ??= why
+          done(error, allowed)
         }
-      }
-      const [first] = allowed
-      if (first === undefined) {
-        callback(denial ?? new AddressDeniedError('the name has none'), '')
-      } else if (options.all === true) {
-        callback(null, allowed)
-      } else {
-        callback(null, first.address, first.family)
-      }
-    })
+      }),
+    prefer: (hostname, address) => names.prefer(hostname, address),
+    isCurrent: (hostname, address) => names.isCurrent(hostname, address),
   }
 }

@@ -3,7 +3,7 @@ import type { Dispatcher } from 'undici'
 import type { OutgoingRequest } from '../delivery/attempt.ts'
 import type { AttemptOutcome } from '../delivery/delivery.ts'
 import type { Phase } from './dial.ts'
-import { isLoss, unreachable } from './failure.ts'
+import { isLoss, STOPPED, unreachable } from './failure.ts'
 import { parseRetryAfter } from './retry-after.ts'
 import type { OwnedSocket, Sockets } from './sockets.ts'
 
@@ -18,8 +18,12 @@ export interface Receiver {
   readonly path: string
   /** Names and values in turn, the same for every request. */
   readonly headers: readonly string[]
+  /** Goes instead of the payload's. */
+  readonly contentType: string | undefined
   /** Few. Not a `Set`: one that changes all the time leaves tables behind that keep its old members from the collector. */
   readonly running: Exchange[]
+  /** Of TLS, to a receiver that asks. */
+  readonly showsCertificate: boolean
   /** It has answered since it last closed a connection without an answer. */
   isKnown: boolean
 }
@@ -31,7 +35,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
   readonly #timer: NodeJS.Timeout
   #resolve: ((outcome: AttemptOutcome) => void) | undefined
   #status: number | undefined
-  #retryAfter: string | undefined
+  #retryAfter: readonly string[] = []
+  #date: string | undefined
   #excerpt: Buffer = NOTHING
 
   constructor(receiver: Receiver, timeoutMs: number, resolve: (outcome: AttemptOutcome) => void) {
@@ -42,9 +47,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   start({ contentType, body, headers }: OutgoingRequest): void {
-    const { origin, method, path, headers: ours, running } = this.#receiver
+    const { origin, method, path, headers: ours, contentType: own, running } = this.#receiver
     running.push(this)
-    const all = ['Content-Type', contentType, ...headers, ...ours]
+    const all = ['Content-Type', own ?? contentType, ...headers, ...ours]
     try {
       this.#socket.dispatch({ origin, path, method, headers: all, body }, this)
     } catch (error) {
@@ -52,20 +57,18 @@ export class Exchange implements Dispatcher.DispatchHandler {
     }
   }
 
-  // undici tells a handler of its own version by this method
-  onRequestStart(): void {}
+  onRequestStart(): void {
+    this.#socket.expectAnswer()
+  }
 
   onResponseStart(
     _controller: Dispatcher.DispatchController,
     status: number,
     headers: Record<string, string | string[] | undefined>
   ): void {
-    if (status < 200) {
-      return
-    }
     this.#status = status
-    const retryAfter = headers['retry-after']
-    this.#retryAfter = Array.isArray(retryAfter) ? retryAfter[0] : retryAfter
+    this.#retryAfter = [headers['retry-after'] ?? []].flat()
+    this.#date = [headers['date']].flat()[0]
     this.#receiver.isKnown = true
   }
 
@@ -94,31 +97,31 @@ export class Exchange implements Dispatcher.DispatchHandler {
    * whether and when it is asked again is for the schedule to say.
    */
   #unanswered(error: Error): AttemptOutcome {
-    const outcome = unreachable(error)
+    const outcome = unreachable(this.#socket.error ?? error, this.#socket.phase)
     if (!isLoss(outcome)) {
       return outcome
     }
-    // In TLS 1.3 a receiver refuses a client after the handshake, with an alert that gets lost in undici.
-    const mayBeRefused = this.#receiver.origin.startsWith('https:') && !this.#receiver.isKnown
+    const { isKnown, showsCertificate } = this.#receiver
     this.#receiver.isKnown = false
-    return mayBeRefused
-      ? { ...outcome, reason: `${outcome.reason}; does the receiver ask for a client certificate, or another?` }
+    // some refuse a client without a word, in TLS 1.3 after the handshake
+    return showsCertificate && !isKnown
+      ? { ...outcome, reason: `${outcome.reason} (the receiver may not accept the client certificate)` }
       : outcome
   }
 
   /** What has been heard by now is all that counts. */
   #giveUp(): void {
-    this.#end(this.#answer() ?? { kind: 'timed-out', reason: reasonOf(this.#socket.phase) })
+    this.#end(this.#answer() ?? timedOut(this.#socket.phase))
   }
 
   /** As `#giveUp`, but by our own will: it says nothing of the receiver. */
   cut(): void {
-    this.#end(this.#answer() ?? unreachable({ code: 'UND_ERR_DESTROYED' }))
+    this.#end(this.#answer() ?? STOPPED)
   }
 
   /** What the status says, if there is one: an answer that is cut, endless or slow after it says the same. */
   #answer(): AttemptOutcome | undefined {
-    const status = this.#status
+    const status = this.#status ?? this.#socket.status
     if (status === undefined) {
       return undefined
     }
@@ -126,8 +129,12 @@ export class Exchange implements Dispatcher.DispatchHandler {
     if (status < 300) {
       return { kind: 'answered', ok: true, status, excerpt }
     }
-    const retryAfterMs = parseRetryAfter(this.#retryAfter, Date.now())
-    return { kind: 'answered', ok: false, status, excerpt, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) }
+    const asked = parseRetryAfter(this.#retryAfter, this.#date, Date.now())
+    return {
+      ...{ kind: 'answered', ok: false, status, excerpt },
+      ...(asked !== undefined && 'delayMs' in asked && { retryAfterMs: asked.delayMs }),
+      ...(asked !== undefined && 'ignored' in asked && { note: `its Retry-After is not obeyed: ${asked.ignored}` }),
+    }
   }
 
   /** No other request may go out on this socket. */
@@ -150,17 +157,22 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 }
 
-function reasonOf(phase: Phase | undefined): string {
-  switch (phase) {
-    case 'name':
-      return 'the host name was not looked up in time (DNS)'
-    case 'connection':
-      return 'no connection in time'
-    case 'tls':
-      return 'TLS: no end of the handshake in time'
-    default:
-      return 'no answer in time'
+function timedOut(phase: Phase | undefined): AttemptOutcome {
+  const late = phase ?? 'answer'
+  return {
+    ...{ kind: 'timed-out', layer: late === 'tunnel' ? 'proxy' : late, reason: LATE[late] },
+    // it may wait for the receiver
+    ...(late === 'tunnel' && { isOnlyHere: true }),
   }
+}
+
+const LATE: Readonly<Record<Phase | 'answer', string>> = {
+  name: 'the host name was not looked up in time (DNS): does the name server answer?',
+  connection: 'no connection in time: does a firewall drop it?',
+  proxy: 'no connection to the proxy in time',
+  tunnel: 'the proxy has not connected in time',
+  tls: 'TLS: no end of the handshake in time',
+  answer: 'no answer in time',
 }
 
 const NOTHING = Buffer.alloc(0)

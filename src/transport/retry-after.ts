@@ -1,24 +1,143 @@
 import { MAX_RETRY_AFTER_MS } from '../delivery/retry.ts'
 
-/** `Sun, 06 Nov 1994 08:49:37 GMT`, `Sunday, 06-Nov-94 08:49:37 GMT` or `Sun Nov  6 08:49:37 1994`. */
-const HTTP_DATE = /^[a-z]{3,9}(?:, \d\d[ -][a-z]{3}[ -]\d{2,4} [\d:]{8} GMT| [a-z]{3} [ \d]\d [\d:]{8} \d{4})$/i
+const SECOND = 1000
+const MINUTE = 60 * SECOND
+const HOUR = 60 * MINUTE
+
+/** Nobody means a wait that is longer than this, nor a moment that is further away. */
+const MAX_PLAUSIBLE_MS = 366 * 24 * HOUR
+
+/** No spelling of a wait is longer. */
+const MAX_LENGTH = 100
+
+const NUMBER = /^\+?(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)$/i
+const NEGATIVE = /^-\s*\d/
+const UNITS: readonly (readonly [RegExp, number])[] = [
+  [/^(?:s|secs?|seconds?)?$/i, SECOND],
+  [/^(?:ms|millis|milliseconds?)$/i, 1],
+  [/^(?:m|mins?|minutes?)$/i, MINUTE],
+  [/^(?:h|hrs?|hours?)$/i, HOUR],
+]
+
+const TIME = String.raw`(?<hour>\d{1,2}):(?<minute>\d\d)(?::(?<second>\d\d)(?:\.\d{1,9})?)?`
+const ZONE = String.raw`(?: ?(?<zone>GMT|UTC|UT|Z|[+-]\d\d:?\d\d))?`
+/** The three of RFC 9110 §5.6.7, as they are sent: with one digit for a day, without the weekday… And ISO 8601. */
+const DATES: readonly RegExp[] = [
+  // `Sun, 06 Nov 1994 08:49:37 GMT`, `Sunday, 06-Nov-94 08:49:37 GMT`
+  new RegExp(
+    String.raw`^(?:[a-z]{3,9},? )?(?<day>\d{1,2})[ -](?<month>[a-z]{3,9})[ -](?<year>\d{4}|\d\d) ${TIME}${ZONE}$`,
+    'i'
+  ),
+  // `Sun Nov  6 08:49:37 1994`
+  new RegExp(String.raw`^[a-z]{3,9} (?<month>[a-z]{3,9}) (?<day>\d{1,2}) ${TIME}${ZONE} (?<year>\d{4})$`, 'i'),
+  // `1994-11-06T08:49:37Z`
+  new RegExp(String.raw`^(?<year>\d{4})-(?<month>\d\d)-(?<day>\d\d)[T ]${TIME}${ZONE}$`, 'i'),
+]
+const MONTHS = ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec']
+
+/** What a `Retry-After` comes to: a wait, at most {@link MAX_RETRY_AFTER_MS}, or why there is none. */
+export type RetryAfter = { readonly delayMs: number } | { readonly ignored: string }
 
 /**
- * What a `Retry-After` asks for in ms, capped at {@link MAX_RETRY_AFTER_MS}; `undefined` if it says nothing that can be
- * obeyed (absent, malformed, zero or past), so that the schedule holds.
+ * Reads a `Retry-After` as people send it: RFC 9110 §10.2.3 (seconds, or an HTTP date), and what else can mean one thing
+ * only: fractions, units, quotes, seconds or ms since 1970, other spellings of dates. Of several, the longest wait counts.
+ * Dates are counted from the answer's own `Date`: the receiver's clock may be wrong.
  *
- * Source: RFC 9110 §10.2.3 (seconds or any of the three HTTP dates). Fractions are sent by some, and understood.
+ * @param values - of the headers of that name
+ * @param date - the answer's `Date`
+ * @param now - epoch ms
+ * @returns `undefined`: it asks for no wait, as it is absent, empty or 0
  */
-export function parseRetryAfter(header: string | undefined, now: number): number | undefined {
-  const text = header?.trim() ?? ''
-  let delayMs
-  if (/^\d+(\.\d+)?$/.test(text)) {
-    delayMs = Number(text) * 1000
-  } else if (HTTP_DATE.test(text)) {
-    // `Date.parse` alone takes almost anything; dates of the third form carry no zone and are UTC
-    delayMs = Date.parse(/\bGMT$/i.test(text) ? text : `${text} GMT`) - now
-  } else {
-    return undefined
+export function parseRetryAfter(
+  values: readonly string[],
+  date: string | undefined,
+  now: number
+): RetryAfter | undefined {
+  const waits = values.flatMap(membersOf).map(text => waitOf(text, dateOf(plain(date ?? '')), now))
+  const longest = Math.max(...waits.filter(wait => typeof wait === 'number'), 0)
+  if (longest > 0) {
+    return { delayMs: Math.min(longest, MAX_RETRY_AFTER_MS) }
   }
-  return delayMs > 0 ? Math.min(delayMs, MAX_RETRY_AFTER_MS) : undefined
+  const ignored = waits.find(wait => typeof wait === 'string')
+  return ignored === undefined ? undefined : { ignored }
+}
+
+/** Without quotes, each white space one space. */
+function plain(text: string): string {
+  return text
+    .slice(0, MAX_LENGTH + 1)
+    .replace(/["']/g, '')
+    .replace(/\s+/g, ' ')
+    .trim()
+}
+
+/** `120, 120`; a date has a comma of its own. */
+function membersOf(header: string): string[] {
+  const text = plain(header)
+  const members = text.split(/^[^a-z]*$/i.test(text) ? ',' : /, ?(?=[a-z]+,)/i)
+  return members.map(member => member.trim()).filter(member => member !== '')
+}
+
+/** In ms; or why it is none that could be obeyed. */
+function waitOf(text: string, answeredAt: number | undefined, now: number): number | string {
+  if (text.length > MAX_LENGTH) {
+    return 'it cannot be read'
+  }
+  if (NEGATIVE.test(text)) {
+    return 'it is negative'
+  }
+  const [, digits, unit] = NUMBER.exec(text) ?? []
+  if (digits !== undefined && unit !== undefined) {
+    const unitMs = UNITS.find(([name]) => name.test(unit))?.[1]
+    if (unitMs === undefined) {
+      return 'it cannot be read'
+    }
+    const number = Number(digits)
+    if (number * unitMs <= MAX_PLAUSIBLE_MS) {
+      return number * unitMs
+    }
+    const moment = [number * SECOND, number].find(each => unit === '' && Math.abs(each - now) <= MAX_PLAUSIBLE_MS)
+    return moment === undefined ? 'it is further away than anybody means' : until(moment, answeredAt, now)
+  }
+  const moment = dateOf(text)
+  return moment === undefined ? 'it cannot be read' : until(moment, answeredAt, now)
+}
+
+function until(moment: number, answeredAt: number | undefined, now: number): number | string {
+  // a `Date` that is nowhere near is none
+  const isUsable = answeredAt !== undefined && Math.abs(moment - answeredAt) <= MAX_PLAUSIBLE_MS
+  const wait = moment - (isUsable ? answeredAt : now)
+  if (wait <= 0) {
+    return 'it is in the past'
+  }
+  return wait <= MAX_PLAUSIBLE_MS ? wait : 'it is further away than anybody means'
+}
+
+/** Epoch ms. Not by `Date.parse`, which takes almost anything. */
+function dateOf(text: string): number | undefined {
+  for (const pattern of DATES) {
+    const { year, month, day, hour, minute, second = '0', zone = '' } = pattern.exec(text)?.groups ?? {}
+    if (year === undefined || month === undefined) {
+      continue
+    }
+    const monthIndex = /^\d/.test(month) ? Number(month) - 1 : MONTHS.indexOf(month.slice(0, 3).toLowerCase())
+    const fullYear = year.length === 2 ? Number(year) + (Number(year) < 70 ? 2000 : 1900) : Number(year)
+    const parts = [fullYear, monthIndex, Number(day), Number(hour), Number(minute), Number(second)] as const
+    const time = Date.UTC(...parts)
+    const date = new Date(time)
+    const isReal =
+      date.getUTCMonth() === monthIndex &&
+      date.getUTCDate() === parts[2] &&
+      parts[3] < 24 &&
+      parts[4] < 60 &&
+      parts[5] <= 60
+    return isReal ? time - offsetOf(zone) : undefined
+  }
+  return undefined
+}
+
+/** In ms, of `+01:00`; what has no zone is UTC. */
+function offsetOf(zone: string): number {
+  const [, sign, hours, minutes] = /^([+-])(\d\d):?(\d\d)$/.exec(zone) ?? []
+  return sign === undefined ? 0 : (sign === '-' ? -1 : 1) * (Number(hours) * HOUR + Number(minutes) * MINUTE)
 }

@@ -2,6 +2,7 @@ import { Client } from 'undici'
 import type { Dispatcher } from 'undici'
 
 import type { Dialled, Dialling, Phase } from './dial.ts'
+import { Reading } from './reading.ts'
 
 /**
  * A receiver may close a kept socket in the moment in which a request goes out on it, which is then a failed attempt. So an
@@ -9,7 +10,7 @@ import type { Dialled, Dialling, Phase } from './dial.ts'
  * uvicorn: 5 s), else 2 s before that (undici's defaults). What is left of the race is the time that the receiver's FIN takes
  * to come.
  *
- * No socket lives longer than this, so that a name that has moved is followed.
+ * No socket lives longer than this.
  */
 const MAX_AGE_MS = 60_000
 
@@ -22,13 +23,16 @@ export type Dial = (done: Dialled) => Dialling
 export class Sockets {
   readonly #origin: string
   readonly #dial: Dial
+  readonly #isCurrent: (address: string) => boolean
   /** The last one was used last. */
   readonly #idle: OwnedSocket[] = []
   #isClosed = false
 
-  constructor(origin: string, dial: Dial) {
+  /** @param isCurrent - whether a new socket might lead to this address, too: a name that has moved is followed at once */
+  constructor(origin: string, dial: Dial, isCurrent: (address: string) => boolean) {
     this.#origin = origin
     this.#dial = dial
+    this.#isCurrent = isCurrent
   }
 
   get isClosed(): boolean {
@@ -37,7 +41,7 @@ export class Sockets {
 
   take(): OwnedSocket {
     for (let kept = this.#idle.pop(); kept !== undefined; kept = this.#idle.pop()) {
-      if (!kept.isOld) {
+      if (!kept.isOld && (kept.address === undefined || this.#isCurrent(kept.address))) {
         return kept
       }
       kept.destroy()
@@ -73,20 +77,27 @@ export class Sockets {
 export class OwnedSocket {
   readonly #client: Client
   #dialling: Dialling | undefined
+  #failedIn: Phase | undefined
+  #reading: Reading | undefined
   #diallingSince = 0
+  #address: string | undefined
 
   constructor(origin: string, dial: Dial, onClosed: (socket: OwnedSocket) => void) {
     this.#client = new Client(origin, {
       connect: (_options, callback) => {
         this.#diallingSince = performance.now()
-        this.#dialling = dial((error, socket) => {
+        const dialling = dial((error, socket) => {
           this.#dialling = undefined
+          this.#failedIn = socket === undefined ? dialling.phase : undefined
           if (socket !== undefined) {
+            this.#address = socket.remoteAddress
+            this.#reading = new Reading(socket)
             callback(null, socket)
           } else {
             callback(error ?? new Error('no socket'), null)
           }
         })
+        this.#dialling = dialling
       },
       keepAliveMaxTimeout: MAX_AGE_MS,
       // the exchange has one deadline for everything; undici's own are between two chunks, which a drip outlasts
@@ -101,9 +112,29 @@ export class OwnedSocket {
     return performance.now() - this.#diallingSince >= MAX_AGE_MS
   }
 
-  /** What it is waiting for while it is not open yet. */
+  /** Where it leads to, once it is open. */
+  get address(): string | undefined {
+    return this.#address
+  }
+
+  /** What it is waiting for while it is not open yet, or was when it failed. */
   get phase(): Phase | undefined {
-    return this.#dialling?.phase
+    return this.#dialling?.phase ?? this.#failedIn
+  }
+
+  /** See {@link Reading.error}. */
+  get error(): Error | undefined {
+    return this.#reading?.error
+  }
+
+  /** See {@link Reading.status}. */
+  get status(): number | undefined {
+    return this.#reading?.status
+  }
+
+  /** See {@link Reading.expectAnswer}. */
+  expectAnswer(): void {
+    this.#reading?.expectAnswer()
   }
 
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {

@@ -20,8 +20,9 @@ export const unmatchedCall: Figure = async report => {
   let heard = 0
   const plugin = await startHost(hooks)
   const empty = await startHost([], {
-    onCall: () => {
-      ++heard
+    // it looks at the method, as whoever listens does: objects at which nobody looks V8 does not make, and the host does
+    onCall: ({ method }) => {
+      heard += method === '' ? 0 : 1
     },
   })
   const signals = Array.from({ length: 16 }, (_, index) => signalOf(`bench.m${index}`, 600))
@@ -48,7 +49,7 @@ export const unmatchedCall: Figure = async report => {
     }
     const [own, other] = [median(ours), median(theirs)]
     const detail = [own, other].map(us => ((us / CALLS) * 1e3).toFixed(0)).join(' ns to ')
-    report(ratioRow(`to two empty listeners, ${way} (${detail} ns)`, own / other, '≤', bound))
+    report(ratioRow(`to two listeners that look at the method, ${way} (${detail} ns)`, own / other, '≤', bound))
   }
   assert.equal(heard, 2 * 2 * ROUNDS * CALLS)
   await plugin.close()

@@ -1,7 +1,8 @@
 import { EventEmitter } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
 
 import { Collection } from 'xo-collection'
 import { Index } from 'xo-collection/index.js'
@@ -42,23 +43,26 @@ export interface BenchHook {
   /** In seconds. */
   readonly timeout?: number
   readonly mayRefuse?: boolean
+  readonly tls?: { readonly acceptAnyCertificate: boolean }
 }
 
-/** The plugin as it is built, since what runs from the sources is not what is installed. */
-const BUILT = new URL('../../dist/index.js', import.meta.url).href
+/** The plugin as it is built, since what runs from the sources is not what is installed. npm runs a script in the package's folder. */
+const BUILT = pathToFileURL(resolve('dist/index.js')).href
 
 export interface HostOptions {
   /** In the plugin's place: hears `pre` and `post`. */
   readonly onCall?: (signal: Signal) => void
   /** The folder of a host that was stopped. */
   readonly directory?: string
+  /** Of xo-server's configuration. */
+  readonly httpProxy?: string
   /** `false`: the plugin cannot have a folder, and keeps everything in memory. */
   readonly hasFolder?: boolean
 }
 
 export async function startHost(
   hooks: readonly BenchHook[],
-  { onCall, directory: earlier, hasFolder = true }: HostOptions = {}
+  { onCall, directory: earlier, httpProxy, hasFolder = true }: HostOptions = {}
 ): Promise<BenchHost> {
   const directory = earlier ?? (await mkdtemp(join(tmpdir(), 'xo-server-web-hooks-bench-')))
   const xo = new EventEmitter()
@@ -69,7 +73,7 @@ export async function startHost(
   let context = {}
   Object.assign(xo, {
     apiMethods: Object.fromEntries(methods) as Record<string, () => unknown> as Xo['apiMethods'],
-    config: { watch: (callback: (config: object) => void) => (callback({}), () => {}) },
+    config: { watch: (callback: (config: object) => void) => (callback({ httpProxy }), () => {}) },
     hooks: new EventEmitter(),
     objects: objects as unknown as Xo['objects'],
     runningJobs: {},
@@ -90,7 +94,7 @@ export async function startHost(
     }
     const plugin = factory(surroundings)
     await plugin.configure({
-      hooks: hooks.map(({ name, method, url, timeout, mayRefuse = false }) => ({
+      hooks: hooks.map(({ name, method, url, timeout, mayRefuse = false, tls }) => ({
         name,
         method,
         url,
@@ -98,6 +102,7 @@ export async function startHost(
         format: 'json',
         mayRefuse,
         ...(timeout !== undefined && { limits: { timeout } }),
+        ...(tls && { tls }),
       })),
     })
     await plugin.load()

@@ -75,7 +75,8 @@ function oneATurn({ post }: BenchHost, signal: Signal): Way {
 
 /** So many are on their way at any time: less than a journal is for. */
 const FEW = 96
-const STEP = 16
+/** Not more often does the receiver say how far it is: each of its messages costs the thread that is measured, too. */
+const STEP = 48
 
 /** As many as the receiver takes, without a backlog. */
 function aFewAtATime({ post }: BenchHost, signal: Signal, receiver: BenchReceiver): Way {

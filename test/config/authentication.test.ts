@@ -133,10 +133,7 @@ describe('headers', () => {
   })
 
   it.each([
-    'Host',
-    'host',
     'CONTENT-LENGTH',
-    'Content-Type',
     'Content-Encoding',
     'Accept-Encoding',
     'Transfer-Encoding',
@@ -168,7 +165,7 @@ describe('headers', () => {
     ['an umlaut in a name', 'sEcReTä: y', 'something else in line 1'],
     ['a NUL in a name', 'sEcReT\0: y', 'something else in line 1'],
     ['a continued line', 'X-A: b\n sEcReT', 'something else in line 2'],
-    ['a lone CR that brings another', 'X-A: sEcReT\rHost: x', '"Host" in line 2'],
+    ['a lone CR that brings another', 'X-A: sEcReT\rUpgrade: x', '"Upgrade" in line 2'],
     ['CR LF that brings another', 'X-A: sEcReT\r\nTransfer-Encoding: chunked', '"Transfer-Encoding" in line 2'],
     ['a value with NUL', 'X-A: sEcReT\0x', 'others in the value of "X-A" in line 1'],
     ['a value with ESC', 'X-A: sEcReT\x1b[0m', 'others in the value'],
@@ -182,6 +179,37 @@ describe('headers', () => {
     const problem = problemOf({ authentication: { headers } })
     expect(problem.path).toBe('hooks[0].authentication.headers')
     expect(problem.got).toContain(got)
+  })
+
+  it('say for whom requests are, and what they hold, for each endpoint', () => {
+    const plain = endpointOf({})
+    const whole = endpointOf({
+      authentication: { headers: 'host: hooks.example:8443\nX-A: b\nContent-type: a/b; c=d' },
+    })
+    expect(whole).toMatchObject({ headers: ['X-A', 'b'], host: 'hooks.example:8443', contentType: 'a/b; c=d' })
+    expect(plain).not.toHaveProperty('host')
+    expect(plain).not.toHaveProperty('contentType')
+    const ids = ['', 'Host: a', 'Host: b', 'Content-Type: a/b'].map(
+      headers => endpointOf({ authentication: { headers } }).id
+    )
+    expect(new Set(ids).size).toBe(ids.length)
+    expect(ids[0]).toBe(plain.id)
+  })
+
+  it.each([
+    ['Host: ', 'a host name'],
+    ['Host: https://sEcReT/', 'a host name'],
+    ['Host: sEcReT/x', 'a host name'],
+    ['Host: me@sEcReT', 'a host name'],
+    ['Host: sEcReT:port', 'a host name'],
+    ['Host: sEcReT x', 'a host name'],
+    ['Content-Type: ', 'a type like'],
+    ['Content-Type: sEcReT', 'a type like'],
+    ['Content-Type: charset=sEcReT', 'a type like'],
+  ])('with %j are refused', (headers, expected) => {
+    const problem = problemOf({ authentication: { headers } })
+    expect(problem.expected).toContain(expected)
+    expect(problem.got).toMatch(/^another value of "(Host|Content-Type)" in line 1$/)
   })
 
   it('hold no authorization besides the one that is chosen', () => {

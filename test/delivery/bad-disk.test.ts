@@ -5,7 +5,7 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
 import { Journal } from '../../src/delivery/journal.ts'
 import { DurableRun, failing, fakeClocks, ok, underWay } from '../helpers/durable-run.ts'
-import type { DiskOperation, DurableOptions } from '../helpers/durable-run.ts'
+import type { Answering, DiskOperation, DurableOptions } from '../helpers/durable-run.ts'
 import { readStore, temporaryDirectory, writeStore } from '../helpers/journal-files.ts'
 
 // The whole engine on disks that fail, hang or lose something: which deliveries are sent, told, counted, and come back
@@ -237,6 +237,69 @@ describe('by id, over a journal that fails, a stop and a restart', () => {
     expect(stoppedIn(run)).toEqual(ids)
     expect(run.total).toMatchObject({ accepted: 2, pending: 0, discarded: { stopped: 2 } })
     expect(vi.getTimerCount()).toBe(0)
+  })
+})
+
+describe('a journal that is opened late', () => {
+  // two hooks lead to one URL
+  const routes = { a: 'a', b: 'a', c: 'c' }
+
+  /** Has left a `pre` for `a`, which is to be tried again, and goes on without its journal. */
+  async function late(how: 'fill' | 'hangOn', posts: Answering): Promise<{ run: DurableRun; disk: Disk; pre: string }> {
+    const disk = await newDisk()
+    const first = await openedOn(disk, { schedule: [MINUTE], answering: () => failing, routes })
+    const pre = first.submit({ key: 'call', phase: 'pre', lifetimeMs: 5 * MINUTE })
+    await first.until(() => areSafe(first, [pre]) && first.sent.length === 1)
+    await first.stop()
+    disk[how]('open')
+    const run = runOn(disk, { schedule: Array<number>(60).fill(SECOND), answering: posts, routes })
+    await run.later(SECOND, () => run.journalEvents.length === 1)
+    return { run, disk, pre }
+  }
+  it.each(['fill', 'hangOn'] as const)('sends no pre whose post has gone to its URL (%s)', async how => {
+    const { run, disk, pre } = await late(how, () => ok)
+    const post = run.submit({ key: 'call', owner: 'b' })
+    await run.until(() => run.total.delivered === 1)
+    disk.mend()
+    await run.later(REOPEN_MS, () => run.total.pending === 0 && run.journalEvents.length === 2)
+    expect(run.sentIds).toEqual([post])
+    expect(run.discarded).toEqual([`${pre}: expired`])
+  })
+
+  it('nor one whose post is under way', async () => {
+    let answer: (outcome: AttemptOutcome) => void = () => {}
+    const { run, disk, pre } = await late('fill', () => new Promise(resolve => (answer = resolve)))
+    const post = run.submit({ key: 'call' })
+    await run.until(() => run.sent.length === 1)
+    disk.mend()
+    await run.later(REOPEN_MS, () => run.journalEvents.length === 2)
+    answer(ok)
+    await run.until(() => run.total.pending === 0)
+    expect(run.sentIds).toEqual([post])
+    expect(run.discarded).toEqual([`${pre}: expired`])
+  })
+
+  it('lets a post that has failed meanwhile wait for its pre', async () => {
+    const { run, disk, pre } = await late('fill', () => failing)
+    const post = run.submit({ key: 'call', owner: 'b' })
+    await run.until(() => run.sent.length > 0)
+    disk.mend()
+    await run.later(REOPEN_MS, () => run.journalEvents.at(-1) === undefined)
+    const before = run.sent.length
+    run.answering = () => ok
+    await run.later(SECOND, () => run.total.pending === 0)
+    expect(run.sentIds.slice(before)).toEqual([pre, post])
+    expect(run.discarded).toEqual([])
+  })
+
+  it('sends a pre whose post has gone to another URL, or whose call is another', async () => {
+    const { run, disk, pre } = await late('fill', () => ok)
+    run.submit({ key: 'call', owner: 'c' })
+    run.submit({ key: 'another call' })
+    await run.until(() => run.total.delivered === 2)
+    disk.mend()
+    await run.later(REOPEN_MS, () => run.total.delivered === 3)
+    expect(run.sentIds).toContain(pre)
   })
 })
 

@@ -2,7 +2,7 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest'
 
 import { DiskClock, keptOf, progressOf, storedOf } from '../../src/delivery/clock.ts'
 import type { RecoveredDelivery, StoredProgress } from '../../src/delivery/journal.ts'
-import { newKept } from '../../src/delivery/kept.ts'
+import { newKept, UNTRIED } from '../../src/delivery/kept.ts'
 import type { Kept } from '../../src/delivery/kept.ts'
 
 const HOUR = 60 * 60_000
@@ -96,6 +96,7 @@ describe('what is written of a delivery', () => {
     const clock = new DiskClock()
     const now = performance.now()
     const progress: Kept['progress'] = {
+      ...UNTRIED,
       ...{ attempts: 2, failures: 1, firstTriedAt: now - 50, expiresAt: now + HOUR, trigger: 'retry' },
     }
     const written: Partial<StoredProgress> = {
@@ -119,7 +120,7 @@ describe('what is written of a delivery', () => {
 })
 
 describe('a delivery of an earlier run', () => {
-  const tried: Kept['progress'] = { attempts: 2, failures: 1, firstTriedAt: 0, expiresAt: 0, trigger: 'retry' }
+  const tried: Kept['progress'] = { ...UNTRIED, attempts: 2, failures: 1, trigger: 'retry' }
   function triedWith(state: Kept['state'], changes: Partial<Kept['progress']> = {}): Kept {
     const now = performance.now()
     const progress = { ...tried, firstTriedAt: now - 1_000, expiresAt: now + HOUR, ...changes }

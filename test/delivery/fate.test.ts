@@ -3,26 +3,21 @@ import { describe, expect, it } from 'vitest'
 import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
 import { fateOf, pauseAskedFor, replayed } from '../../src/delivery/fate.ts'
 import type { Facts, Fate } from '../../src/delivery/fate.ts'
+import { UNTRIED } from '../../src/delivery/kept.ts'
 import type { Progress } from '../../src/delivery/kept.ts'
-import { accepted, refused, timedOut, unreachable } from '../helpers/outcomes.ts'
+import { accepted, proxyFailed, refused, timedOut, unreachable } from '../helpers/outcomes.ts'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
 const DAY = 24 * HOUR
 const NOW = 1_000_000
 
-const FRESH: Progress = {
-  attempts: 0,
-  failures: 0,
-  firstTriedAt: undefined,
-  expiresAt: NOW + 30 * DAY,
-  trigger: 'event',
-}
+const FRESH: Progress = { ...UNTRIED, expiresAt: NOW + 30 * DAY }
 
 function fate(outcome: AttemptOutcome, progress: Partial<Progress> = {}, facts: Partial<Facts> = {}): Fate {
   return fateOf({ ...FRESH, ...progress }, outcome, {
-    ...{ now: NOW, isRouted: true, isCancelled: false, hasMoved: false, maxDeadMs: 30 * DAY, random: () => 0.5 },
-    schedule: [MINUTE, HOUR],
+    ...{ now: NOW, isRouted: true, isCancelled: false, hasMoved: false, streak: 0, maxDeadMs: 30 * DAY },
+    ...{ random: () => 0.5, schedule: [MINUTE, HOUR] },
     ...facts,
   })
 }
@@ -66,6 +61,18 @@ describe('what becomes of a delivery', () => {
     expect(again.progress).toMatchObject({ attempts: 4, failures: 2, firstTriedAt: NOW - 5, trigger: 'retry' })
   })
 
+  it('is that it waits a moment, as if it had not been tried, where the proxy has failed', () => {
+    for (const outcome of [proxyFailed(), proxyFailed(true), { ...timedOut(), layer: 'proxy' } as const]) {
+      const before: Partial<Progress> = { attempts: 3, failures: 2, failedIn: 1, isAhead: true }
+      const { state, progress } = fate(outcome, before, { schedule: [] })
+      expect(state).toEqual({ name: 'waiting', dueAt: NOW + 500, stepMs: 500 })
+      expect(progress).toEqual({ ...FRESH, ...before, attempts: 4, trigger: 'retry' })
+      expect(nameOf(fate(outcome, { expiresAt: NOW + 500 }))).toBe('expired')
+      expect(nameOf(fate(outcome, {}, { isCancelled: true }))).toBe('cancelled')
+      expect(nameOf(fate(outcome, {}, { isRouted: false }))).toBe('hook removed')
+    }
+  })
+
   it('does not charge an attempt that came ahead of its time', () => {
     const ahead = { attempts: 3, failures: 1, firstTriedAt: NOW - 5, isAhead: true }
     expect(fate(refused(503), ahead).progress).toMatchObject({ attempts: 4, failures: 1, isAhead: false })
@@ -95,13 +102,19 @@ describe('a pause', () => {
 })
 
 describe('a replay', () => {
-  const tried: Progress = { attempts: 4, failures: 3, firstTriedAt: 5, expiresAt: NOW + 1, trigger: 'retry' }
+  const tried: Progress = {
+    ...UNTRIED,
+    attempts: 4,
+    failures: 3,
+    firstTriedAt: 5,
+    expiresAt: NOW + 1,
+    trigger: 'retry',
+  }
 
   it('of a dead one has a new budget, and a new time; its attempts go on', () => {
     expect(replayed(tried, true, NOW, DAY)).toEqual({
+      ...UNTRIED,
       attempts: 4,
-      failures: 0,
-      firstTriedAt: undefined,
       expiresAt: NOW + DAY,
       trigger: 'replay',
     })

@@ -30,7 +30,7 @@ function start(directory: string): Run {
       const { journal, recovered } = await counted(Journal.open(directory))
       return { journal: countedStore(journal), recovered }
     },
-    ...{ onOpen: () => {}, onSaved: () => {}, isKept: number => kept.get(number) },
+    ...{ onOpen: () => {}, onSaved: () => {}, kept: () => kept },
     onProblem: problem => problems.push(problem),
     ...{ state: () => ({ some: 'totals' }), clock: new DiskClock(), maxLogged: 100, maxLoggedMs: 1e9 },
   })

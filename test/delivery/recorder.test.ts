@@ -166,7 +166,7 @@ function start(open: RecorderOptions['open'], options: Partial<RecorderOptions> 
     },
     onSaved: those => saved.push(...those.map(({ number }) => number)),
     onProblem: problem => problems.push(problem),
-    isKept: number => kept.get(number),
+    kept: () => kept,
     state: () => totals,
     ...options,
   })
@@ -586,7 +586,7 @@ describe('a journal that cannot be opened', () => {
     const clock = new DiskClock()
     const run: Run = start(disk.open, {
       clock,
-      isKept: number => kept.get(number),
+      kept: () => kept,
       onOpen: ({ deliveries }) => {
         for (const each of deliveries) {
           const own = keptOf(each, clock, 'endpoint', 0, 0)

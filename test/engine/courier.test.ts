@@ -9,8 +9,15 @@ import { handingOf, hookTo, settingsOf } from './fixtures.ts'
 
 runEngineCases('the courier, in this thread', options => new Courier(options))
 
-/** A courier whose sockets lead nowhere, and answer 200. */
-function startCourier(): { courier: Courier; opened: Endpoint[]; requests: OutgoingRequest[]; safe: string[] } {
+/** A courier whose sockets lead nowhere, and answer 200 or as they are told to. */
+function startCourier(): {
+  courier: Courier
+  opened: Endpoint[]
+  requests: OutgoingRequest[]
+  safe: string[]
+  answerWith: (status: number, text: string) => void
+} {
+  let answer = { ok: true, status: 200, excerpt: Buffer.alloc(0) }
   const opened: Endpoint[] = []
   const requests: OutgoingRequest[] = []
   const safe: string[] = []
@@ -21,7 +28,7 @@ function startCourier(): { courier: Courier; opened: Endpoint[]; requests: Outgo
       return {
         send: request => {
           requests.push(request)
-          return Promise.resolve({ kind: 'answered', ok: true, status: 200, excerpt: Buffer.alloc(0) })
+          return Promise.resolve({ kind: 'answered', ...answer })
         },
         close() {},
         destroy() {},
@@ -29,7 +36,10 @@ function startCourier(): { courier: Courier; opened: Endpoint[]; requests: Outgo
     },
   })
   onTestFinished(() => courier.close(0))
-  return { courier, opened, requests, safe }
+  const answerWith = (status: number, text: string): void => {
+    answer = { ok: status < 300, status, excerpt: Buffer.from(text) }
+  }
+  return { courier, opened, requests, safe, answerWith }
 }
 
 it('another proxy takes other sockets, the same one the same', async () => {
@@ -57,6 +67,82 @@ it('hooks of one format share its body', async () => {
   courier.hand(handingOf({ hooks: ['a', 'b', 'c'], object: '{}' }))
   await vi.waitFor(() => expect(requests).toHaveLength(3))
   expect(new Set(requests.map(({ body }) => body)).size).toBe(2)
+})
+
+it('hooks of one format share its body only if they have the same options', async () => {
+  const { courier, requests } = startCourier()
+  const hook = (id: string, target: string) => hookTo(NOWHERE, { id, target, format: 'telegram' })
+  courier.configure(settingsOf(hook('a', '-1'), hook('b', '-2'), hook('c', '-1')))
+  courier.hand(handingOf({ hooks: ['a', 'b', 'c'] }))
+  await vi.waitFor(() => expect(requests).toHaveLength(3))
+  const chats = requests.map(({ body }) => (JSON.parse(body.toString()) as { chat_id: string }).chat_id)
+  expect(chats.sort()).toEqual(['-1', '-1', '-2'])
+  expect(new Set(requests.map(({ body }) => body)).size).toBe(2)
+})
+
+it('a body with the id of its delivery is of that delivery alone', async () => {
+  const { courier, requests } = startCourier()
+  courier.configure(settingsOf(...['a', 'b'].map(id => hookTo(NOWHERE, { id, format: 'svix' }))))
+  courier.hand(handingOf({ hooks: ['a', 'b'] }))
+  await vi.waitFor(() => expect(requests).toHaveLength(2))
+  for (const { body, headers } of requests) {
+    const id = headers[headers.indexOf('webhook-id') + 1]
+    expect(JSON.parse(body.toString())).toMatchObject({ eventType: 'vm.start.post', eventId: id })
+    expect(headers[headers.indexOf('Idempotency-Key') + 1]).toBe(id)
+  }
+})
+
+it.each([
+  ['a 200 that means no is a failure', 200, 'no_text', { pending: 1, dead: 0 }, undefined],
+  ['a request that is refused for good is dead at once', 400, 'invalid_blocks', { pending: 0, dead: 1 }, undefined],
+  [
+    'one who is gone is disabled',
+    404,
+    'no_service',
+    { pending: 1, dead: 0 },
+    /it answered 404: the webhook was removed/,
+  ],
+])('an answer means what it does to its service: %s', async (_, status, text, tally, disabled) => {
+  const { answerWith, courier, requests } = startCourier()
+  answerWith(status, text)
+  const endpoint = { id: 'e', url: NOWHERE, headers: [], service: 'slack' }
+  courier.configure(settingsOf(hookTo(NOWHERE, { format: 'slack', route: { endpoint } })))
+  courier.hand(handingOf())
+  await vi.waitFor(() => expect(requests).toHaveLength(1))
+  await vi.waitFor(async () => expect((await courier.health()).endpoints.get('e')?.health.failuresInRow).toBe(1))
+  const { endpoints } = await courier.health()
+  expect(endpoints.get('e')).toMatchObject(tally)
+  const { reason } = endpoints.get('e')?.health.disabled ?? {}
+  if (disabled === undefined) {
+    expect(reason).toBeUndefined()
+  } else {
+    expect(reason).toMatch(disabled)
+  }
+  const [answer] = await courier.probe(handingOf())
+  expect(answer?.attempt?.outcome).toMatchObject({ kind: 'answered', ok: false, status })
+})
+
+it('an origin is not sent more than its service takes', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => {
+    vi.useRealTimers()
+  })
+  const { courier, requests } = startCourier()
+  const pace = { perSecond: 2, burst: 3 }
+  const hooks = ['a', 'b'].map(id => {
+    const endpoint = { id, url: `https://chat.example/${id}`, headers: [], service: 'slack', pace }
+    return hookTo(NOWHERE, { id, route: { endpoint } })
+  })
+  courier.configure(settingsOf(...hooks))
+  for (let n = 0; n < 5; ++n) {
+    courier.hand(handingOf({ hooks: ['a', 'b'] }))
+  }
+  const counts: number[] = []
+  for (let n = 0; n < 9; ++n) {
+    await vi.advanceTimersByTimeAsync(n === 0 ? 10 : 500)
+    counts.push(requests.length)
+  }
+  expect(counts).toEqual([3, 4, 5, 6, 7, 8, 9, 10, 10])
 })
 
 it('says of each delivery when it need not be handed over again', async () => {

@@ -1,4 +1,5 @@
 import type { Event } from '../../src/event/event.ts'
+import type { Spawn } from '../../src/engine/watched-worker.ts'
 import type { Handing, PlainHook, PlainSettings } from '../../src/engine/engine.ts'
 import type { Route } from '../../src/delivery/delivery.ts'
 
@@ -38,6 +39,10 @@ export function eventOf(overrides: Partial<Event> = {}): Event {
     omitted: [],
     ...overrides,
   }
+}
+
+export const failToSpawn: Spawn = () => {
+  throw new Error('no room for a thread')
 }
 
 let count = 0

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { expect, it } from 'vitest'
 
 import { packed, unpacked } from '../../src/engine/protocol.ts'
@@ -50,4 +52,27 @@ it('names that hold what stands between the parts harm no other part', () => {
       fields: new Map([['k\ufffd', '"\\u0000"']]),
     },
   })
+})
+
+it('what a delivery is known by for days keeps nothing of the text in memory that it came in', () => {
+  const COUNT = 50
+  const BYTES = 200_000
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  const heapUsed = (): number => {
+    gc()
+    return process.memoryUsage().heapUsed
+  }
+  const fields = new Map([['result', JSON.stringify('x'.repeat(BYTES))]])
+  const before = heapUsed()
+  const known = Array.from({ length: COUNT }, (_, index) => {
+    const event = { method: `vm.createSnapshot${index}`, callId: `a call of some length ${index}`, fields }
+    const handing = handingOf({ event, party: `a user of some length ${index}` })
+    // one flat text, as it comes out of a message
+    const text = Buffer.from(packed(index + 1, handing)).toString()
+    const { party, event: found } = unpacked(text).handing
+    return [party, found.method, found.callId]
+  })
+  expect(heapUsed() - before).toBeLessThan((COUNT * BYTES) / 4)
+  expect(known[7]).toEqual(['a user of some length 7', 'vm.createSnapshot7', 'a call of some length 7'])
 })

@@ -25,7 +25,10 @@ function start(directory: string, legacy?: string): Side {
       say({ type: 'directory', path: directory })
     }
   }
-  const take = serve({ addresses: {}, hasJournal: true, legacy }, { report: onReport, mark: () => {}, onBug: () => {} })
+  const take = serve(
+    { addresses: {}, hasJournal: true, legacy, run: 'run' },
+    { report: onReport, mark: () => {}, taken: () => {}, onBug: () => {} }
+  )
   const close = async (): Promise<void> => {
     say({ type: 'close', graceMs: PATIENCE.timeout }) // waits for the answers
     await vi.waitFor(() => expect(reports.at(-1)?.closed).toBeDefined(), PATIENCE)

@@ -534,7 +534,20 @@ export class Books {
     }
   }
 
-  #isAllowed({ delivery, isCancelled, moment, life }: Entry, reason: string): boolean {
+  /** A follower of its call was sent to where its hook leads, or led: before the journal was open, and told of the leader. */
+  #isOvertaken({ delivery: { owner, order } }: Entry): boolean {
+    const urls = new Set((this.#routes.get(owner) ?? []).map(({ route }) => route?.endpoint.url))
+    return (
+      order.leads &&
+      [...this.#entries.values()].some(
+        ({ delivery, sendings }) =>
+          !delivery.order.leads && delivery.order.key === order.key && sendings.some(({ url }) => urls.has(url))
+      )
+    )
+  }
+
+  #isAllowed(entry: Entry, reason: string): boolean {
+    const { delivery, isCancelled, moment, life } = entry
     switch (reason) {
       case 'hook removed':
         return (this.#routes.get(delivery.owner) ?? []).some(
@@ -544,7 +557,7 @@ export class Books {
       case 'cancelled':
         return isCancelled || this.#life.isAfterTrouble
       case 'expired':
-        return delivery.lifetimeMs !== undefined
+        return delivery.lifetimeMs !== undefined || this.#isOvertaken(entry)
       case 'stopped':
         // what is in memory only, as the disk is in trouble, or as it came too late
         return this.#life.isClosing && (this.#hadTrouble || !this.isOpen || life === this.#life.number)

@@ -1,7 +1,8 @@
 // A process to be killed: accepts deliveries under load, or brings to an end what an earlier one has left.
 // Arguments: the journal's directory, the file for what it accepts, the receiver's origin, its number, `load` (the delivery
-// side in this thread, its times scaled down), `load in a thread` (all as it is in xo-server) or `drain`.
-import { openSync, writeSync } from 'node:fs'
+// side in this thread, its times scaled down), `load in a thread` (all as it is in xo-server) or `drain` (both).
+import { openSync, readdirSync, readFileSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
 
 import type { Route } from '../../src/delivery/delivery.ts'
 import { Dispatcher } from '../../src/delivery/dispatcher.ts'
@@ -15,6 +16,10 @@ import type { HostMessage } from './crash-run.ts'
 import { seededRandom } from './seeded-random.ts'
 
 const OWNERS = ['h0', 'h1', 'h2', 'h3']
+/** Now and then, so many calls come at once; each is two events. */
+const BURST = 500
+const BURST_CHANCE = 0.02
+const TASKS = '/proc/self/task'
 const LOOK_EVERY_MS = 20
 const HELP_EVERY_MS = 2_000
 
@@ -28,6 +33,33 @@ const routes = new Map(
   ])
 )
 
+/** How long each thread of this process has waited for a processor, ms; where the system tells. */
+const waits = new Map<string, number>()
+let allWaited = 0
+
+/** How long this process has waited for a processor: at each moment, the thread that waited longest. */
+function waited(): number {
+  if (process.platform === 'linux') {
+    let most = 0
+    for (const thread of readdirSync(TASKS)) {
+      const ms = waitOf(thread)
+      most = Math.max(most, ms - (waits.get(thread) ?? ms))
+      waits.set(thread, ms)
+    }
+    allWaited += most
+  }
+  return allWaited
+}
+
+/** A thread may be gone by now. */
+function waitOf(thread: string): number {
+  try {
+    return Number(readFileSync(`${TASKS}/${thread}/schedstat`, 'utf8').split(' ')[1]) / 1e6
+  } catch {
+    return 0
+  }
+}
+
 /** Nothing of the plugin keeps a process alive. */
 const living = setInterval(() => {}, 60_000)
 
@@ -35,13 +67,17 @@ function say(message: HostMessage): void {
   process.send?.(message)
 }
 
+/** Of hosts whose delivery side is in their own thread, and of the others: they keep nothing alike. */
+const here = join(directory, 'here')
+const inThread = join(directory, 'in-thread')
+
 function startDispatcher(): Dispatcher {
   const dispatcher = new Dispatcher({
     schedule: Array<number>(100).fill(100),
     pauses: { firstMs: 20, longestMs: 100 },
     spreadMs: 200,
     connect: endpoint => connectTo(endpoint, {}),
-    openJournal: isAlive => Journal.open(directory, isAlive),
+    openJournal: isAlive => Journal.open(here, isAlive),
     onEvent: event => {
       if (event.type === 'journal') {
         say(event)
@@ -58,13 +94,17 @@ function note(id: string): void {
 }
 
 /** @param accept - takes both phases of a call of an owner, and is given the number of the first */
-async function load(accept: (owner: string, number: number) => void, ready: Promise<void>): Promise<void> {
+async function load(
+  accept: (owner: string, number: number) => void,
+  ready: Promise<void>,
+  burst: number
+): Promise<void> {
   // what comes while the journal is being opened cannot be on disk yet
   await ready
   let number = 0
   setInterval(() => {
-    writeSync(file, `${TICK} ${Date.now()}\n`)
-    for (let count = random.between(0, 6); count > 0; --count) {
+    writeSync(file, `${TICK} ${Date.now()} ${waited()}\n`)
+    for (let count = random.chance(BURST_CHANCE) ? burst : random.between(0, 6); count > 0; --count) {
       accept(random.pick(OWNERS), number)
       number += 2
     }
@@ -74,21 +114,25 @@ async function load(accept: (owner: string, number: number) => void, ready: Prom
 
 function loadHere(): Promise<void> {
   const dispatcher = startDispatcher()
-  return load((owner, number) => {
-    for (const leads of [true, false]) {
-      const id = `${run}-${leads ? number : number + 1}`
-      const payload = { contentType: 'application/json', body: Buffer.from(crashBodyOf(id)) }
-      const order = { key: `${run}/${number}`, leads }
-      dispatcher.submit({ id, owner, label: 'crash', payload, headers: [], order, acceptedAt: Date.now() })
-      note(id)
-    }
-  }, dispatcher.ready)
+  return load(
+    (owner, number) => {
+      for (const leads of [true, false]) {
+        const id = `${run}-${leads ? number : number + 1}`
+        const payload = { contentType: 'application/json', body: Buffer.from(crashBodyOf(id)) }
+        const order = { key: `${run}/${number}`, leads }
+        dispatcher.submit({ id, owner, label: 'crash', payload, headers: [], order, acceptedAt: Date.now() })
+        note(id)
+      }
+    },
+    dispatcher.ready,
+    0
+  )
 }
 
-function loadInThread(): Promise<void> {
+function startEngine(): ThreadEngine {
   const engine = new ThreadEngine({
     entry: new URL('../../dist/engine/worker.js', import.meta.url),
-    openDirectory: () => Promise.resolve(directory),
+    openDirectory: () => Promise.resolve(inThread),
   })
   engine.listen(event => {
     if (event.type === 'journal') {
@@ -96,41 +140,51 @@ function loadInThread(): Promise<void> {
     }
   })
   engine.configure(settingsOf(...[...routes].map(([id, route]) => hookTo(route.endpoint.url, { id, route }))))
-  return load((owner, number) => {
-    for (const phase of ['pre', 'post'] as const) {
-      const id = `${run}-${phase === 'pre' ? number : number + 1}-0`
-      const fields = new Map(
-        Object.entries(JSON.parse(crashBodyOf(id)) as object).map(([key, text]) => [key, JSON.stringify(text)])
-      )
-      fields.delete('type')
-      const event = eventOf({ phase, callId: `${run}/${number}`, fields })
-      const handing: Handing = { id: id.slice(0, -2), event, hooks: [owner], party: 'someone' }
-      engine.hand(handing)
-      note(id)
-    }
-  }, engine.ready)
+  return engine
+}
+
+function loadInThread(): Promise<void> {
+  const engine = startEngine()
+  return load(
+    (owner, number) => {
+      for (const phase of ['pre', 'post'] as const) {
+        const id = `${run}-${phase === 'pre' ? number : number + 1}-0`
+        const fields = new Map(
+          Object.entries(JSON.parse(crashBodyOf(id)) as object).map(([key, text]) => [key, JSON.stringify(text)])
+        )
+        fields.delete('type')
+        const event = eventOf({ phase, callId: `${run}/${number}`, fields })
+        const handing: Handing = { id: id.slice(0, -2), event, hooks: [owner], party: 'someone' }
+        engine.hand(handing)
+        note(id)
+      }
+    },
+    engine.ready,
+    BURST
+  )
 }
 
 async function drain(): Promise<void> {
+  const engine = startEngine()
   const dispatcher = startDispatcher()
-  await dispatcher.ready
+  await Promise.all([engine.ready, dispatcher.ready])
   say({ type: 'running' })
   let helpAt = 0
-  const looking = setInterval(() => {
+  for (let left = 1; left > 0;) {
     if (performance.now() > helpAt) {
       helpAt = performance.now() + HELP_EVERY_MS
-      for (const owner of OWNERS) {
-        dispatcher.controls.resume(owner)
-      }
+      OWNERS.forEach(owner => dispatcher.controls.resume(owner))
       dispatcher.controls.replay({})
+      await Promise.all(OWNERS.map(owner => engine.resume(owner)))
+      await engine.replay({})
     }
-    const { pending, dead } = dispatcher.stats()
-    if (pending + dead === 0) {
-      clearInterval(looking)
-      clearInterval(living)
-      void dispatcher.close(1_000).then(() => process.disconnect())
-    }
-  }, LOOK_EVERY_MS)
+    await new Promise(resolve => setTimeout(resolve, LOOK_EVERY_MS))
+    const all = [dispatcher.stats(), await engine.health()]
+    left = all.reduce((sum, { pending, dead }) => sum + pending + dead, 0)
+  }
+  clearInterval(living)
+  await Promise.all([dispatcher.close(1_000), engine.close(1_000)])
+  process.disconnect()
 }
 
 await (task === 'load' ? loadHere() : task === 'load in a thread' ? loadInThread() : drain())

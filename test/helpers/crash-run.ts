@@ -34,15 +34,16 @@ export type HostMessage =
 
 /** What may be lost: what waits longer is on disk. */
 const MAY_BE_LOST_MS = 50
-/** The same where it has to get to another thread first, which the machine may not let run. */
-const MAY_BE_LOST_IN_THREAD_MS = 500
-/** The host accepts something this often, and says so in its file: gaps are times in which it did not run at all. */
+/**
+ * The host accepts something this often, and says so in its file, with how long the machine has kept it waiting for a
+ * processor: what is longer between two of these lines, or was waited for, is time in which it did not run.
+ */
 export const LOAD_EVERY_MS = 5
 export const TICK = 'tick'
 
 /** How long after an answer a kill may make the host forget it. */
 const NOTED_AFTER_MS = 150
-/** As {@link MAY_BE_LOST_IN_THREAD_MS}. */
+/** The same where it has to get to another thread first, which the machine may not let run. */
 const NOTED_IN_THREAD_AFTER_MS = 1_000
 /** A busy machine is slow. */
 const STEP_MS = 120_000
@@ -139,26 +140,41 @@ function runs(host: ChildProcess): Promise<void> {
   })
 }
 
-type Line = readonly [what: string, at: number]
+type Line = readonly [what: string, at: number, waited: number]
 
-/** Ids with the times at which they were accepted, and ticks. The last line of a host that was killed is whole: it is one write. */
+/** Ids with the times at which they were accepted; ticks with how long the host has waited for a processor by then. The last line of a host that was killed is whole: it is one write. */
 function parseLines(text: string): Line[] {
   return text
     .split('\n')
     .filter(line => line !== '')
     .map((line): Line => {
-      const [what = '', at] = line.split(' ')
-      return [what, Number(at)]
+      const [what = '', at, waited] = line.split(' ')
+      return [what, Number(at), Number(waited)]
     })
 }
 
 /** How long a host ran between two moments; a busy machine may not let it. */
-function ranFor(ticks: readonly number[], from: number, to: number): number {
-  const moments = [from, ...ticks.filter(tick => tick > from && tick < to), to]
-  return moments.reduce((sum, moment, index) => {
-    const gap = moment - (moments[index - 1] ?? moment)
-    return sum + Math.min(gap, 2 * LOAD_EVERY_MS)
-  }, 0)
+function ranFor(ticks: readonly Line[], from: number, to: number): number {
+  let ran = 0
+  let last = from
+  let lastWaited: number | undefined
+  for (const [, at, waited] of ticks) {
+    if (at > from && at < to) {
+      const waitedSince = lastWaited === undefined ? 0 : waited - lastWaited
+      ran += Math.max(0, Math.min(at - last, 2 * LOAD_EVERY_MS) - waitedSince)
+      last = at
+      lastWaited = waited
+    } else if (at <= from) {
+      lastWaited = waited
+    }
+  }
+  return Math.round(ran + Math.min(to - last, 2 * LOAD_EVERY_MS))
+}
+
+/** The ticks of each of the hosts that were killed. */
+function ticksOfHosts(lines: readonly Line[], killedAt: readonly number[]): readonly (readonly Line[])[] {
+  const ticks = lines.filter(([what]) => what === TICK)
+  return killedAt.map((to, run) => ticks.filter(([, at]) => at > (killedAt[run - 1] ?? 0) && at <= to))
 }
 
 function compare(
@@ -170,19 +186,20 @@ function compare(
   let acceptedLate = 0
   let lostLate = 0
   const oldestLostMs: [number, number] = [0, 0]
-  const ticks = lines.filter(([what]) => what === TICK).map(([, at]) => at)
-  const accepted = new Map(lines.filter(([what]) => what !== TICK))
+  const hosts = ticksOfHosts(lines, killedAt)
+  const accepted = new Map(lines.filter(([what]) => what !== TICK).map(([id, at]) => [id, at]))
   for (const [id, at] of accepted) {
-    const age = ranFor(ticks, at, killedAt[Number(id.split('-')[0])]!)
+    const run = Number(id.split('-')[0])
+    const age = ranFor(hosts[run]!, at, killedAt[run]!)
     const place = isOfThread(id) ? 1 : 0
-    const isLate = age <= [MAY_BE_LOST_MS, MAY_BE_LOST_IN_THREAD_MS][place]!
+    const isLate = age <= MAY_BE_LOST_MS
     acceptedLate += isLate ? 1 : 0
     if ((arrivals.get(id)?.answeredAt.length ?? 0) === 0) {
       oldestLostMs[place] = Math.max(oldestLostMs[place], age)
       if (isLate) {
         ++lostLate
       } else {
-        problems.push(`${id} was lost, ${age} ms old`)
+        problems.push(`${id} was lost, ${age} ms old, ${arrivals.get(id)?.requests} requests`)
       }
     }
   }

@@ -33,6 +33,8 @@ export class ScriptedNetwork {
   readonly sent: Sent[] = []
   readonly opened: Endpoint[] = []
   script: Script = () => accepted()
+  /** What connections go through. */
+  proxyOf: (endpoint: Endpoint) => string | undefined = () => undefined
   #open = 0
 
   /** Connections that are open. */
@@ -55,7 +57,9 @@ export class ScriptedNetwork {
         --this.#open
       }
     }
+    const proxy = this.proxyOf(endpoint)
     return {
+      ...(proxy !== undefined && { proxy }),
       send: request =>
         new Promise(resolve => {
           if (!isOpen) {

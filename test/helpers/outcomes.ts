@@ -18,3 +18,8 @@ export function unreachable(code = 'ECONNREFUSED'): Of<'unreachable'> {
 export function timedOut(): Of<'timed-out'> {
   return { kind: 'timed-out', reason: 'made up' }
 }
+
+/** @param isOnlyHere - the proxy does not get through to this receiver */
+export function proxyFailed(isOnlyHere = false): Of<'unreachable'> {
+  return { kind: 'unreachable', code: '407', layer: 'proxy', reason: 'made up', ...(isOnlyHere && { isOnlyHere }) }
+}

@@ -9,6 +9,8 @@ import { ADMIN, connect, startSandbox, type Sandbox } from './sandbox.ts'
 const USAGE = `npm start                                   two calls, the four POSTs they cause, then whatever comes
 npm start -- --once                         the same, then ends: with 0 if all four came, with 1 if one is missing
 npm start -- --port <port>                  the port of the API, to choose it
+npm start -- --format slack --url <url>     the same two calls, to a URL of yours; with --target, --token, --template where
+                                            the format asks for it; ends with what came of it
 npx tsx test/sandbox/start.ts --port <port> --call <method> '<params as JSON>'
                                             calls the API of a sandbox that runs in another terminal`
 
@@ -20,6 +22,8 @@ if (values.help) {
   console.log(USAGE)
 } else if (values.call !== undefined) {
   await callAnother(values.call, positionals[0] ?? '{}', values.port)
+} else if (values.url !== undefined) {
+  await sendTo(values.url)
 } else {
   await show(values.port === undefined ? 0 : Number(values.port), values.once ?? false)
 }
@@ -75,6 +79,38 @@ async function show(port: number, once: boolean): Promise<void> {
     console.log(`  npx tsx test/sandbox/start.ts --port ${apiPort} --call ${method} '${JSON.stringify(params)}'`)
   }
   console.log('\nCtrl-C ends it.\n')
+}
+
+/** Sends to a receiver of the user's own, and says what came of it. */
+async function sendTo(url: string): Promise<void> {
+  const { format = 'json', target, token, template } = values
+  const sandbox = await startSandbox({ plugin: join(import.meta.dirname, '../..') }).catch((error: Error) =>
+    fail(error.message)
+  )
+  const client = await sandbox.connect(ADMIN)
+  const hook = { name: 'start', method: 'vm.start', type: 'post', url, format, target }
+  const configuration = {
+    hooks: [{ ...hook, authentication: { token, authorization: 'none' }, content: { template } }],
+    instanceName: 'Sandbox',
+    instanceUrl: 'https://xo.example.org',
+  }
+  try {
+    await client.call('plugin.configure', { id: sandbox.pluginId, configuration })
+    if (sandbox.plugins.get(sandbox.pluginId).loaded !== true) {
+      await client.call('plugin.load', { id: sandbox.pluginId })
+    }
+    for (const what of ['a VM that is halted', 'the same VM, which runs by now']) {
+      console.log(`vm.start of ${what}…`)
+      await client.call('vm.start', { id: ids.haltedVm }).catch(() => {})
+    }
+    await client.call('plugin.test', { id: sandbox.pluginId })
+    console.log('The receiver has taken the test request of the Test button.')
+  } catch (error) {
+    tell('It failed', error)
+    process.exitCode = 1
+  }
+  await client.close()
+  await sandbox.close()
 }
 
 /** Configures the plugin and makes the two calls; tells whether the four POSTs came, and says which did not. */
@@ -164,8 +200,13 @@ function readArguments() {
       options: {
         call: { type: 'string' },
         help: { type: 'boolean' },
+        format: { type: 'string' },
         once: { type: 'boolean' },
         port: { type: 'string' },
+        target: { type: 'string' },
+        template: { type: 'string' },
+        token: { type: 'string' },
+        url: { type: 'string' },
       },
     })
   } catch (error) {

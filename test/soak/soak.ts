@@ -1,9 +1,10 @@
-// npm run test:soak -- [chaos] [crash] [threads] [flood] [model] [--seed 1] [--runs 200] [--at-once 4] [--kills 50]
-//   [--threads 50] [--seconds 60] [--model-runs 5000]
+// npm run test:soak -- [chaos] [crash] [threads] [cycles] [flood] [model] [--seed 1] [--runs 200] [--at-once 4] [--kills 50]
+//   [--threads 50] [--cycles 1000] [--seconds 60] [--model-runs 5000]
 // Without a name: all of them. Every soak says its seed, and each problem in full; one problem makes the exit code 1.
 import { parseArgs } from 'node:util'
 
 import { runCrashes } from '../helpers/crash-run.ts'
+import { runCycles } from '../helpers/cycles-run.ts'
 import { runTerminations } from '../helpers/thread-run.ts'
 import { soakChaos } from './chaos.ts'
 import { soakFlood } from './flood.ts'
@@ -17,6 +18,7 @@ const { values, positionals } = parseArgs({
     'at-once': { type: 'string', default: '4' },
     kills: { type: 'string', default: '50' },
     threads: { type: 'string', default: '50' },
+    cycles: { type: 'string', default: '1000' },
     seconds: { type: 'string', default: '60' },
     'model-runs': { type: 'string', default: '5000' },
   },
@@ -39,6 +41,11 @@ const soaks: Readonly<Record<string, () => Promise<readonly string[]>>> = {
       all.push(...problems)
     }
     return all
+  },
+  cycles: async () => {
+    const { problems, ...figures } = await runCycles(Number(values.cycles))
+    console.log(`  ${JSON.stringify(figures)}`)
+    return problems
   },
   flood: () => soakFlood(Number(values.seconds)),
   model: () => soakModel(seed, Number(values['model-runs'])),

@@ -3,8 +3,8 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Account, EndpointHealth, EndpointReport, Page, Query, Selection } from './delivery/account.ts'
 import { parseAddressRules } from './transport/address-guard.ts'
 import type { Connect, Connection } from './delivery/attempt.ts'
-import { describeOutcome, FORBIDDEN } from './delivery/delivery.ts'
-import type { Attempt, AttemptOutcome, Delivery, DiscardReason, Endpoint } from './delivery/delivery.ts'
+import { describeOutcome } from './delivery/delivery.ts'
+import type { Attempt, Delivery, DiscardReason, Endpoint } from './delivery/delivery.ts'
 import { Dispatcher } from './delivery/dispatcher.ts'
 import type { DispatcherEvent } from './delivery/options.ts'
 import type { HealthChange } from './delivery/health.ts'
@@ -384,20 +384,10 @@ interface Made {
 function understood(connection: Connection, { service }: Endpoint): Connection {
   const format = (service === undefined ? undefined : formats.get(service)) ?? {}
   return {
-    send: async request => {
-      const outcome = judged(format, await connection.send(request))
-      return request.isQuestion === true ? answered(outcome) : outcome
-    },
+    send: async request => judged(format, await connection.send(request), request.isQuestion),
     close: () => connection.close(),
     destroy: () => connection.destroy(),
   }
-}
-
-/** Who is asked and says no has answered: nothing has failed. */
-function answered(outcome: AttemptOutcome): AttemptOutcome {
-  return outcome.kind === 'answered' && outcome.status === FORBIDDEN
-    ? { kind: 'answered', ok: true, status: FORBIDDEN, excerpt: outcome.excerpt }
-    : outcome
 }
 
 /** What a filter cannot be read from keeps nothing from being sent: better one too many than one too few. */

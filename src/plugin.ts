@@ -16,7 +16,9 @@ import { failureOf, sampleEvent, sampleObject } from './sample.ts'
 import { listenToApiCalls } from './sources/api-calls.ts'
 import { BackupRuns } from './sources/backup-runs.ts'
 import { HeldCalls } from './sources/held-calls.ts'
+import { listenToJobEnds } from './sources/job-ends.ts'
 import { settledSoon } from './sources/look-up.ts'
+import { listenToAudit, withConsequences } from './sources/notices.ts'
 import { objectsOf } from './sources/objects.ts'
 import { listenToRestActions } from './sources/rest-actions.ts'
 import { listenToRestChanges } from './sources/rest-changes.ts'
@@ -35,6 +37,9 @@ const KNOWN_WITHIN_MS = 1_500
 
 /** What requests in flight get when xo-server stops or the plugin is unloaded. */
 const GRACE_MS = 5_000
+
+/** At an end, the disk gets this long for what is known of the objects of the pools. */
+const LAST_STATES_MS = 1_000
 
 /** How long the delivery side may think about how an endpoint is. */
 const LOOK_MS = 2_000
@@ -76,6 +81,8 @@ export class WebHooksPlugin {
   #ending: Promise<void> | undefined
   #proxy: ProxySettings = {}
   #undo: (() => void)[] = []
+  /** What is known of the objects of the pools is on disk. It may never settle. */
+  #statesSaved: Promise<void> = Promise.resolve()
 
   constructor({ xo, staticConfig, getDataDir }: PluginContext, { newEngine }: PluginOptions = {}) {
     this.#xo = xo
@@ -167,7 +174,7 @@ export class WebHooksPlugin {
         namesOf: method => namesOf(this.#xo, method),
         objects: objectsOf(this.#xo),
       })
-      const accept = acceptOf(relay)
+      const accept = withConsequences(acceptOf(relay))
       const calls = new HeldCalls(this.#xo, relay)
       this.#undo.push(calls.listen())
       const runs = new BackupRuns(this.#xo, accept, relay, calls)
@@ -175,7 +182,11 @@ export class WebHooksPlugin {
       this.#undo.push(listenToApiCalls(this.#xo, accept, runs.takerOf, calls))
       this.#undo.push(listenToRestActions(this.#xo, accept))
       this.#undo.push(listenToRestChanges(this.#xo, accept))
-      this.#undo.push(listenToStateChanges(this.#xo, accept, relay, this.#static.state))
+      this.#undo.push(listenToAudit(this.#xo, accept))
+      this.#undo.push(listenToJobEnds(this.#xo, accept))
+      const openDirectory = (): Promise<string> => this.#configuration.restore()
+      const endStates = listenToStateChanges(this.#xo, accept, relay, { ...this.#static.state, openDirectory })
+      this.#undo.push(() => void (this.#statesSaved = endStates()))
       this.#undo.push(this.#onceRegistered(() => this.#warnOfUnknownMethods()))
       this.#undo.push(this.#onStop(() => this.unload()))
       this.#loaded = { relay, unlisten }
@@ -188,7 +199,11 @@ export class WebHooksPlugin {
   }
 
   async #end({ relay, unlisten }: Loaded): Promise<void> {
-    const [health] = await Promise.all([relay.close(this.#static.graceMs), this.#configuration.flush()])
+    const [health] = await Promise.all([
+      relay.close(this.#static.graceMs),
+      this.#configuration.flush(),
+      within(LAST_STATES_MS, this.#statesSaved),
+    ])
     unlisten()
     this.#mailer.stop()
     this.#log.flush()
@@ -282,7 +297,7 @@ interface StaticOptions {
 
 /** What is wrong there is logged, and has its default. */
 function staticOptionsOf(config: PluginContext['staticConfig']): StaticOptions {
-  const { allowedAddresses: allowed, deniedAddresses: denied, grace, srFullPercent, thread } = config
+  const { allowedAddresses: allowed, deniedAddresses: denied, grace, poolAwayAfter, srFullPercent, thread } = config
   for (const text of parseAddressRules(allowed, denied).warnings) {
     log.warn(text)
   }
@@ -295,6 +310,12 @@ function staticOptionsOf(config: PluginContext['staticConfig']): StaticOptions {
   }
   const graceS = number('grace', grace, 60, 'seconds, from 0 to 60: what is under way gets 5 s when xo-server stops')
   const percent = number('srFullPercent', srFullPercent, 100, 'a number above 0 and up to 100: an SR is full at 90 %')
+  const awayS = number(
+    'poolAwayAfter',
+    poolAwayAfter,
+    3_600,
+    'seconds, up to 3600: after 15 s a pool is told to be away'
+  )
   if (thread !== undefined && typeof thread !== 'boolean') {
     log.warn('thread: expected true or false: deliveries have a thread of their own')
   }
@@ -302,7 +323,10 @@ function staticOptionsOf(config: PluginContext['staticConfig']): StaticOptions {
     hasThread: thread !== false,
     graceMs: graceS === undefined ? GRACE_MS : graceS * 1_000,
     addresses: { allowed, denied },
-    state: percent === undefined || percent === 0 ? {} : { fullRatio: percent / 100 },
+    state: {
+      ...(percent !== undefined && percent !== 0 && { fullRatio: percent / 100 }),
+      ...(awayS !== undefined && { awayMs: awayS * 1_000 }),
+    },
   }
 }
 

@@ -43,10 +43,18 @@ describe('a hook on', () => {
     ['a name', 'vm.start', ['vm.start', 'vm.start']],
     ['several names', 'vm.set, vm.stop', ['vm.set', 'vm.stop']],
     ['names on lines', 'vm.set\n\tvm.stop', ['vm.set', 'vm.stop']],
-    ['a namespace', 'vm.*', ['vm.start', 'vm.started', 'vm.set', 'vm.renamed', 'vm.stop', 'vm.halted', 'vm.start']],
+    [
+      'a namespace',
+      'vm.*',
+      ['vm.start', 'vm.started', 'vm.set', 'vm.renamed', 'vm.changed', 'vm.stop', 'vm.halted', 'vm.start'],
+    ],
     ['the end of names', '*.st*p', ['vm.stop']],
-    ['everything but a name', '* !vm.start', ['vm.started', 'vm.set', 'vm.renamed', 'vm.stop', 'vm.halted']],
-    ['a namespace but a pattern', 'vm.*,!vm.st*', ['vm.set', 'vm.renamed', 'vm.halted']],
+    [
+      'everything but a name',
+      '* !vm.start',
+      ['vm.started', 'vm.set', 'vm.renamed', 'vm.changed', 'vm.stop', 'vm.halted'],
+    ],
+    ['a namespace but a pattern', 'vm.*,!vm.st*', ['vm.set', 'vm.renamed', 'vm.changed', 'vm.halted']],
   ])('%s is sent the calls of these methods, and of no other', async (_, method, expected) => {
     // the fence has a hook of its own
     const { sandbox, receiver } = await startWith({ method: `${method} !test.*` })

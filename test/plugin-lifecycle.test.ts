@@ -77,7 +77,7 @@ describe('the plugin', () => {
         'xo:audit': 1,
       },
       // one for the runs of backups, one for the actions of the REST API
-      taskListeners: { update: 2 },
+      taskListeners: { update: 3 },
       watchers: 2,
     })
   })

@@ -69,19 +69,22 @@ describe('a state that changes', () => {
     await call(sandbox, 'vm.start', { id: ids.haltedVm })
     await call(sandbox, 'vm.set', { id: ids.haltedVm, name_label: 'x' })
 
-    const sent = await allSent(sandbox, receiver, 3)
-    expect(sent.map(phaseAndMethod).sort()).toEqual(['post vm.renamed', 'post vm.started', 'pre vm.start'])
+    const sent = await allSent(sandbox, receiver, 4)
+    const events = ['post vm.changed', 'post vm.renamed', 'post vm.started', 'pre vm.start']
+    expect(sent.map(phaseAndMethod).sort()).toEqual(events)
   })
 
-  it('of a pool that goes and comes back is two events, without the password of its server', async () => {
+  it('of a pool that goes and comes back is what has changed, without the password of its server', async () => {
     const { sandbox, receiver } = await startWith({ method: '* !test.*', type: 'pre/post' })
     const objects = sandbox.host.disconnectPool(ids.pool)
     await flushed()
-    sandbox.host.connectPool(objects)
+    sandbox.host.connectPool(
+      objects.map(each => (each.id === ids.runningVm ? { ...each, power_state: 'Paused' } : each))
+    )
     await flushed()
 
-    const sent = await allSent(sandbox, receiver, 2)
-    expect(sent.map(phaseAndMethod)).toEqual(['post pool.disconnected', 'post pool.connected'])
+    const sent = await allSent(sandbox, receiver, 1)
+    expect(sent).toMatchObject([{ type: 'post', method: 'vm.paused', missed: true, params: { id: ids.runningVm } }])
     expect(JSON.stringify(sent)).not.toContain('s3cret')
   })
 
@@ -95,7 +98,7 @@ describe('a state that changes', () => {
     expect(sent).toMatchObject([
       { method: 'user.signInFailed', userName: ADMIN.email, userIp: '127.0.0.1' },
       { method: 'console.opened', userName: 'bob', params: { id: ids.haltedVm, name_label: 'web-1' } },
-      { method: 'job.finished', params: { id: ids.job, type: 'backup' } },
+      { method: 'job.finished', params: { id: ids.job, name: 'nightly', type: 'backup', status: 'success' } },
     ])
     expect(JSON.stringify(sent)).not.toContain('guess')
   })

@@ -57,22 +57,7 @@ const MAX_ITEMS = 100
 const MAX_TEXT_LENGTH = 2_000
 
 /** Parameters that name an object, the most telling one first: of API methods, and of the bodies of the REST API. */
-const PARAMS = [
-  'id',
-  'vm',
-  'VM',
-  'host',
-  'sr',
-  'SR',
-  'vdi',
-  'VDI',
-  'vif',
-  'VIF',
-  'network',
-  'pool',
-  'object',
-  'template',
-]
+const PARAMS = ['id', 'vm', 'VM', 'host', 'sr', 'SR', 'vdi', 'VDI', 'vif', 'VIF', 'network', 'pool']
 const REST_PARAMS = ['vmId', 'vifId', 'hostId', 'srId', 'vdiId', 'networkId', 'poolId']
 
 /** Of methods that are about something else: the parameter, and a property of the object that it names. */
@@ -83,6 +68,7 @@ const SUBJECTS: ReadonlyMap<string, readonly [param: string, property?: string]>
   ['tag.add', ['id']],
   ['tag.remove', ['id']],
   ['vm.deleteVgpu', ['vgpu']],
+  ['vm.getCloudInitConfig', ['template']],
   // the VM that is as it was in its snapshot
   ['vm.revert', ['snapshot', '$snapshot_of']],
 ])

@@ -57,6 +57,21 @@ export async function recordsOf(xo: Xo, runId: string): Promise<Records> {
   return settledSoon(read(), {})
 }
 
+/** The error of a call of a run of a job that makes some: the host calls such a run successful all the same. */
+export async function failedCallOf(xo: Xo, runId: string): Promise<unknown> {
+  const read = async (): Promise<unknown> => {
+    const store = await xo.getStore('logs')
+    for await (const { value } of store.createReadStream({ reverse: true, limit: RECENT_RECORDS })) {
+      const { event, runJobId, error } = value.data ?? {}
+      if (value.namespace === 'jobs' && event === 'jobCall.end' && runJobId === runId && error !== undefined) {
+        return error
+      }
+    }
+    return undefined
+  }
+  return settledSoon(read(), undefined)
+}
+
 /** `fallback` if `promise` rejects, or takes longer than an event can wait. */
 export async function settledSoon<T, F>(promise: Promise<T>, fallback: F, withinMs = LOOK_UP_MS): Promise<T | F> {
   let timer: NodeJS.Timeout | undefined

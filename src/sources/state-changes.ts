@@ -1,13 +1,14 @@
-import { randomUUID } from 'node:crypto'
-
-import { namedBy, snapshotOf } from '../event/object.ts'
-import type { LookUp } from '../event/object.ts'
 import { isRecord, textOf } from '../values.ts'
-import type { Signal, Xo } from '../xo.ts'
+import type { Xo } from '../xo.ts'
+import { Absences, missedOf } from './absences.ts'
+import type { Absence } from './absences.ts'
 import { guarded, listen } from './source.ts'
 import type { Accept } from './source.ts'
-import type { Change, Fields, State } from './state.ts'
+import { StateFile } from './state-file.ts'
+import type { Remembered, Snapshot } from './state-file.ts'
 import { changesOfGone, changesOfNew, stateEvents, stateOf, stepOf } from './state-rules.ts'
+import type { Fields, State } from './state.ts'
+import { Telling } from './telling.ts'
 
 /** Which events some hook wants at the moment. For others nothing is watched. */
 export interface Demand {
@@ -19,12 +20,20 @@ export interface Demand {
 export interface StateOptions {
   /** From where an SR is full. @default 0.9 */
   readonly fullRatio?: number
+  /** A pool that is away for so long is told to be. @default 15 s */
+  readonly awayMs?: number
+  /** Where what is known is kept over restarts; it may never answer. Without, it is kept in memory only. */
+  readonly openDirectory?: () => Promise<string>
 }
 
 const FULL_RATIO = 0.9
+const AWAY_MS = 15_000
 
 /** More objects than this are not watched, whatever a pool is made of. */
 const MAX_STATES = 200_000
+
+/** What is remembered of a pool for longer than this says nothing any more. */
+const MAX_ABSENCE_MS = 7 * 86_400_000
 
 /**
  * For how long after a pool has come into sight what appears in it counts as having been there before: objects that XO
@@ -33,320 +42,357 @@ const MAX_STATES = 200_000
 const SETTLE_MS = 10_000
 
 /** Types whose objects are remembered when they go, as they were last: the snapshot of a VM that is gone has its VIFs. */
-const TOLD_WHEN_GONE = ['VM', 'VM-snapshot', 'VIF', 'host', 'pool', 'SR', 'message']
-
-/** How long events may be told in one go. */
-const SLICE_MS = 10
-
-/** Fields that hold an id: it is told with the name. */
-const REFERENCES = ['host', 'master', 'snapshot_of', 'pool']
+const TOLD_WHEN_GONE = ['VM', 'VM-snapshot', 'VIF', 'VDI', 'host', 'pool', 'SR', 'message']
 
 /**
- * Hears what becomes of the objects of the pools, whoever made it happen, and of users, consoles and jobs: `post` events
- * with names in the past tense.
+ * Hears what becomes of the objects of the pools, whoever made it happen: `post` events with names in the past tense.
  *
- * Of each object a small state is kept, since the host says that an object has changed and not what of it. A pool is
- * there as long as its own object is: when XO loses sight of a pool, by any way, all of its objects go in one flush, and
- * `server:disconnected` is not always emitted (host: xen-servers.mjs, `eventFetchingError`).
- *
- * @returns its undo
+ * @returns its undo, which settles once what is known is on disk, if the disk answers
  */
 export function listenToStateChanges(
   xo: Xo,
   accept: Accept,
   demand: Demand,
-  { fullRatio = FULL_RATIO }: StateOptions = {}
-): () => void {
-  const { objects } = xo
-  const states = new Map<string, State>()
+  options: StateOptions = {}
+): () => Promise<void> {
+  const watch = new Watch(xo, accept, demand, options)
+  const undo = demand.onChange(guarded('a change of what is wanted', () => watch.refresh()))
+  return () => {
+    undo()
+    return watch.end()
+  }
+}
+
+/**
+ * Of each object a small state is kept, since the host says that an object has changed and not what of it. A pool is
+ * there as long as its own object is: when XO loses sight of a pool, by any way, all of its objects go in one flush, and
+ * `server:disconnected` is not always emitted (host: xen-servers.mjs, `eventFetchingError`). The states of a pool that is
+ * away are kept: when it is back, they tell what has become of its objects meanwhile.
+ */
+class Watch {
+  readonly #objects: Xo['objects']
+  readonly #demand: Demand
+  readonly #fullRatio: number
+  readonly #telling: Telling
+  readonly #absences: Absences
+  readonly #file: StateFile | undefined
+  readonly #states = new Map<string, State>()
   /** The pools in sight, and from when on what appears in them counts as new, epoch ms. */
-  const pools = new Map<string, number>()
-  /** What this flush has removed, by id: the last that was known. A VM may be gone together with its pool and its VIFs. */
-  let gone = new Map<string, unknown>()
-  /** What is still to be told. In a flush in which everything changes, telling it all at once would hold the host up. */
-  const late = new Set<() => void>()
-  let telling: NodeJS.Immediate | undefined
+  readonly #pools = new Map<string, number>()
   /** Types of objects that some wanted event needs. */
-  let types: ReadonlySet<string> = new Set()
-  let wanted: ReadonlySet<string> = new Set()
+  #types: ReadonlySet<string> = new Set()
+  #wanted: ReadonlySet<string> = new Set()
+  #stopListening: (() => void) | undefined
+  #hasEnded = false
 
-  const lookUpBeside =
-    (removed: ReadonlyMap<string, unknown>): LookUp =>
-    id =>
-      Object.hasOwn(objects.all, id) ? objects.all[id] : removed.get(id)
-
-  const remember = (id: string, state: State): void => {
-    if (states.has(id) || states.size < MAX_STATES) {
-      states.set(id, state)
+  constructor({ objects }: Xo, accept: Accept, demand: Demand, options: StateOptions) {
+    const { fullRatio = FULL_RATIO, awayMs = AWAY_MS, openDirectory } = options
+    this.#objects = objects
+    this.#demand = demand
+    this.#fullRatio = fullRatio
+    this.#telling = new Telling(
+      accept,
+      method => this.#wanted.has(method),
+      id => (Object.hasOwn(objects.all, id) ? objects.all[id] : undefined)
+    )
+    this.#absences = new Absences({
+      ...{ longMs: awayMs, settleMs: SETTLE_MS },
+      onLong: (pool, absence) => this.#awayForLong(pool, absence),
+      onSettled: (_, absence) => this.#settled(absence),
+    })
+    this.refresh()
+    if (openDirectory !== undefined) {
+      const file = new StateFile(openDirectory, () => this.#snapshot())
+      this.#file = file
+      void file.read().then(guarded('what was known before', remembered => this.#recall(remembered)))
     }
+  }
+
+  /** Takes what is there for granted: of a type that was not watched before, only what changes from now on is told. */
+  refresh(): void {
+    const before = this.#types
+    const events = stateEvents.filter(({ name }) => this.#demand.wants(name))
+    const types = new Set(events.flatMap(event => event.types))
+    if (types.size > 0) {
+      types.add('pool')
+    }
+    this.#wanted = new Set(events.map(({ name }) => name))
+    this.#types = types
+
+    for (const [id, { type }] of this.#states) {
+      if (!types.has(type)) {
+        this.#states.delete(id)
+      }
+    }
+    this.#absences.retain(type => types.has(type))
+    if (types.size === 0) {
+      this.#pools.clear()
+      this.#absences.clear()
+    } else if ([...types].some(type => !before.has(type))) {
+      this.#takeForGranted(before)
+    }
+    if (before.size !== types.size || [...types].some(type => !before.has(type))) {
+      this.#file?.rewrite()
+    }
+    if (types.size > 0) {
+      this.#stopListening ??= this.#listen()
+    } else {
+      this.#stopListening?.()
+      this.#stopListening = undefined
+    }
+  }
+
+  async end(): Promise<void> {
+    this.#hasEnded = true
+    this.#stopListening?.()
+    this.#telling.end()
+    await this.#file?.close()
+    this.#absences.clear()
+    this.#states.clear()
+  }
+
+  #takeForGranted(watched: ReadonlySet<string>): void {
+    const { all } = this.#objects
+    for (const id in all) {
+      const state = this.#read(all[id])
+      if (state !== undefined && !watched.has(state.type)) {
+        this.#remember(id, state)
+        if (state.type === 'pool') {
+          this.#pools.set(id, 0)
+        }
+      }
+    }
+  }
+
+  #listen(): () => void {
+    const objects = this.#objects
+    const hear = (event: 'add' | 'update' | 'remove', listener: (items: Fields) => void): (() => void) =>
+      listen<[Fields]>(objects, event, items => {
+        try {
+          listener(items)
+        } finally {
+          this.#telling.go()
+        }
+      })
+    const undo = [
+      hear('add', items => this.#added(items)),
+      hear('update', items => this.#updated(items)),
+      hear('remove', items => this.#removed(items)),
+      ...TOLD_WHEN_GONE.map(type =>
+        listen<[undefined, unknown]>(objects.allIndexes.type.getEventEmitterByType(type), 'remove', (_, last) => {
+          const id = isRecord(last) ? textOf(last['id']) : undefined
+          if (id !== undefined) {
+            this.#telling.goes(id, last)
+          }
+        })
+      ),
+    ]
+    return () => undo.forEach(each => each())
   }
 
   /**
    * The state of an object of a type that is watched. An object whose getters throw has none, so that the others of its
    * flush are still read.
    */
-  const read = (object: unknown): State | undefined => {
+  #read(object: unknown): State | undefined {
     try {
       const type = isRecord(object) ? textOf(object['type']) : undefined
-      return type !== undefined && types.has(type) ? stateOf(object, fullRatio) : undefined
+      return type !== undefined && this.#types.has(type) ? stateOf(object, this.#fullRatio) : undefined
     } catch {
       return undefined
     }
   }
 
-  const tellChange = guarded(
-    'a change of state',
-    (change: Change, about: string, id: string, state: State, lookUp: LookUp, object: unknown, timestamp: number) => {
-      const signal = { ...signalOf(change, about, id, state, lookUp), timestamp }
-      return accept('state', 'post', signal, () => snapshotOf(object, lookUp))
-    }
-  )
-
-  const tell = (id: string, state: State, changes: readonly Change[]): void => {
-    for (const change of changes) {
-      if (wanted.has(change.method)) {
-        const about = change.about ?? id
-        const lookUp = lookUpBeside(gone)
-        const object = lookUp(about)
-        const timestamp = Date.now()
-        late.add(() => tellChange(change, about, id, state, lookUp, object, timestamp))
-      }
+  #remember(id: string, state: State): void {
+    if (this.#states.has(id) || this.#states.size < MAX_STATES) {
+      this.#states.set(id, state)
+      this.#file?.note(id, state)
     }
   }
 
-  /** Tells for `SLICE_MS`; what is left, in the next turns of the loop. */
-  const tellSome = (): void => {
-    const end = performance.now() + SLICE_MS
-    telling = undefined
-    for (const tellOne of late) {
-      if (performance.now() >= end) {
-        telling = setImmediate(tellSome)
-        return
-      }
-      late.delete(tellOne)
-      tellOne()
-    }
-  }
-
-  const thenTell =
-    (listener: (items: Fields) => void) =>
-    (items: Fields): void => {
-      try {
-        listener(items)
-      } finally {
-        if (telling === undefined) {
-          tellSome()
-        }
-      }
-    }
-
-  const onAdd = (items: Fields): void => {
+  #added(items: Fields): void {
     const now = Date.now()
+    const seen: [string, State][] = []
     for (const id in items) {
-      const state = read(items[id])
-      if (state?.type === 'pool' && !pools.has(id)) {
-        pools.set(id, now + SETTLE_MS)
-        tell(id, state, changesOfNew(state))
-      }
-    }
-    for (const id in items) {
-      const state = read(items[id])
-      if (state === undefined) {
-        continue
-      }
-      if (states.has(id)) {
-        step(id, state)
-        continue
-      }
-      remember(id, state)
-      if (state.type !== 'pool' && now >= (pools.get(state.pool) ?? Number.POSITIVE_INFINITY)) {
-        tell(id, state, changesOfNew(state))
-      }
-    }
-  }
-
-  const step = (id: string, after: State): void => {
-    const before = states.get(id)
-    if (before === undefined) {
-      remember(id, after)
-      return
-    }
-    const { state, changes } = stepOf(before, after)
-    states.set(id, state)
-    if (changes.length > 0) {
-      tell(id, state, changes)
-    }
-  }
-
-  const onUpdate = (items: Fields): void => {
-    for (const id in items) {
-      const state = read(items[id])
+      const state = this.#read(items[id])
       if (state !== undefined) {
-        step(id, state)
-      }
-    }
-  }
-
-  const onRemove = (items: Fields): void => {
-    const gonePools: [string, State][] = []
-    for (const id in items) {
-      const state = states.get(id)
-      if (pools.delete(id) && state !== undefined) {
-        gonePools.push([id, state])
-      }
-    }
-    for (const id in items) {
-      const state = states.get(id)
-      if (state !== undefined) {
-        states.delete(id)
-        if (pools.has(state.pool)) {
-          tell(id, state, changesOfGone(state))
-        }
-      }
-    }
-    for (const [id, state] of gonePools) {
-      tell(id, state, changesOfGone(state))
-    }
-    gone = new Map()
-  }
-
-  const onGone = (_: undefined, last: unknown): void => {
-    const id = isRecord(last) ? textOf(last['id']) : undefined
-    if (id !== undefined) {
-      gone.set(id, last)
-    }
-  }
-
-  const onAudit = (name: string, data: unknown): Promise<unknown> | undefined => {
-    const signal = auditSignal(name, isRecord(data) ? data : {})
-    return signal !== undefined && wanted.has(signal.method) ? accept('state', 'post', signal) : undefined
-  }
-
-  const onJobEnd = (runId: string, run: { readonly type: string }): Promise<unknown> | undefined => {
-    if (!wanted.has('job.finished')) {
-      return undefined
-    }
-    // the job of a run that a restart has interrupted does not run any more: which one it was stands nowhere
-    const id = Object.keys(xo.runningJobs).find(jobId => xo.runningJobs[jobId] === runId)
-    const params = { id, type: run.type, run: runId }
-    return accept('state', 'post', { ...header('job.finished'), params })
-  }
-
-  const listenToObjects = (): (() => void) => {
-    const undo = [
-      listen<[Fields]>(objects, 'add', thenTell(onAdd)),
-      listen<[Fields]>(objects, 'update', thenTell(onUpdate)),
-      listen<[Fields]>(objects, 'remove', thenTell(onRemove)),
-      ...TOLD_WHEN_GONE.map(type =>
-        listen<[undefined, unknown]>(objects.allIndexes.type.getEventEmitterByType(type), 'remove', onGone)
-      ),
-    ]
-    return () => undo.forEach(each => each())
-  }
-
-  let stopListening: (() => void) | undefined
-
-  /** Takes what is there for granted: of a type that was not watched before, only what changes from now on is told. */
-  const refresh = (): void => {
-    const before = types
-    const events = stateEvents.filter(({ name }) => demand.wants(name))
-    wanted = new Set(events.map(({ name }) => name))
-    types = new Set(events.flatMap(event => event.types))
-    if (types.size > 0) {
-      types = new Set([...types, 'pool'])
-    }
-
-    for (const [id, { type }] of states) {
-      if (!types.has(type)) {
-        states.delete(id)
-      }
-    }
-    if (types.size === 0) {
-      pools.clear()
-    } else if ([...types].some(type => !before.has(type))) {
-      for (const id in objects.all) {
-        const state = read(objects.all[id])
-        if (state !== undefined && !before.has(state.type)) {
-          remember(id, state)
-          if (state.type === 'pool') {
-            pools.set(id, 0)
+        seen.push([id, state])
+        if (state.type === 'pool' && !this.#pools.has(id)) {
+          this.#pools.set(id, now + SETTLE_MS)
+          const absence = this.#absences.back(id, now)
+          if (absence === undefined || absence.isTold) {
+            this.#telling.tell(id, state, changesOfNew(state))
           }
         }
       }
     }
-    if (types.size > 0) {
-      stopListening ??= listenToObjects()
-    } else {
-      stopListening?.()
-      stopListening = undefined
+    for (const [id, state] of seen) {
+      if (this.#states.has(id)) {
+        this.#step(id, state)
+      } else {
+        this.#appeared(id, state, now)
+      }
     }
   }
 
-  refresh()
-  const undo = [
-    demand.onChange(guarded('a change of what is wanted', refresh)),
-    listen<[string, unknown]>(xo, 'xo:audit', onAudit),
-    listen<[string, { readonly type: string }]>(xo, 'job:terminated', onJobEnd),
-  ]
-  return () => {
-    undo.forEach(each => each())
-    stopListening?.()
-    clearImmediate(telling)
-    late.forEach(tellOne => tellOne())
-    late.clear()
-    states.clear()
+  #appeared(id: string, state: State, now: number): void {
+    const pool = poolOf(id, state)
+    const absence = this.#absences.get(pool)
+    const before = absence?.states.get(id)
+    if (absence !== undefined && before !== undefined) {
+      this.#seenAgain(id, before, state, absence)
+      return
+    }
+    this.#remember(id, state)
+    const isNew = absence === undefined ? now >= (this.#pools.get(pool) ?? Infinity) : absence.types.has(state.type)
+    if (isNew && state.type !== 'pool') {
+      this.#telling.tell(id, state, changesOfNew(state), absence && missedOf(absence))
+    }
+  }
+
+  /** An object of a pool that was away. */
+  #seenAgain(id: string, before: State, after: State, absence: Absence): void {
+    absence.states.delete(id)
+    const { state, changes } = stepOf(before, after)
+    this.#remember(id, state)
+    this.#telling.tell(id, state, changes, missedOf(absence))
+  }
+
+  #step(id: string, after: State): void {
+    const before = this.#states.get(id)
+    if (before === undefined) {
+      this.#remember(id, after)
+      return
+    }
+    const { state, changes } = stepOf(before, after)
+    this.#states.set(id, state)
+    if (changes.length > 0) {
+      this.#file?.note(id, state)
+      this.#telling.tell(id, state, changes)
+    }
+  }
+
+  #updated(items: Fields): void {
+    for (const id in items) {
+      const state = this.#read(items[id])
+      if (state !== undefined) {
+        this.#step(id, state)
+      }
+    }
+  }
+
+  #removed(items: Fields): void {
+    const lost = new Set<string>()
+    for (const id in items) {
+      if (this.#pools.delete(id)) {
+        lost.add(id)
+      }
+    }
+    if (lost.size > 0) {
+      this.#lose(lost)
+    }
+    for (const id in items) {
+      const state = this.#states.get(id)
+      if (state !== undefined) {
+        this.#states.delete(id)
+        this.#file?.note(id, undefined)
+        // neither the beginning nor the end of what never was is told
+        if (!this.#telling.drop(id) && this.#pools.has(state.pool)) {
+          this.#telling.tell(id, state, changesOfGone(state))
+        }
+      }
+    }
+    this.#telling.flushEnds()
+  }
+
+  #lose(lost: ReadonlySet<string>): void {
+    const states = new Map([...lost].map(pool => [pool, new Map<string, State>()]))
+    for (const [id, state] of this.#states) {
+      const away = states.get(poolOf(id, state))
+      if (away !== undefined) {
+        away.set(id, state)
+        this.#states.delete(id)
+      }
+    }
+    const now = Date.now()
+    for (const [pool, away] of states) {
+      this.#absences.lose(pool, { lostAt: now, states: away, types: this.#types, isTold: false })
+    }
+  }
+
+  #awayForLong(id: string, { lostAt, states }: Absence): void {
+    const state = states.get(id)
+    if (state !== undefined) {
+      const changes = changesOfGone(state).map(change => ({ ...change, params: { lostAt } }))
+      this.#telling.tell(id, state, changes)
+      this.#telling.go()
+      this.#file?.noteAway(id, lostAt)
+    }
+  }
+
+  /** What has not come back with its pool is gone. */
+  #settled(absence: Absence): void {
+    for (const [id, state] of absence.states) {
+      this.#file?.note(id, undefined)
+      this.#telling.tell(id, state, changesOfGone(state), missedOf(absence))
+    }
+    this.#telling.go()
+  }
+
+  /** What was known when xo-server ran last: its pools are away until they are seen. */
+  #recall(remembered: Remembered | undefined): void {
+    const now = Date.now()
+    const pools = new Map<string, Map<string, State>>()
+    for (const [id, state] of remembered?.states ?? []) {
+      if (this.#types.has(state.type) && !this.#hasEnded) {
+        const pool = poolOf(id, state)
+        pools.set(pool, (pools.get(pool) ?? new Map<string, State>()).set(id, state))
+      }
+    }
+    for (const [pool, states] of pools) {
+      const since = remembered!.away.get(pool)
+      const lostAt = since ?? remembered!.at
+      if (states.has(pool) && now - lostAt < MAX_ABSENCE_MS) {
+        this.#absences.lose(pool, { lostAt, states, types: remembered!.types, isTold: since !== undefined })
+        this.#compareWithPresent(pool, now)
+      }
+    }
+    this.#file?.rewrite()
+    this.#telling.go()
+  }
+
+  /** Of a pool that is in sight already. */
+  #compareWithPresent(pool: string, now: number): void {
+    const absence = this.#pools.has(pool) ? this.#absences.back(pool, now) : undefined
+    if (absence === undefined) {
+      return
+    }
+    for (const [id, state] of this.#states) {
+      if (poolOf(id, state) === pool) {
+        const before = absence.states.get(id)
+        if (id === pool && absence.isTold) {
+          this.#telling.tell(id, state, changesOfNew(state))
+        }
+        if (before !== undefined) {
+          this.#seenAgain(id, before, state, absence)
+        } else if (absence.types.has(state.type)) {
+          this.#telling.tell(id, state, changesOfNew(state), missedOf(absence))
+        }
+      }
+    }
+  }
+
+  #snapshot(): Snapshot {
+    const absences = [...this.#absences.all]
+    return {
+      types: this.#types,
+      states: [...this.#states, ...absences.flatMap(([, { states }]) => [...states])],
+      away: new Map(absences.filter(([, { isTold }]) => isTold).map(([pool, { lostAt }]) => [pool, lostAt])),
+    }
   }
 }
 
-function header(method: string): Signal {
-  return { callId: randomUUID(), method, timestamp: Date.now() }
+/** A pool is of itself. */
+function poolOf(id: string, state: State): string {
+  return state.type === 'pool' ? id : state.pool
 }
-
-function signalOf(change: Change, about: string, id: string, state: State, lookUp: LookUp): Signal {
-  const { method, before, after, params } = change
-  const named = namedBy(about, lookUp)
-  return {
-    ...header(method),
-    params: {
-      id: about,
-      name_label: about === id ? state.name : named?.name_label,
-      pool: namedBy(state.pool, lookUp),
-      ...withNames(params, lookUp),
-      ...(state.type === 'message' && { message: id }),
-    },
-    ...(before !== undefined && { before: withNames(before, lookUp) }),
-    ...(after !== undefined && { after: withNames(after, lookUp) }),
-  }
-}
-
-function withNames(fields: Fields | undefined, lookUp: LookUp): Fields | undefined {
-  return (
-    fields &&
-    Object.fromEntries(
-      Object.entries(fields).map(([key, value]) => [key, REFERENCES.includes(key) ? namedBy(value, lookUp) : value])
-    )
-  )
-}
-
-/** Sources: `setUpConsoleProxy` in packages/xo-server/src/index.mjs; …/xo-mixins/authentication.mjs. */
-function auditSignal(name: string, data: Fields): Signal | undefined {
-  const method = AUDIT.get(name)
-  if (method === undefined) {
-    return undefined
-  }
-  const { callId, timestamp } = header(method)
-  const user = {
-    userId: textOf(data['userId']),
-    userName: textOf(data['userName']),
-    userIp: data['userIp'],
-  }
-  const id = data['vmUuid'] ?? data['hostUuid']
-  const params = id === undefined ? {} : { id, name_label: data['vmName'] ?? data['hostName'] }
-  return { callId, ...user, method, params, timestamp }
-}
-
-const AUDIT: ReadonlyMap<string, string> = new Map([
-  ['signInFailed', 'user.signInFailed'],
-  ['consoleOpened', 'console.opened'],
-  ['consoleClosed', 'console.closed'],
-])

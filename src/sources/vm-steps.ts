@@ -35,8 +35,8 @@ const AIMS: ReadonlyMap<string, string | undefined> = new Map([
 
 const REBOOTS = ['clean_reboot', 'hard_reboot']
 
-/** What has happened to a VM between two of its states. */
-export function stepOfVm(before: VmState, after: VmState): Step {
+/** What has happened to a VM between two of its states, as to where and whether it runs, and its name. */
+export function powerStepOf(before: VmState, after: VmState): Step<VmState> {
   const isOnItsWay = after.operations.some(operation => AIMS.has(operation) && AIMS.get(operation) !== after.power)
   const power = isOnItsWay ? before.power : after.power
   // a VM that is not halted is on some host, also while XO does not know on which
@@ -53,7 +53,9 @@ export function stepOfVm(before: VmState, after: VmState): Step {
   if (hasRebooted(before, after)) {
     changes.push(...compared('vm.rebooted', { startTime: before.startTime }, { startTime: after.startTime }))
   }
-  changes.push(...compared('vm.renamed', { name_label: before.name }, { name_label: after.name }))
+  if (before.name !== after.name) {
+    changes.push({ method: 'vm.renamed', before: { name_label: before.name }, after: { name_label: after.name } })
+  }
   return { state: { ...after, power, host }, changes }
 }
 

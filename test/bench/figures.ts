@@ -27,5 +27,5 @@ export const figures: ReadonlyMap<string, Figure> = new Map([
   ['HTTP request that no hook wants, 1,000 hooks', unmatchedRequest],
   ['an event, written in each format', builtInEachFormat],
   ['update of a task that no hook wants, 1,000 hooks', unmatchedUpdate],
-  ['10,000 object updates in one flush, 5 state hooks', objectUpdates],
+  ['10,000 object updates in one flush, 10 state hooks', objectUpdates],
 ])

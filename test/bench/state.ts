@@ -93,15 +93,17 @@ function vmOf(index: number, memory: number, changes: object = {}): BenchObject 
     type: 'VM',
     name_label: `vm ${index}`,
     name_description: '',
-    tags: [],
+    tags: ['production', 'web'],
     power_state: 'Running',
     $container: 'host',
     $pool: 'pool',
     current_operations: {},
     CPUs: { number: 2, max: 4 },
-    memory: { size: memory, usage: memory },
+    memory: { size: memory, usage: memory, dynamic: [1, 2 ** 31], static: [1, 2 ** 31] },
     startTime: 1_700_000_000,
     VIFs: [],
+    addresses: { '0/ipv4/0': '192.0.2.1', '0/ipv6/0': `2001:db8::${index}` },
+    mainIpAddress: '192.0.2.1',
     ...changes,
   }
 }
@@ -116,6 +118,11 @@ export const objectUpdates: Figure = async report => {
     'vm.migrated',
     'vm.renamed vm.rebooted',
     'vm.created sr.full',
+    'vm.addressChanged',
+    'vm.resized vm.changed',
+    'vm.tagged vm.untagged',
+    'disk.* vif.*',
+    'host.* pool.*',
   ]
   const hooks = methods.map((method, index) => ({ name: `hook ${index}`, method, url: `${receiver.url}/${index}` }))
   const plugin = await startHost([])

@@ -384,6 +384,7 @@ interface Made {
 function understood(connection: Connection, { service }: Endpoint): Connection {
   const format = (service === undefined ? undefined : formats.get(service)) ?? {}
   return {
+    ...(connection.proxy !== undefined && { proxy: connection.proxy }),
     send: async request => judged(format, await connection.send(request), request.isQuestion),
     close: () => connection.close(),
     destroy: () => connection.destroy(),

@@ -187,7 +187,12 @@ export class WebHooksPlugin {
       const openDirectory = (): Promise<string> => this.#configuration.restore()
       const endStates = listenToStateChanges(this.#xo, accept, relay, { ...this.#static.state, openDirectory })
       this.#undo.push(() => void (this.#statesSaved = endStates()))
-      this.#undo.push(this.#onceRegistered(() => this.#warnOfUnknownMethods()))
+      this.#undo.push(
+        this.#onceRegistered(() => {
+          calls.look()
+          this.#warnOfUnknownMethods()
+        })
+      )
       this.#undo.push(this.#onStop(() => this.unload()))
       this.#loaded = { relay, unlisten }
       return relay

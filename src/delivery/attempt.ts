@@ -72,7 +72,7 @@ export async function attempt(
         ...(signerFor(endpoint)?.(id, timestamp, body) ?? []),
       ],
       timeoutMs,
-      isQuestion,
+      ...(isQuestion && { isQuestion }),
     })
   } catch {
     // a connection that breaks its word must not take a place in the lane for ever

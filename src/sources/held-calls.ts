@@ -4,7 +4,6 @@ import { forbiddenOperation } from 'xo-common/api-errors.js'
 import { messageOf } from '../problem.ts'
 import type { ApiContext, ApiMethod, Signal, Xo } from '../xo.ts'
 import { isBackupRun } from './backup-run.ts'
-import { listen } from './source.ts'
 import type { Consent, Refusal } from './source.ts'
 
 const log = createLogger('xo:xo-server-web-hooks')
@@ -48,13 +47,10 @@ export class HeldCalls {
 
   /** @returns its undo, after which every call goes its way */
   listen(): () => void {
-    const undo = [
-      this.#consent.onChange(() => this.#look()),
-      listen(this.#xo, 'plugins:registered', () => this.#look()),
-    ]
-    this.#look()
+    const undo = this.#consent.onChange(() => this.look())
+    this.look()
     return () => {
-      undo.forEach(each => each())
+      undo()
       ;[...this.#wrapped.keys()].forEach(name => this.#unwrap(name))
     }
   }
@@ -68,7 +64,7 @@ export class HeldCalls {
     const { apiContext, apiMethods } = this.#xo
     const entry = apiMethods[method]
     if (entry === undefined || apiContext === undefined || !this.#wrappers.has(entry)) {
-      this.#look() // it was added in the meantime: the next call can be refused
+      this.look() // it was added in the meantime: the next call can be refused
       return false
     }
     this.#expected.set(apiContext, signal)
@@ -78,12 +74,12 @@ export class HeldCalls {
   /** A call is over: plugins that are loaded or configured by it bring methods of their own. */
   called({ method }: Signal): void {
     if (method.startsWith('plugin.')) {
-      this.#look()
+      this.look()
     }
   }
 
-  /** Wraps what may be refused now, and nothing else. */
-  #look(): void {
+  /** Wraps what may be refused now, and nothing else. To be called when methods may have been added. */
+  look(): void {
     this.isActive = this.#consent.isAny
     const { apiMethods } = this.#xo
     const mayRefuse = (name: string): boolean => isRefusable(name) && this.#consent.mayRefuse(name)

@@ -37,7 +37,8 @@ export interface Addresses {
 /** What the first attempt for a hook came to. */
 export interface Answer {
   readonly hook: string
-  readonly attempt: Attempt
+  /** Absent: the hook's filter does not want the event, so that none was made. */
+  readonly attempt?: Attempt
 }
 
 export interface EngineHealth extends Tally {
@@ -174,8 +175,10 @@ export class Courier {
   }
 
   async ask(handing: Handing): Promise<readonly Answer[]> {
-    const answers = await Promise.all(this.#deliveriesOf(handing).map(made => this.#submitAndWait(made)))
-    return answers.flat()
+    const unwanted: Answer[] = []
+    const made = this.#deliveriesOf(handing, hook => unwanted.push({ hook }))
+    const answers = await Promise.all(made.map(each => this.#submitAndWait(each)))
+    return [...unwanted, ...answers.flat()]
   }
 
   #submitAndWait({ delivery, hook }: Made): Promise<readonly Answer[]> {
@@ -273,7 +276,7 @@ export class Courier {
   }
 
   /** What is to be sent; what is not is counted on the way, unless a filter does not want it. */
-  #deliveriesOf(handing: Handing): Made[] {
+  #deliveriesOf(handing: Handing, onUnwanted: (hook: string) => void = () => {}): Made[] {
     const texts = new Texts(handing, this.#instance)
     const made: Made[] = []
     handing.hooks.forEach((owner, index) => {
@@ -290,6 +293,7 @@ export class Courier {
       const { hook } = subscription
       switch (this.#verdict(subscription, texts)) {
         case 'unwanted':
+          onUnwanted(owner)
           this.#onSafe(id)
           return
         case 'switched off':
@@ -376,16 +380,15 @@ interface Made {
   readonly delivery: Delivery
 }
 
-/** A connection whose answers are read by the rules of the endpoint's service. */
+/** A connection whose answers are read by the rules of the endpoint's service, and of questions. */
 function understood(connection: Connection, { service }: Endpoint): Connection {
-  const format = service === undefined ? undefined : formats.get(service)
-  return format === undefined
-    ? connection
-    : {
-        send: async request => judged(format, await connection.send(request)),
-        close: () => connection.close(),
-        destroy: () => connection.destroy(),
-      }
+  const format = (service === undefined ? undefined : formats.get(service)) ?? {}
+  return {
+    ...(connection.proxy !== undefined && { proxy: connection.proxy }),
+    send: async request => judged(format, await connection.send(request), request.isQuestion),
+    close: () => connection.close(),
+    destroy: () => connection.destroy(),
+  }
 }
 
 /** What a filter cannot be read from keeps nothing from being sent: better one too many than one too few. */

@@ -79,6 +79,43 @@ export function parseFilter(text: string): Filter | Mistake {
     )
 }
 
+/**
+ * The property for which a filter finds nothing whatever comes, as no event has one of that name; `undefined`: it may find
+ * something.
+ *
+ * @param text - a filter
+ */
+export function missingProperty(text: string, known: ReadonlySet<string>): string | undefined {
+  const missing = (node: Node): string | undefined => {
+    if (node instanceof Property) {
+      // `nothing:!here` is true of what is not there
+      return known.has(node.name) || !isPositive(node.child) ? undefined : node.name
+    }
+    if (node instanceof And) {
+      return node.children.map(missing).find(name => name !== undefined)
+    }
+    if (node instanceof Or) {
+      const names = node.children.map(missing)
+      return names.includes(undefined) ? undefined : names[0]
+    }
+    return undefined
+  }
+  return missing(parse(text))
+}
+
+/** It finds nothing in what is not there. */
+function isPositive(node: Node): boolean {
+  if (node instanceof And) {
+    return node.children.some(isPositive)
+  }
+  if (node instanceof Or) {
+    return node.children.length > 0 && node.children.every(isPositive)
+  }
+  return node instanceof Property
+    ? isPositive(node.child)
+    : [StringNode, NumberOrStringNode, GlobPattern, RegExpNode].some(kind => node instanceof kind)
+}
+
 /** @throws a RangeError for what is nested deeper than `depth`, an Error for a regular expression that is too complex */
 function compile(node: Node, depth: number): Match {
   if (depth === 0) {

@@ -33,6 +33,8 @@ export interface Handing {
   readonly party: string
   /** Marked as a test (`X-XO-Test`). */
   readonly isTest?: boolean
+  /** The answers decide whether what it tells of happens (`X-XO-May-Refuse`). */
+  readonly isQuestion?: boolean
 }
 
 /** What is left of a handing whose event is gone: enough to count its deliveries. */
@@ -59,11 +61,11 @@ export class Texts {
   readonly #payloads = new Map<string, Built | { readonly problem: string }>()
 
   constructor(handing: Handing, instance: Instance) {
-    const { event, object, isTest = false } = handing
+    const { event, object } = handing
     this.#handing = handing
     this.#whole = withObject(event, object)
     this.#instance = instance
-    this.headers = headersOf(event, isTest)
+    this.headers = headersOf(handing)
   }
 
   get searchable(): Searchable {
@@ -129,11 +131,11 @@ export function labelOf({ method, outcome }: Pick<Event, 'method' | 'outcome'>):
 export function deliveryOf(
   handing: Handing,
   index: number,
-  { id, name }: PlainHook,
+  { id, name, route }: PlainHook,
   payload: Built,
   headers: readonly string[]
 ): Delivery {
-  const { event, party } = handing
+  const { event, party, isQuestion = false } = handing
   return {
     id: idOf(handing, index),
     owner: id,
@@ -143,11 +145,13 @@ export function deliveryOf(
     headers: [...headers, 'X-XO-Hook', headerText(name), ...(payload.headers ?? [])],
     order: { key: event.callId, leads: event.phase === 'pre' },
     acceptedAt: Date.now(),
-    ...(event.phase === 'pre' && { lifetimeMs: PRE_LIFETIME_MS }),
+    ...(event.phase === 'pre' && { lifetimeMs: isQuestion ? route.timeoutMs : PRE_LIFETIME_MS }),
+    ...(isQuestion && { isQuestion }),
   }
 }
 
-function headersOf({ method, phase, outcome, timestamp }: Event, isTest: boolean): string[] {
+function headersOf({ event, isTest = false, isQuestion = false }: Handing): string[] {
+  const { method, phase, outcome, timestamp } = event
   return [
     'X-XO-Event',
     headerText(method),
@@ -158,6 +162,7 @@ function headersOf({ method, phase, outcome, timestamp }: Event, isTest: boolean
     'X-XO-Created',
     isoDate(timestamp),
     ...(isTest ? ['X-XO-Test', 'true'] : []),
+    ...(isQuestion ? ['X-XO-May-Refuse', 'true'] : []),
   ]
 }
 

@@ -19,9 +19,15 @@ export interface Matchable {
 /** The hooks that want a method, by outcome, each in the order of the configuration. */
 export type Matches<H> = Readonly<Record<Outcome, readonly H[]>>
 
-/** Patterns separated by commas or white space: `vm.start`, `vm.*`, `*`, and `!vm.set` to leave some out again. */
+/**
+ * Patterns separated by commas or white space: `vm.start`, `vm.*`, `*`, and `!vm.set` to leave some out again. What stands in
+ * parentheses is a remark: `vm.started (event)`.
+ */
 export function parsePatterns(text: string): MethodPatterns {
-  const words = text.split(/[\s,]+/).filter(word => word !== '')
+  const words = text
+    .replace(/\([^()]*\)/g, ' ')
+    .split(/[\s,]+/)
+    .filter(word => word !== '')
   return {
     include: words.filter(word => !word.startsWith('!')),
     exclude: words.filter(word => word.startsWith('!')).map(word => word.slice(1)),

@@ -4,7 +4,7 @@ import { createLogger } from '@xen-orchestra/log'
 import { invalidParameters } from 'xo-common/api-errors.js'
 
 import { Configuration } from './configuration.ts'
-import { unknownPattern } from './config/parse.ts'
+import { suggestionFor, unknownPatterns } from './config/methods.ts'
 import { parseAddressRules } from './transport/address-guard.ts'
 import { parseProxies } from './transport/proxy.ts'
 import type { Addresses, Engine, ProxySettings } from './engine/engine.ts'
@@ -12,9 +12,10 @@ import { Mailer } from './mail.ts'
 import { Relay } from './relay.ts'
 import { asOfNow, Reporter, SparseLog } from './report.ts'
 import type { Alert } from './report.ts'
-import { sampleEvent, sampleObject } from './sample.ts'
+import { failureOf, sampleEvent, sampleObject } from './sample.ts'
 import { listenToApiCalls } from './sources/api-calls.ts'
 import { BackupRuns } from './sources/backup-runs.ts'
+import { HeldCalls } from './sources/held-calls.ts'
 import { listenToJobEnds } from './sources/job-ends.ts'
 import { settledSoon } from './sources/look-up.ts'
 import { listenToAudit, withConsequences } from './sources/notices.ts'
@@ -147,13 +148,13 @@ export class WebHooksPlugin {
   /** @throws `invalidParameters` if any request fails: XO's page shows its data, and only that of a test that throws. */
   async test(): Promise<void> {
     const methods = this.#knownMethods()
-    const reports = await this.#loaded?.relay.test((hook, phase) => ({
-      signal: sampleEvent(hook, phase, methods),
-      object: sampleObject,
-    }))
-    const failed = reports?.filter(({ ok }) => !ok) ?? []
-    if (reports !== undefined && failed.length > 0) {
-      invalidParameters(`${failed.length} of ${reports.length} test requests failed`, reports)
+    const reports = await this.#loaded?.relay.test((hook, phase) => {
+      const signal = sampleEvent(hook, phase, methods)
+      return { signal, object: sampleObject(signal.method) }
+    })
+    const failure = reports && failureOf(reports)
+    if (failure !== undefined) {
+      invalidParameters(failure.message, failure.reports)
     }
   }
 
@@ -174,9 +175,11 @@ export class WebHooksPlugin {
         objects: objectsOf(this.#xo),
       })
       const accept = withConsequences(acceptOf(relay))
-      const runs = new BackupRuns(this.#xo, accept)
+      const calls = new HeldCalls(this.#xo, relay)
+      this.#undo.push(calls.listen())
+      const runs = new BackupRuns(this.#xo, accept, relay, calls)
       this.#undo.push(runs.listen())
-      this.#undo.push(listenToApiCalls(this.#xo, accept, runs.takerOf))
+      this.#undo.push(listenToApiCalls(this.#xo, accept, runs.takerOf, calls))
       this.#undo.push(listenToRestActions(this.#xo, accept))
       this.#undo.push(listenToRestChanges(this.#xo, accept))
       this.#undo.push(listenToAudit(this.#xo, accept))
@@ -184,7 +187,12 @@ export class WebHooksPlugin {
       const openDirectory = (): Promise<string> => this.#configuration.restore()
       const endStates = listenToStateChanges(this.#xo, accept, relay, { ...this.#static.state, openDirectory })
       this.#undo.push(() => void (this.#statesSaved = endStates()))
-      this.#undo.push(this.#onceRegistered(() => this.#warnOfUnknownMethods()))
+      this.#undo.push(
+        this.#onceRegistered(() => {
+          calls.look()
+          this.#warnOfUnknownMethods()
+        })
+      )
       this.#undo.push(this.#onStop(() => this.unload()))
       this.#loaded = { relay, unlisten }
       return relay
@@ -234,9 +242,10 @@ export class WebHooksPlugin {
   #warnOfUnknownMethods(): void {
     const methods = this.#knownMethods()
     for (const { name, methods: patterns } of this.#configuration.settings.hooks) {
-      const unknown = unknownPattern(patterns, methods)
-      if (unknown !== undefined) {
-        log.warn(`hook "${name}": its method "${unknown}" matches no API method or event, and sends nothing`)
+      for (const unknown of unknownPatterns(patterns, methods)) {
+        const hint = suggestionFor(unknown, methods)
+        const text = `hook "${name}": its method "${unknown}" matches no API method or event, and sends nothing`
+        log.warn(hint === undefined ? text : `${text}: ${hint}`)
       }
     }
   }
@@ -351,7 +360,7 @@ async function engineHere(options: EngineOptions): Promise<Engine> {
 
 /** What the sources tell events to. */
 function acceptOf(relay: Relay): Accept {
-  const accept: Relay['accept'] = (source, phase, signal, about) => relay.accept(source, phase, signal, about)
+  const accept: Relay['accept'] = (...args) => relay.accept(...args)
   return Object.assign(accept, {
     wants: (method: string) => relay.wants(method),
     waits: (method: string) => relay.waits(method),

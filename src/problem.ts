@@ -13,9 +13,11 @@ export interface Problem {
   readonly got: string
 }
 
-/** `hooks[2].url ("Inventory"): expected an http:// or https:// URL, got "example"` */
+/** `hooks[2].url (hook 3 "Inventory"): expected an http:// or https:// URL, got "example"`, as people count from 1 */
 export function describeProblem({ path, hook, expected, got }: Problem): string {
-  const where = hook === undefined ? path : `${path} ("${hook}")`
+  const index = /^hooks\[(\d+)\]/.exec(path)?.[1]
+  const named = hook === undefined ? '' : ` "${hook}"`
+  const where = index === undefined ? path : `${path} (hook ${Number(index) + 1}${named})`
   return `${where}: expected ${expected}, got ${got}`
 }
 

@@ -11,7 +11,9 @@ import type { Event, Phase, Source } from './event/event.ts'
 import type { ObjectSnapshot } from './event/object.ts'
 import { Matcher } from './matcher.ts'
 import type { ObjectSource } from './sources/objects.ts'
+import type { Refusal } from './sources/source.ts'
 import { Subject } from './subject.ts'
+import { refusalBy } from './verdict.ts'
 import type { Signal } from './xo.ts'
 
 /** The delivery side may take this much longer than a hook's timeout to say what came of a test. */
@@ -72,6 +74,7 @@ export class Relay {
   #matcher: Matcher<Hook>
   /** While no hook asks for objects, none is looked for. */
   #isAnyAsking = false
+  #isAnyRefusing = false
   readonly #listeners = new Set<() => void>()
   /** Ends the waiting for each answer of the delivery side. */
   readonly #waiting = new Set<() => void>()
@@ -105,6 +108,7 @@ export class Relay {
     const active = settings.hooks.filter(isActive)
     this.#matcher = new Matcher(active, this.#namesOf)
     this.#isAnyAsking = active.some(asksForObject)
+    this.#isAnyRefusing = active.some(hook => hook.mayRefuse)
     this.#subject.retain(method => this.#asksAtEnd(method))
     const { hooks, others, instance } = settings
     this.#engine.configure({ hooks: [...hooks, ...others].map(plainOf), proxy, ...(instance && { instance }) })
@@ -121,6 +125,20 @@ export class Relay {
     return this.#matcher.match(method)?.started.some(hook => hook.waitForResponse) ?? false
   }
 
+  /** Whether there is a hook that may refuse anything. */
+  get isAny(): boolean {
+    return this.#isAnyRefusing
+  }
+
+  /** Whether a hook may refuse what a `pre` of this name announces. */
+  mayRefuse(method: string): boolean {
+    return this.#isAnyRefusing && this.#refusing(method).length > 0
+  }
+
+  #refusing(method: string): readonly Hook[] {
+    return this.#matcher.match(method)?.started.filter(hook => hook.mayRefuse) ?? []
+  }
+
   /** Calls back when other events may be wanted; returns its undo. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener)
@@ -132,6 +150,7 @@ export class Relay {
    * however many hooks there are; a second hand-over where some of the hooks wait for the answer, or for the object.
    *
    * @param about - the object, where the source knows it better than the signal's `params` tell
+   * @param isAsked - hooks that may refuse what a `pre` announces are asked, and not told
    * @returns for a `pre` that a hook wants answered first: settles after the first attempts, within the longest timeout of
    *   these hooks, whatever the delivery side does; never rejects
    */
@@ -139,10 +158,11 @@ export class Relay {
     source: Source,
     phase: Phase,
     signal: Signal,
-    about?: () => ObjectSnapshot | undefined
+    about?: () => ObjectSnapshot | undefined,
+    isAsked = false
   ): Promise<void> | undefined {
     try {
-      return this.#accept(source, phase, signal, about)
+      return this.#accept(source, phase, signal, about, isAsked)
     } finally {
       if (phase === 'post') {
         this.#subject.forget(signal.callId)
@@ -154,7 +174,8 @@ export class Relay {
     source: Source,
     phase: Phase,
     signal: Signal,
-    about: (() => ObjectSnapshot | undefined) | undefined
+    about: (() => ObjectSnapshot | undefined) | undefined,
+    isAsked: boolean
   ): Promise<void> | undefined {
     const matches = this.#matcher.match(signal.method)
     if (matches === undefined) {
@@ -163,7 +184,8 @@ export class Relay {
     if (phase === 'pre' && this.#asksAtEnd(signal.method)) {
       this.#subject.remember(signal)
     }
-    const hooks = matches[outcomeOf(phase, signal)]
+    const wanting = matches[outcomeOf(phase, signal)]
+    const hooks = isAsked ? wanting.filter(hook => !hook.mayRefuse) : wanting
     if (hooks.length === 0) {
       return undefined
     }
@@ -214,6 +236,27 @@ export class Relay {
     return waiting.length === 0 ? undefined : this.#ask(handingFor(waiting), waiting)
   }
 
+  /**
+   * Asks the hooks that may refuse what a `pre` announces, each with its own timeout, all at once.
+   *
+   * @returns the first refusal; `undefined`: it may happen. Never rejects
+   */
+  ask(source: Source, signal: Signal): Promise<Refusal | undefined> {
+    const hooks = this.#isAnyRefusing ? this.#refusing(signal.method) : []
+    if (hooks.length === 0) {
+      return Promise.resolve(undefined)
+    }
+    const event = freezeEvent(source, 'pre', signal)
+    const object = hooks.some(asksForObject) ? this.#subject.of('started', signal) : undefined
+    const shared = { event, party: partyOf(event), isQuestion: true, ...(object && { object: objectText(object) }) }
+    return firstOf(
+      hooks.map(async hook => {
+        const answers = this.#engine.ask({ ...shared, id: randomUUID(), hooks: [hook.id] })
+        return refusalBy(hook, await this.#within(hook.route.timeoutMs, answers))
+      })
+    )
+  }
+
   async #ask(handing: Handing, hooks: readonly Hook[]): Promise<void> {
     const longestMs = Math.max(...hooks.map(({ route }) => route.timeoutMs))
     await this.#within(longestMs, this.#engine.ask(handing))
@@ -231,7 +274,7 @@ export class Relay {
           ...{ id: randomUUID(), event, hooks: [hook.id], party: partyOf(event), isTest: true },
           ...(asksForObject(hook) && { object: objectText(object) }),
         })
-        return reportOf(hook, phase, (await this.#within(hook.route.timeoutMs + TEST_SLACK_MS, answers))?.[0])
+        return reportOf(hook, phase, (await this.#within(hook.route.timeoutMs + TEST_SLACK_MS, answers))?.[0]?.attempt)
       })
     )
   }
@@ -264,6 +307,19 @@ export class Relay {
   }
 }
 
+/** What the first of them comes to that comes to anything. None of them rejects. */
+function firstOf<T>(promises: readonly Promise<T | undefined>[]): Promise<T | undefined> {
+  return new Promise(resolve => {
+    const settled = promises.map(async promise => {
+      const value = await promise
+      if (value !== undefined) {
+        resolve(value)
+      }
+    })
+    void Promise.all(settled).then(() => resolve(undefined))
+  })
+}
+
 /** A filter may look at the object, and a format may tell of it. */
 function asksForObject({ includeObject, filter, format }: Hook): boolean {
   return includeObject || filter !== undefined || formats.get(format)?.tellsObject === true
@@ -285,12 +341,12 @@ function partyOf({ source, fields }: Event): string {
   return source !== 'api' ? source : userId === undefined ? 'not signed in' : String(JSON.parse(userId))
 }
 
-function reportOf(hook: Hook, type: Phase, answer: Answer | undefined): TestReport {
+function reportOf(hook: Hook, type: Phase, attempt: Answer['attempt']): TestReport {
   const about = { hook: hook.name, type, origin: new URL(hook.route.endpoint.url).origin }
-  if (answer === undefined) {
+  if (attempt === undefined) {
     return { ...about, ok: false, outcome: 'given up: the delivery side does not answer', durationMs: 0 }
   }
-  const { outcome, durationMs } = answer.attempt
+  const { outcome, durationMs } = attempt
   const ok = outcome.kind === 'answered' && outcome.ok
   const hint = hintOf(hook.format, new URL(hook.route.endpoint.url))
   return {

@@ -1,4 +1,7 @@
 declare module 'xo-common/api-errors.js' {
   /** Throws; the API's code 10. `errors` reaches the caller as `data.errors`. */
   export function invalidParameters(message: string, errors: readonly unknown[]): never
+
+  /** Throws; the API's code 5, status 403 in the REST API. Both reach the caller in `data`, `operation` in the message too. */
+  export function forbiddenOperation(operation: string, reason: string): never
 }

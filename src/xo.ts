@@ -93,6 +93,28 @@ export interface JobRecord {
   readonly data?: Readonly<Record<string, unknown>>
 }
 
+/** What of a job is looked at. */
+export interface Job {
+  readonly id: string
+  readonly type: string
+  readonly name?: string | undefined
+  readonly userId?: string | undefined
+  /** By schedule; what is under `''` holds for all. */
+  readonly settings?: Readonly<Record<string, unknown>> | undefined
+  readonly [key: string]: unknown
+}
+
+export interface JobSchedule {
+  readonly id: string
+}
+
+/** Writes to the log of jobs. */
+export interface JobLogger {
+  /** @returns the id of the record */
+  notice(message: string, data: object): string
+  error(message: string, data: object, settle: true): unknown
+}
+
 export interface LogStore {
   /** Rejects if there is none. */
   get(key: string): Promise<JobRecord>
@@ -106,7 +128,7 @@ export interface XoConfig {
 
 export interface Xo {
   /** By name. An alias is a getter for the method it stands for. */
-  readonly apiMethods: Readonly<Record<string, ApiMethod>>
+  readonly apiMethods: Record<string, ApiMethod>
   /** A new object for each API call, the same wherever that call leads; outside of calls any. */
   readonly apiContext?: ApiContext | undefined
   readonly config: {
@@ -133,7 +155,13 @@ export interface Xo {
    * at once the order is anybody's guess. Absent from bare hosts.
    */
   readonly configurePlugin?: ((id: string, configuration: unknown) => Promise<unknown>) | undefined
-  getJob(id: string): Promise<{ readonly name?: string | undefined }>
+  /** How each of these runs a job; without a schedule, by hand. A plugin may replace them. Absent from bare hosts. */
+  runJob?: ((job: Job, schedule?: JobSchedule, data?: unknown) => Promise<unknown>) | undefined
+  runJobSequence?: ((ids: readonly string[], schedule?: JobSchedule, data?: unknown) => Promise<unknown>) | undefined
+  readonly getLogger?: ((namespace: 'jobs') => Promise<JobLogger>) | undefined
+  /** Rejects if there is none. */
+  getJob(id: string): Promise<Job>
+  emit(event: 'job:terminated', runId: string, run: { readonly type: string }): unknown
   getStore(namespace: 'logs'): Promise<LogStore>
   /** Without an id, the host answers with any user at all. */
   getUser(id: string): Promise<User>

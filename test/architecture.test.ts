@@ -17,6 +17,7 @@ const FLOORS = [
   'sample.ts',
   'relay.ts',
   'subject.ts',
+  'verdict.ts',
   'config/',
   'sources/',
   'matcher.ts',

@@ -88,7 +88,7 @@ describe('the first configuration', () => {
     host.boot()
     expect(host.hooks.map(({ name }) => name)).toEqual(['b'])
     expect(host.configuration.settings.others.map(({ name }) => name)).toEqual(['a'])
-    expect(host.logged).toEqual([expect.stringContaining('hook disabled: hooks[0].type ("a")')])
+    expect(host.logged).toEqual([expect.stringContaining('hook disabled: hooks[0].type (hook 1 "a")')])
     const before = host.configuration.settings
     const bad = { hooks: [hookOf('c', { type: 'during' }), hookOf('d', { method: 'vm.fly' })] }
     expect(() => host.configuration.configure(bad)).toThrow(/hooks\[0\].type.*; hooks\[1\].method.*vm\.fly/s)
@@ -271,7 +271,7 @@ describe('secrets that the host has put elsewhere', () => {
     const { host: next } = await bootWith(host.saved, directory)
     expect(next.tokens()).toEqual({})
     expect(next.configuration.settings.others.map(({ name }) => name)).toEqual(['b', 'c'])
-    expect(next.logged.join('\n')).toMatch(/hook disabled: hooks\[0\] \("b"\)/)
+    expect(next.logged.join('\n')).toMatch(/hook disabled: hooks\[0\] \(hook 1 "b"\)/)
     // nor after one more, nor by a save of what the form shows
     const { host: third } = await bootWith(next.saved, directory)
     expect(third.tokens()).toEqual({})

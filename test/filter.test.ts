@@ -22,7 +22,7 @@ const signal = {
   duration: 1_500,
   result: true,
 }
-const event = withObject(freezeEvent('api', 'post', signal), objectText(sampleObject))
+const event = withObject(freezeEvent('api', 'post', signal), objectText(sampleObject('vm.start')))
 
 function filterOf(search: string): Filter {
   const filter = parseFilter(search)

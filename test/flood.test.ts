@@ -28,7 +28,14 @@ const HOOKS = [
 function hookOf(id: string, method: string, url: string): Hook {
   return {
     ...hookTo(url, { id, name: id }),
-    ...{ phases: ['pre', 'post'], status: 'any', waitForResponse: false, methods: parsePatterns(method) },
+    ...{
+      phases: ['pre', 'post'],
+      status: 'any',
+      waitForResponse: false,
+      mayRefuse: false,
+      refuseWhenSilent: false,
+      methods: parsePatterns(method),
+    },
   }
 }
 

@@ -53,13 +53,14 @@ describe('an API call', () => {
   })
 
   it('never waits for a post, not even of a hook that waits for the answer', async () => {
-    const sandbox = await startPlugin()
     const silent = await openSilentReceiver()
-    await sandbox.configure({
+    // as the stock plugin has saved it: on a save it is refused, as it does nothing
+    const saved = {
       hooks: [
         { method: 'vm.start vm.set vm.stop', type: 'post', url: silent.url, format: 'json', waitForResponse: true },
       ],
-    })
+    }
+    const sandbox = await startPlugin({ saved })
     await startVm(sandbox)
 
     const [request] = await silent.next()

@@ -76,7 +76,7 @@ describe('a hook with', () => {
       })
       expect(sandbox.registrationError).toBeUndefined()
       const warnings = pluginLog('warn').filter(line => !line.includes('test.fence'))
-      expect(warnings).toEqual([expect.stringContaining(`hook disabled: hooks[0].${path} ("Wrong"): expected`)])
+      expect(warnings).toEqual([expect.stringContaining(`hook disabled: hooks[0].${path} (hook 1 "Wrong"): expected`)])
       await call(sandbox, 'vm.start', { id: ids.haltedVm })
 
       await allSent(sandbox, receiver, 1)

@@ -37,7 +37,13 @@ async function failedTest(hooks: object[], config = {}): Promise<{ message: stri
     (thrown: unknown) => thrown as { code: number; message: string; data: { errors: Report[] } }
   )
   expect(error).toMatchObject({ code: 10 })
-  return { message: error!.message, reports: error!.data.errors }
+  // a long text comes as lines, none of which is cut by the dialog
+  const reports = error!.data.errors.map(report => {
+    const lines = [report.outcome].flat()
+    expect(lines.filter(line => line.length > 60)).toEqual([])
+    return { ...report, outcome: lines.join(' ') }
+  })
+  return { message: error!.message, reports }
 }
 
 describe('the Test button', () => {
@@ -61,7 +67,9 @@ describe('the Test button', () => {
     }
     expect(bodyOf(requests[0]!)).toMatchObject({ '@type': 'MessageCard' })
     expect(requests[0]!.body).toContain('"name":"test","value":"true"')
-    expect(bodyOf(requests[1]!)).toMatchObject({ test: true, type: 'post', error: { message: 'a sample error' } })
+    expect(bodyOf(requests[1]!)).toMatchObject({
+      ...{ test: true, type: 'post', method: 'vm.start', error: { message: 'a sample error' } },
+    })
     expect(requests[1]!.headers['x-xo-event-status']).toBe('failure')
     const [pre, post] = requests.slice(2).map(bodyOf)
     expect([pre!, post!].map(phaseAndMethod).sort()).toEqual(['post vm.start', 'pre vm.start'])
@@ -85,6 +93,37 @@ describe('the Test button', () => {
     expect(sent['3']).toBe('vm.stop')
   })
 
+  it('sends each event in the shape that it has', async () => {
+    const sandbox = await startPlugin()
+    const receiver = await openReceiver()
+    const methods = ['vm.started', 'vm.removed', '*.connected', 'metadataBackup.runJob', 'console.opened', 'sr.*']
+    const content = { includeObject: true }
+    await sandbox.configure({ hooks: methods.map(method => ({ ...hookTo(receiver.url, method), method, content })) })
+    await sandbox.plugins.test(PLUGIN_ID)
+
+    const sent = new Map(
+      receiver.requests.map(({ headers, body }) => [headers['x-xo-hook'], JSON.parse(body) as object])
+    )
+    const keys = (hook: string) => Object.keys(sent.get(hook)!)
+    expect(sent.get('vm.started')).toMatchObject({
+      before: { power_state: 'Halted' },
+      after: { power_state: 'Running' },
+    })
+    expect(keys('vm.started')).not.toEqual(expect.arrayContaining(['userName']))
+    expect(keys('vm.started')).not.toEqual(expect.arrayContaining(['result']))
+    expect(keys('vm.removed')).toEqual(expect.arrayContaining(['params', 'before']))
+    expect(keys('vm.removed')).not.toContain('after')
+    expect(sent.get('*.connected')).toMatchObject({ method: 'host.connected', object: { type: 'host' } })
+    expect(keys('*.connected')).not.toContain('before')
+    expect(sent.get('metadataBackup.runJob')).toMatchObject({
+      userName: 'bruce.wayne@waynecorp.com',
+      run: { status: 'success' },
+      result: true,
+    })
+    expect(sent.get('console.opened')).toMatchObject({ userIp: '127.0.0.1', params: { name_label: 'web-1' } })
+    expect(sent.get('sr.*')).toMatchObject({ method: 'sr.full', object: { type: 'SR' } })
+  })
+
   it('has nothing to complain about without hooks', async () => {
     const sandbox = await startPlugin()
     await sandbox.plugins.test(PLUGIN_ID)
@@ -98,7 +137,7 @@ describe('the Test button', () => {
   ])('says in words what is wrong with %s, and with which layer', async (_, url, layer, words) => {
     const { message, reports } = await failedTest([hookTo(url)])
 
-    expect(message).toBe('1 of 1 test requests failed')
+    expect(message).toMatch(/^1 of 1 test requests failed: "Hook" \(post\): \S/)
     expect(reports).toEqual([
       {
         hook: 'Hook',
@@ -167,11 +206,11 @@ describe('the Test button', () => {
     ]
     const { message, reports } = await failedTest(hooks)
 
-    expect(message).toBe('1 of 3 test requests failed')
+    expect(message).toMatch(/^1 of 3 test requests failed: "Broken" \(post\): /)
     expect(reports.map(({ hook, type, ok, status }) => ({ hook, type, ok, status }))).toEqual([
+      { hook: 'Broken', type: 'post', ok: false, status: undefined },
       { hook: 'Fine', type: 'pre', ok: true, status: 200 },
       { hook: 'Fine', type: 'post', ok: true, status: 200 },
-      { hook: 'Broken', type: 'post', ok: false, status: undefined },
     ])
   })
 

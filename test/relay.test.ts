@@ -22,7 +22,7 @@ function hookOf(
   const endpoint = { id: `to ${id}`, url: `http://${id}.example/s3cret`, headers: ['Authorization', 's3cret'] }
   return {
     ...{ id, name: `hook ${id}`, phases: ['pre', 'post'], status: 'any', format: 'json' },
-    ...{ includeObject: false, waitForResponse: false, ...more },
+    ...{ includeObject: false, waitForResponse: false, mayRefuse: false, refuseWhenSilent: false, ...more },
     methods: parsePatterns(method),
     route: { endpoint, timeoutMs, isPaused },
   }

@@ -1,7 +1,7 @@
 import { AUTHORIZATIONS } from './authentication.ts'
 import type { Phase } from '../event/event.ts'
 import { formats } from '../formats/index.ts'
-import { hookableEvents } from '../sources/index.ts'
+import { hookableEvents, listedEvents } from '../sources/index.ts'
 
 /** What the field `type` may say, and the phases that it means. */
 export const PHASES: ReadonlyMap<string, readonly Phase[]> = new Map([
@@ -87,8 +87,8 @@ function formSchema(methods: readonly string[]): FormSchema {
               type: 'string',
               title: 'Method',
               description:
-                'The API methods and other events that trigger it, separated by commas or spaces: a name (`vm.start`: someone starts a VM; `vm.started`: a VM is up, whoever started it), a pattern (`vm.*`, or `*` for everything), and `!vm.set` to leave some out again.',
-              defaults: suggestions([...methods, ...EVENT_NAMES]),
+                'The API methods and other events that trigger it, separated by commas or spaces (choosing a second suggestion replaces the first; type it instead): a name (`vm.start`: someone starts a VM; `vm.started`: a VM is up, whoever started it), a pattern (`vm.*`, or `*` for everything), and `!vm.set` to leave some out again.',
+              defaults: suggestions(methods),
             },
             type: {
               type: 'string',
@@ -126,7 +126,19 @@ function formSchema(methods: readonly string[]): FormSchema {
               type: 'boolean',
               title: 'Wait for response',
               description:
-                'The action begins once the receiver has answered a *pre*, or after the timeout. It begins in any case: a receiver cannot prevent it.',
+                'The action begins once the receiver has answered a *pre*, or after the timeout. It begins in any case, unless the hook *may refuse*.',
+            },
+            mayRefuse: {
+              type: 'boolean',
+              title: 'May refuse',
+              description:
+                'An API call or a backup run begins once the receiver has answered the *pre*, and only if it does not refuse: by the status 403, or by a 2xx with the JSON `{"allow": false, "reason": "…"}`. Needs a *pre*. What XO 6 and the REST API do to VMs, hosts… cannot be refused; backup runs can, however they are started.',
+            },
+            refuseWhenSilent: {
+              type: 'boolean',
+              title: 'If it does not answer: refuse',
+              description:
+                'For a hook that may refuse: no answer, an error, or a URL that is paused as it keeps failing means *no*. Without, it means *yes*.',
             },
             disabled: {
               type: 'boolean',
@@ -301,10 +313,17 @@ function preset(name: string, method: string, status: (typeof STATUSES)[number])
   return { hooks: [{ name, method, type: 'post', status, format: DEFAULT_FORMAT }] }
 }
 
-/** The methods, and their namespaces as patterns. */
+/** Events first, marked as such by a remark (see `parsePatterns`); then methods, and their namespaces as patterns. */
 function suggestions(methods: readonly string[]): string[] {
-  const namespaces = new Set(methods.filter(name => name.includes('.')).map(name => `${name.split('.')[0]}.*`))
-  return ['*', ...new Set([...namespaces, ...methods].sort())]
+  const known = new Set([...methods, ...EVENT_NAMES])
+  const namespaces = [...known].filter(name => name.includes('.')).map(name => `${name.split('.')[0]}.*`)
+  const isEvent = new Set(listedEvents.map(({ name }) => name))
+  const events = [...isEvent].filter(name => !methods.includes(name)).map(name => `${name} (event)`)
+  return [
+    '*',
+    ...events,
+    ...[...new Set([...namespaces, ...known])].filter(name => !isEvent.has(name) || methods.includes(name)).sort(),
+  ]
 }
 
 /** What the target is to each format that has one. */

@@ -7,6 +7,10 @@ import { isRecord, listOf } from '../values.ts'
 export interface Hook extends Matchable, PlainHook {
   /** The host's action begins once the receiver has answered a `pre`, or after the timeout. */
   readonly waitForResponse: boolean
+  /** The host's action begins once the receiver has answered a `pre`, and only if it does not refuse. */
+  readonly mayRefuse: boolean
+  /** If the receiver does not say, it is taken to refuse. */
+  readonly refuseWhenSilent: boolean
 }
 
 export interface Settings {

@@ -1,21 +1,23 @@
 import { createHmac } from 'node:crypto'
 
 import { basicAuthorization, parseAuthentication } from './authentication.ts'
-import { DEFAULT_FORMAT, DEFAULT_TIMEOUT_S, DEFAULT_TYPE, EVENT_NAMES } from './form.ts'
+import { DEFAULT_FORMAT, DEFAULT_TIMEOUT_S, DEFAULT_TYPE } from './form.ts'
 import { HOOK_SCHEMA, MAX_TIMEOUT_S, PHASES, STATUSES } from './form.ts'
 import type { FormSchema } from './form.ts'
 import { itemsOf, ProblemError, wrong } from './hook.ts'
 import type { Hook, Settings } from './hook.ts'
 import { recogniser } from './identity.ts'
 import type { Known } from './identity.ts'
+import { neverFires, refusalProblems, suggestionFor, unknownPatterns } from './methods.ts'
 import { groupOf, parseService } from './service.ts'
 import { findPlaceholder } from './stray-secrets.ts'
 import { parseTls } from './tls.ts'
 import type { Endpoint, Route } from '../delivery/delivery.ts'
 import type { Instance, PlainHook } from '../engine/engine.ts'
-import { parseFilter } from '../filter.ts'
+import { EVENT_FIELDS } from '../event/event.ts'
+import { missingProperty, parseFilter } from '../filter.ts'
 import { formats } from '../formats/index.ts'
-import { isMatch, parsePatterns } from '../matcher.ts'
+import { parsePatterns } from '../matcher.ts'
 import type { MethodPatterns } from '../matcher.ts'
 import type { Problem } from '../problem.ts'
 import { isRecord, listOf, trimmedOf } from '../values.ts'
@@ -57,22 +59,19 @@ export function parseConfig(raw: unknown, knownMethods?: readonly string[]): Par
       return undefined
     }
     const path = `hooks[${index}]`
-    try {
-      const { hook, warnings: own } = parseHook(item, path, knownMethods)
+    const reading = parseHook(item, path, knownMethods)
+    if ('hook' in reading) {
+      const { hook } = reading
       if (hook.route.isPaused !== true) {
-        warnings.push(...own.map(warning => `${path} (${hook.name}): ${warning}`))
+        warnings.push(...reading.warnings.map(warning => `${path} (${hook.name}): ${warning}`))
       }
       return { name: hook.name, hook }
-    } catch (error) {
-      if (!(error instanceof ProblemError)) {
-        throw error
-      }
-      const name = (trimmedOf(item['name']) || trimmedOf(item['method'])).slice(0, 100)
-      if (item['disabled'] !== true) {
-        problems.push(name === '' ? error.problem : { ...error.problem, hook: name })
-      }
-      return { name }
     }
+    const name = (trimmedOf(item['name']) || trimmedOf(item['method'])).slice(0, 100)
+    if (item['disabled'] !== true) {
+      problems.push(...reading.problems.map(problem => (name === '' ? problem : { ...problem, hook: name })))
+    }
+    return { name }
   })
   const addresses = isRecord(raw) ? listOf(raw['notify']) : []
   const notify = addresses.map(trimmedOf).filter(address => address !== '')
@@ -151,56 +150,86 @@ function withId(endpoint: Omit<Endpoint, 'id'>, key: string): Endpoint {
 
 type Item = Readonly<Record<string, unknown>>
 
-/** @throws ProblemError */
-function parseHook(
-  item: Item,
-  path: string,
-  knownMethods?: readonly string[]
-): { hook: ParsedHook; warnings: readonly string[] } {
-  checkTypes(item, HOOK_SCHEMA, path)
+/** A hook, or all that is wrong with it. */
+type Reading =
+  { readonly hook: ParsedHook; readonly warnings: readonly string[] } | { readonly problems: readonly Problem[] }
+
+/** @param knownMethods - on a save, which is strict: what could never be sent is refused */
+function parseHook(item: Item, path: string, knownMethods?: readonly string[]): Reading {
+  const problems: Problem[] = []
+  /** What a part of the hook says; `undefined`: something is wrong with it, and the rest is read all the same. */
+  const read = <T>(part: () => T): T | undefined => {
+    try {
+      return part()
+    } catch (error) {
+      if (!(error instanceof ProblemError)) {
+        throw error
+      }
+      problems.push(error.problem)
+      return undefined
+    }
+  }
+  read(() => checkTypes(item, HOOK_SCHEMA, path))
   const lost = findPlaceholder(item, path)
   if (lost !== undefined) {
-    throw new ProblemError(lost)
+    problems.push(lost)
   }
-  const method = trimmedOf(item['method'])
-  const methods = parseMethods(method, `${path}.method`, knownMethods)
+  if (problems.length > 0) {
+    return { problems }
+  }
+  const methodText = trimmedOf(item['method'])
+  const methods = read(() => parseMethods(methodText, `${path}.method`, knownMethods))
   const type = trimmedOf(item['type']) || DEFAULT_TYPE
-  const phases = PHASES.get(type) ?? wrong(`${path}.type`, oneOf([...PHASES.keys()]), shown(type))
+  const phases = read(() => PHASES.get(type) ?? wrong(`${path}.type`, oneOf([...PHASES.keys()]), shown(type)))
   const statusText = trimmedOf(item['status']) || STATUSES[0]
-  const status =
-    STATUSES.find(each => each === statusText) ?? wrong(`${path}.status`, oneOf(STATUSES), shown(statusText))
-
+  const status = read(
+    () => STATUSES.find(each => each === statusText) ?? wrong(`${path}.status`, oneOf(STATUSES), shown(statusText))
+  )
   const urlText = trimmedOf(item['url'])
-  const url = parseUrl(urlText) ?? wrong(`${path}.url`, 'an http:// or https:// URL', withoutSecrets(urlText))
-  const format = trimmedOf(item['format']) || DEFAULT_FORMAT
-  if (!formats.has(format)) {
-    wrong(`${path}.format`, oneOf([...formats.keys()]), shown(format))
+  const url = read(
+    () => parseUrl(urlText) ?? wrong(`${path}.url`, 'an http:// or https:// URL', withoutSecrets(urlText))
+  )
+  const formatText = trimmedOf(item['format']) || DEFAULT_FORMAT
+  const format = read(
+    () => formats.get(formatText) ?? wrong(`${path}.format`, oneOf([...formats.keys()]), shown(formatText))
+  )
+  if (format?.isPostOnly === true && type !== 'post') {
+    read(() => wrong(`${path}.type`, `"post", as the format is "${format.title}"`, shown(type)))
   }
-  if (formats.get(format)?.isPostOnly === true && type !== 'post') {
-    wrong(`${path}.type`, `"post", as the format is "${formats.get(format)?.title}"`, shown(type))
-  }
-  const userInfo = authorizationOf(url)
-  const isTokenClaimed = formats.get(format)?.token !== undefined
-  const credentials = parseAuthentication(groupOf(item, 'authentication'), `${path}.authentication`, isTokenClaimed)
-  const { endpoint, options, warnings } = parseService(format, withoutUserInfo(url), item, path)
-  if (userInfo.length > 0 && isAuthorized(credentials.headers)) {
+  const isTokenClaimed = format?.token !== undefined
+  const credentials =
+    format && read(() => parseAuthentication(groupOf(item, 'authentication'), `${path}.authentication`, isTokenClaimed))
+  const service = format && url && read(() => parseService(formatText, withoutUserInfo(url), item, path))
+  const userInfo = url === undefined ? [] : authorizationOf(url)
+  if (userInfo.length > 0 && isAuthorized(credentials?.headers ?? [])) {
     const expected = 'no user and password in it besides the hook\'s "Authentication"'
-    wrong(`${path}.url`, expected, withoutSecrets(urlText))
+    read(() => wrong(`${path}.url`, expected, withoutSecrets(urlText)))
   }
   const tlsWarnings: string[] = []
   // the hook is named before each of them
-  const tls = parseTls(groupOf(item, 'tls'), `${path}.tls`, text => tlsWarnings.push(text.slice(path.length + 1)))
+  const tls = read(() =>
+    parseTls(groupOf(item, 'tls'), `${path}.tls`, text => tlsWarnings.push(text.slice(path.length + 1)))
+  )
   const content = groupOf(item, 'content')
   const filter = trimmedOf(content['filter'])
-  checkFilter(filter, `${path}.content.filter`)
-  const limits = parseLimits(groupOf(item, 'limits'), `${path}.limits`)
-  const hook: ParsedHook = {
-    name: trimmedOf(item['name']) || method,
-    methods,
-    phases,
-    status,
-    format,
+  read(() => checkFilter(filter, `${path}.content.filter`, knownMethods !== undefined))
+  const limits = read(() => parseLimits(groupOf(item, 'limits'), `${path}.limits`))
+  const waiting = {
     waitForResponse: item['waitForResponse'] === true,
+    mayRefuse: item['mayRefuse'] === true,
+    refuseWhenSilent: item['refuseWhenSilent'] === true,
+  }
+  if (knownMethods !== undefined && methods && phases && status) {
+    const isService = format?.judge !== undefined || format?.pace !== undefined
+    problems.push(...useless({ methods, phases, status, ...waiting, isService }, path, knownMethods))
+  }
+  const isRead = methods && phases && status && credentials && service && limits && problems.length === 0
+  if (!isRead) {
+    return { problems }
+  }
+  const { endpoint, options, warnings } = service
+  const hook: ParsedHook = {
+    ...{ name: trimmedOf(item['name']) || methodText, methods, phases, status, format: formatText, ...waiting },
     includeObject: content['includeObject'] === true,
     ...(filter !== '' && { filter }),
     ...options,
@@ -218,21 +247,60 @@ function parseHook(
   return { hook, warnings: [...warnings, ...tlsWarnings] }
 }
 
+type Uses = Pick<Hook, 'methods' | 'phases' | 'status' | 'waitForResponse' | 'mayRefuse' | 'refuseWhenSilent'> & {
+  /** Its format is that of a service, which answers as it does for everybody. */
+  readonly isService: boolean
+}
+
+/** What of a hook does nothing. Somebody who saves that means something else; what is loaded is left as it is. */
+function useless(uses: Uses, path: string, knownMethods: readonly string[]): readonly Problem[] {
+  const { phases, waitForResponse, mayRefuse, refuseWhenSilent, isService } = uses
+  const hasPre = phases.includes('pre')
+  const never = neverFires(uses, path, knownMethods)
+  const needsPre = (field: string): Problem => ({
+    path: `${path}.${field}`,
+    expected: 'no tick, or the type "pre" or "pre/post": nothing waits for a "post"',
+    got: 'a tick, with the type "post"',
+  })
+  return [
+    ...(never === undefined ? [] : [never]),
+    ...(waitForResponse && !hasPre ? [needsPre('waitForResponse')] : []),
+    ...(mayRefuse && !hasPre ? [needsPre('mayRefuse')] : []),
+    ...(mayRefuse && never === undefined ? refusalProblems(uses, path, knownMethods) : []),
+    ...(mayRefuse && isService
+      ? [{ path: `${path}.format`, expected: 'one whose receiver can refuse, like "json"', got: "a service's" }]
+      : []),
+    ...(refuseWhenSilent && !mayRefuse
+      ? [{ path: `${path}.refuseWhenSilent`, expected: 'no tick, or one at "May refuse", too', got: 'a tick' }]
+      : []),
+  ]
+}
+
 function parseMethods(text: string, path: string, knownMethods?: readonly string[]): MethodPatterns {
   const methods = parsePatterns(text)
   if (methods.include.length === 0) {
     wrong(path, 'the name of an API method or event, like "vm.start", or a pattern, like "vm.*"', shown(text))
   }
-  const unknown = knownMethods && unknownPattern(methods, knownMethods)
-  if (unknown !== undefined) {
-    wrong(path, 'names or patterns of API methods and events that exist', shown(unknown))
+  const unknown = knownMethods === undefined ? [] : unknownPatterns(methods, knownMethods)
+  if (knownMethods !== undefined && unknown.length > 0) {
+    const hints = unknown.map(pattern => suggestionFor(pattern, knownMethods)).filter(hint => hint !== undefined)
+    const expected = ['names or patterns of API methods and events that exist', ...hints].join(': ')
+    wrong(path, expected, unknown.map(shown).join(', '))
   }
   return methods
 }
 
-function checkFilter(text: string, path: string): void {
+function checkFilter(text: string, path: string, isStrict: boolean): void {
   const filter = text === '' ? undefined : parseFilter(text)
   if (filter === undefined || typeof filter === 'function') {
+    const missing = filter && isStrict ? missingProperty(text, EVENT_FIELDS) : undefined
+    if (missing !== undefined) {
+      wrong(
+        path,
+        `a search for what events have: ${[...EVENT_FIELDS].join(', ')}`,
+        `one for "${missing.slice(0, 100)}"`
+      )
+    }
     return
   }
   const { character, reason } = filter
@@ -265,18 +333,6 @@ function checkTypes(value: unknown, schema: FormSchema | undefined, path: string
   for (const [key, child] of Object.entries(schema.properties ?? {})) {
     checkTypes((value as Item)[key], child, `${path}.${key}`)
   }
-}
-
-/**
- * The first pattern that matches neither an API method nor another event; those that leave something out count too, as
- * they may be misspelt.
- */
-export function unknownPattern({ include, exclude }: MethodPatterns, methods: readonly string[]): string | undefined {
-  const names = [...methods, ...EVENT_NAMES]
-  // actions of the REST API that are not known yet are called `rest.` and something
-  return [...include, ...exclude].find(
-    pattern => !pattern.startsWith('rest.') && !names.some(name => isMatch(pattern, name))
-  )
 }
 
 function parseUrl(text: string): URL | undefined {

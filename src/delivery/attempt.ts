@@ -11,6 +11,8 @@ export interface OutgoingRequest {
   readonly headers: readonly string[]
   /** For the whole exchange: connecting, sending, the answer. */
   readonly timeoutMs: number
+  /** An answer that refuses is an answer: see `Delivery`. */
+  readonly isQuestion?: boolean
 }
 
 /** The sockets of one endpoint. */
@@ -33,6 +35,7 @@ export interface Sendable extends Content {
   readonly id: string
   /** See {@link OutgoingRequest}. */
   readonly timeoutMs: number
+  readonly isQuestion?: boolean
 }
 
 /**
@@ -43,7 +46,7 @@ export interface Sendable extends Content {
 export async function attempt(
   connection: Connection,
   endpoint: Endpoint,
-  { id, headers, payload, timeoutMs }: Sendable,
+  { id, headers, payload, timeoutMs, isQuestion = false }: Sendable,
   number: number,
   trigger: Trigger
 ): Promise<Attempt> {
@@ -69,6 +72,7 @@ export async function attempt(
         ...(signerFor(endpoint)?.(id, timestamp, body) ?? []),
       ],
       timeoutMs,
+      ...(isQuestion && { isQuestion }),
     })
   } catch {
     // a connection that breaks its word must not take a place in the lane for ever

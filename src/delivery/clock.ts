@@ -99,7 +99,7 @@ export function keptOf(
   const { expiresAt, leftMs } = progress ?? delivery
   const firstTriedAt = progress?.firstTriedAt
   return {
-    ...{ number, id, owner, party, label, order, bytes, acceptedAt, endpoint },
+    ...{ number, id, owner, party, label, order, isQuestion: false, bytes, acceptedAt, endpoint },
     leadsUntil: Math.min(clock.fromDisk(delivery.expiresAt), now + delivery.leftMs),
     state: progress === undefined ? { name: 'queued' } : stateOf(progress, clock, now, spreadMs),
     progress: {

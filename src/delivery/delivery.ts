@@ -85,6 +85,11 @@ export interface Delivery {
   readonly acceptedAt: number
   /** How long it is worth anything, from when it was accepted; without: until the retry schedule ends. */
   readonly lifetimeMs?: number
+  /**
+   * Somebody decides by its answer, a 403 included, and does not wait for another one: it is sent once, right away, or
+   * expires. It is not kept on disk.
+   */
+  readonly isQuestion?: boolean
 }
 
 export interface Order {
@@ -157,6 +162,9 @@ export type AttemptOutcome =
       readonly reason: string
     }
 
+/** The status by which whoever is asked refuses. */
+export const FORBIDDEN = 403
+
 /** The receiver is not to blame, nor does it gain by it: none of its breakers, limits and schedules hear of it. */
 export function isOfProxy(outcome: AttemptOutcome): boolean {
   return outcome.kind !== 'answered' && outcome.layer === 'proxy'
@@ -166,7 +174,7 @@ export function isOfProxy(outcome: AttemptOutcome): boolean {
 export type DiscardReason =
   /** A bound was reached. */
   | 'queue full'
-  /** A `pre` that came too late, or a dead letter that was kept long enough. */
+  /** A `pre` that came too late, a question that has found no answer, or a dead letter that was kept long enough. */
   | 'expired'
   | 'hook removed'
   | 'cancelled'

@@ -200,7 +200,9 @@ export class Dispatcher {
       this.discard(delivery, route === undefined ? 'hook removed' : 'stopped')
     } else if (this.#early !== undefined) {
       asker?.(undefined)
-      if (!this.#early.add(delivery)) {
+      if (delivery.isQuestion === true) {
+        this.discard(delivery, 'expired')
+      } else if (!this.#early.add(delivery)) {
         this.discard(delivery, 'queue full')
       }
     } else {
@@ -218,6 +220,10 @@ export class Dispatcher {
       this.#queues.expect(delivery.id, asker)
     } else {
       asker?.(undefined)
+      if (delivery.isQuestion === true) {
+        this.discard(delivery, 'expired')
+        return
+      }
     }
     this.#ledger.accept(delivery, endpoint, now, this.#maxLoggedMs)
     this.#room.accepted()
@@ -245,7 +251,9 @@ export class Dispatcher {
 
   /** After each transition of the ledger's: whoever has to know hears of it here. */
   #changed(kept: Kept, before: State | undefined): void {
-    this.#recorder?.heard(kept, before)
+    if (!kept.isQuestion) {
+      this.#recorder?.heard(kept, before)
+    }
     if (before === undefined) {
       this.#lifetimes.add(kept)
     }

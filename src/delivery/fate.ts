@@ -17,6 +17,8 @@ export interface Facts {
   /** A hook still wants it. */
   readonly isRouted: boolean
   readonly isCancelled: boolean
+  /** Nobody waits for another answer. */
+  readonly isQuestion?: boolean
   /** It is bound for another endpoint by now: how long this one would have it wait does not matter there. */
   readonly hasMoved: boolean
   /** Of its endpoint's health, as the attempt began. */
@@ -29,13 +31,14 @@ export interface Facts {
 }
 
 /**
- * Decides in this order: delivered; not wanted any more; not come to the receiver, through the fault of a proxy; given up for good (dead); too late to be tried again
+ * Decides in this order: delivered; not wanted any more; a question that has found no answer (`expired`); not come to the
+ * receiver, through the fault of a proxy; given up for good (dead); too late to be tried again
  * (`expired`); else it waits.
  *
  * @param before - the progress as the attempt began
  */
 export function fateOf(before: Progress, outcome: AttemptOutcome, facts: Facts): Fate {
-  const { now, isRouted, isCancelled, hasMoved, streak, maxDeadMs, random, schedule } = facts
+  const { now, isRouted, isCancelled, isQuestion = false, hasMoved, streak, maxDeadMs, random, schedule } = facts
   const tried: Progress = {
     ...before,
     attempts: before.attempts + 1,
@@ -49,6 +52,9 @@ export function fateOf(before: Progress, outcome: AttemptOutcome, facts: Facts):
   }
   if (isCancelled || !isRouted) {
     return ended(isCancelled ? 'cancelled' : 'hook removed', tried)
+  }
+  if (isQuestion) {
+    return ended('expired', tried)
   }
   if (isOfProxy(outcome)) {
     // no failure of the receiver's, whose time has not begun: it goes again as soon as the proxy lets it

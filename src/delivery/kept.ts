@@ -16,6 +16,8 @@ export interface Kept {
   readonly party: string
   readonly label: string
   readonly order: Order
+  /** See {@link Delivery}. */
+  readonly isQuestion: boolean
   /** Of its body. */
   readonly bytes: number
   /** Epoch ms. */
@@ -108,7 +110,7 @@ const MAX_AGE_MS = 60 * 60_000
 /** As it is accepted at `now`. @param maxLifetimeMs - how long any delivery is kept */
 export function newKept(
   number: number,
-  { id, owner, party = '', label, order, payload, headers, acceptedAt, lifetimeMs }: Delivery,
+  { id, owner, party = '', label, order, isQuestion = false, payload, headers, acceptedAt, lifetimeMs }: Delivery,
   endpoint: string,
   now: number,
   maxLifetimeMs: number
@@ -124,6 +126,7 @@ export function newKept(
     party,
     label,
     order,
+    isQuestion,
     bytes: payload.body.length,
     acceptedAt,
     leadsUntil: expiresAt,

@@ -70,7 +70,7 @@ export class Sender {
     }
     const { attempts, trigger } = kept.progress
     const { payload, headers } = content
-    const request = { id: kept.id, payload, headers, timeoutMs: route.timeoutMs }
+    const request = { id: kept.id, payload, headers, timeoutMs: route.timeoutMs, isQuestion: kept.isQuestion }
     const done = await attempt(connection, lane.endpoint, request, attempts + 1, trigger)
     this.#options.queues.answer(kept.id, done)
     if (!this.#isClosing || done.outcome.kind !== 'unreachable') {
@@ -160,6 +160,7 @@ export class Sender {
       hasMoved: kept.endpoint !== endpoint.id,
       streak: health.streak,
       isCancelled: kept.state.name === 'sending' && kept.state.isCancelled,
+      isQuestion: kept.isQuestion,
       maxDeadMs,
       random,
       schedule,

@@ -36,7 +36,7 @@ export interface Engine {
   hand(handing: Handing): void
   /**
    * As {@link hand}, ahead of any backlog. Settles once the first attempt of each is over, or cannot be made now, or its
-   * hook's timeout has passed; never rejects. The answers are those that came.
+   * hook's timeout has passed; never rejects. The answers are those that came, and what filters did not let pass.
    */
   ask(handing: Handing): Promise<readonly Answer[]>
   /** One attempt for each hook, apart from the queues: the Test button. Never rejects. */

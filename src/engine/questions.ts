@@ -92,11 +92,12 @@ function restored(question: Question, value: Answers[Question['name']]): Answers
   if (question.name !== 'ask' && question.name !== 'probe') {
     return value
   }
-  return (value as readonly Answer[]).map(({ hook, attempt }) => {
-    const { outcome } = attempt
-    if (outcome.kind !== 'answered') {
-      return { hook, attempt }
+  return (value as readonly Answer[]).map(answer => {
+    const { hook, attempt } = answer
+    if (attempt === undefined || attempt.outcome.kind !== 'answered') {
+      return answer
     }
+    const { outcome } = attempt
     const { buffer, byteOffset, length } = outcome.excerpt
     return { hook, attempt: { ...attempt, outcome: { ...outcome, excerpt: Buffer.from(buffer, byteOffset, length) } } }
   })

@@ -18,7 +18,16 @@ export interface EventInfo {
   readonly phases: readonly Phase[]
   /** When it comes, for an administrator. */
   readonly sentence: string
+  /** Its `post` never says `failure`. */
+  readonly alwaysSucceeds?: boolean
 }
+
+/** All that an event may have, whatever its source; `type`, `status` and `object` as filters see them. */
+export const EVENT_FIELDS: ReadonlySet<string> = new Set([
+  ...['callId', 'userId', 'userName', 'userIp', 'method', 'params', 'timestamp', 'duration', 'result', 'error'],
+  ...['run', 'before', 'after', 'missed', 'between', 'backup', 'source', 'client', 'omitted', 'test'],
+  ...['type', 'status', 'object', 'instance'],
+])
 
 /** How it stands: `started` for a `pre`; `success` or `failure` for a `post`. */
 export type Outcome = 'started' | 'success' | 'failure'

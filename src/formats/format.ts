@@ -1,3 +1,4 @@
+import { FORBIDDEN } from '../delivery/delivery.ts'
 import type { AttemptOutcome, Pace, Payload } from '../delivery/delivery.ts'
 import type { Event } from '../event/event.ts'
 import type { Instance, Message } from './message.ts'
@@ -106,9 +107,19 @@ export type Verdict =
 /** A day: nobody is believed who asks for more. */
 const MAX_DELAY_MS = 24 * 60 * 60_000
 
-/** What came of an attempt, as its service means it. */
-export function judged({ judge }: Format, outcome: AttemptOutcome): AttemptOutcome {
-  if (judge === undefined || outcome.kind !== 'answered') {
+/**
+ * What came of an attempt, as its service means it.
+ *
+ * @param isQuestion - who is asked and says no has answered: nothing has failed
+ */
+export function judged({ judge }: Pick<Format, 'judge'>, outcome: AttemptOutcome, isQuestion = false): AttemptOutcome {
+  if (outcome.kind !== 'answered') {
+    return outcome
+  }
+  if (isQuestion && outcome.status === FORBIDDEN) {
+    return { kind: 'answered', ok: true, status: FORBIDDEN, excerpt: outcome.excerpt }
+  }
+  if (judge === undefined) {
     return outcome
   }
   const verdict = judge({ status: outcome.status, text: outcome.excerpt.toString() })

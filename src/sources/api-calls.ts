@@ -1,4 +1,5 @@
 import type { Signal, Xo } from '../xo.ts'
+import type { HeldCalls } from './held-calls.ts'
 import { listen } from './source.ts'
 import type { Accept } from './source.ts'
 
@@ -13,12 +14,14 @@ export interface CallTaker {
  * Hears API calls.
  *
  * @param takerOf - of methods whose calls are announced as something else. It is asked at every call.
+ * @param held - calls that hooks may refuse
  * @returns its undo
  */
 export function listenToApiCalls(
   xo: Xo,
   accept: Accept,
-  takerOf: (method: string) => CallTaker | undefined = () => undefined
+  takerOf: (method: string) => CallTaker | undefined = () => undefined,
+  held?: HeldCalls
 ): () => void {
   const undo = [
     listen<[Signal]>(xo, 'xo:preCall', signal => {
@@ -26,9 +29,13 @@ export function listenToApiCalls(
       if (taker !== undefined) {
         return taker.pre(signal)
       }
-      return isAnnounced(xo, signal) ? accept('api', 'pre', signal) : undefined
+      const isAsked = held?.isActive === true && held.expect(signal)
+      return isAnnounced(xo, signal) ? accept('api', 'pre', signal, undefined, isAsked) : undefined
     }),
     listen<[Signal]>(xo, 'xo:postCall', signal => {
+      if (held?.isActive === true) {
+        held.called(signal)
+      }
       const taker = takerOf(signal.method)
       return taker === undefined ? accept('api', 'post', signal) : taker.post(signal)
     }),

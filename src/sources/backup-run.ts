@@ -1,3 +1,5 @@
+import { randomUUID } from 'node:crypto'
+
 import { copyOf } from '../event/event.ts'
 import type { Phase, Source } from '../event/event.ts'
 import { isRecord, textOf } from '../values.ts'
@@ -7,8 +9,21 @@ import type { RunOutcome } from './backup-outcome.ts'
 import type { Starter } from './backup-starters.ts'
 import { nameOfJob, nameOfUser } from './look-up.ts'
 
-/** Where events of runs go. Never throws nor rejects. */
-export type Tell = (source: Source, phase: Phase, signal: Signal) => Promise<void> | undefined
+export const VM_BACKUP = 'backupNg.runJob'
+
+/** By the type of a backup job, the API method that runs it: the name under which all its runs are announced. */
+export const RUN_METHODS: ReadonlyMap<unknown, string> = new Map([
+  ['backup', VM_BACKUP],
+  ['metadataBackup', 'metadataBackup.runJob'],
+  ['mirrorBackup', 'mirrorBackup.runJob'],
+])
+
+export function isBackupRun(method: string): boolean {
+  return [...RUN_METHODS.values()].includes(method)
+}
+
+/** Where events of runs go. Never throws nor rejects. @param isAsked - see `Accept` */
+export type Tell = (source: Source, phase: Phase, signal: Signal, isAsked?: boolean) => Promise<void> | undefined
 
 /** What the host says of a run, at one place or another. */
 export interface Description {
@@ -42,9 +57,12 @@ type RunState =
   /** Nothing. It was refused, or has ended with xo-server, before it could be announced: a `post` is to come, and no `pre`. */
   | 'without a pre'
 
-/** A run, from when it is first heard of until its end has been told. */
+/** A run, from when it is first heard of, or asked about, until its end has been told. */
 export class Run {
-  readonly description: Description
+  #description: Description
+  readonly #callId: string
+  /** Hooks that may refuse it have been asked, before it had an id. */
+  readonly #isAsked: boolean
   /** Never rejects. */
   readonly facts: Promise<Facts>
   #state: RunState = 'heard of'
@@ -54,19 +72,32 @@ export class Run {
   /** As the host says it. */
   #error: unknown
 
-  /** @param starter - who is said to run it, rather than the owner of its job */
-  constructor(xo: Xo, description: Description, starter?: Promise<Starter | undefined> | Starter) {
+  /**
+   * @param description - without an id: it has not begun, and hooks are asked whether it may
+   * @param starter - who is said to run it, rather than the owner of its job
+   */
+  constructor(
+    xo: Xo,
+    { id, ...description }: Omit<Description, 'id'> & { readonly id?: string },
+    starter?: Promise<Starter | undefined> | Starter
+  ) {
     const { jobId, scheduleId, ownerId, params = { id: jobId, schedule: scheduleId } } = description
     const user = async (): Promise<Pick<Facts, 'userId' | 'userName'>> => {
       const { userId = ownerId, userName } = (await starter) ?? {}
       return { userId, userName: userName ?? (await nameOfUser(xo, userId)) }
     }
-    this.description = description
+    this.#isAsked = id === undefined
+    this.#callId = id ?? randomUUID()
+    this.#description = { id: this.#callId, ...description }
     this.facts = Promise.all([description.jobName ?? nameOfJob(xo, jobId), user()]).then(([jobName, who]) => ({
       jobName,
       ...who,
     }))
     this.#params = params
+  }
+
+  get description(): Description {
+    return this.#description
   }
 
   get state(): RunState {
@@ -80,6 +111,21 @@ export class Run {
   /** `undefined`: what was heard does not tell. */
   get outcome(): RunOutcome | undefined {
     return knownOutcome(this.#task, this.#error)
+  }
+
+  /** What hooks are asked that may refuse it. */
+  async question(): Promise<Signal> {
+    const { userId, userName, jobName } = await this.facts
+    const { method, start, jobId, scheduleId } = this.#description
+    const run = reportOf({ jobId, scheduleId }, jobName)
+    return { callId: this.#callId, userId, userName, method, params: this.#params, timestamp: start, run }
+  }
+
+  /** Nobody has refused it. */
+  begins(description: Description): this {
+    this.#description = description
+    this.#params = description.params ?? this.#params
+    return this
   }
 
   taskUpdated(task: TaskLog): void {
@@ -103,7 +149,7 @@ export class Run {
 
   announce(tell: Tell): Promise<unknown> {
     this.#state = 'announced'
-    return this.facts.then(facts => tell('backup', 'pre', this.#signal(facts, this.description.start)))
+    return this.facts.then(facts => tell('backup', 'pre', this.#signal(facts, this.description.start), this.#isAsked))
   }
 
   tellEnd(tell: Tell, { status, error }: RunOutcome): Promise<unknown> {
@@ -121,9 +167,17 @@ export class Run {
   }
 
   #signal({ jobName, userId, userName }: Facts, timestamp: number, status?: string): Signal {
-    const { id, method } = this.description
+    const { method } = this.#description
     const params = this.#params
-    return { callId: id, userId, userName, method, params, timestamp, run: reportOf(this.description, jobName, status) }
+    return {
+      callId: this.#callId,
+      userId,
+      userName,
+      method,
+      params,
+      timestamp,
+      run: reportOf(this.#description, jobName, status),
+    }
   }
 }
 
@@ -178,18 +232,24 @@ export class Call {
   }
 
   /** Before it has started anything. */
-  announce(xo: Xo, tell: Tell): Promise<unknown> {
+  announce(xo: Xo, tell: Tell, isAsked: boolean): Promise<unknown> {
     const jobName = nameOfJob(xo, idsOf(this.#signal)[0])
     this.#state = { name: 'announced', jobName }
-    return this.#tellPre(tell, jobName, this.#description())
+    return this.#tellPre(tell, jobName, this.#description(), isAsked)
+  }
+
+  /** What hooks are asked that may refuse its run. */
+  async question(xo: Xo): Promise<Signal> {
+    const described = this.#description()
+    return { ...this.#signal, run: reportOf(described, await nameOfJob(xo, described.jobId)) }
   }
 
   /** When its run begins. */
-  announceRun(run: Run, tell: Tell): Promise<unknown> {
+  announceRun(run: Run, tell: Tell, isAsked: boolean): Promise<unknown> {
     run.calledByHand()
     const jobName = jobNameOf(run)
     this.#state = { name: 'running', run, jobName }
-    return this.#tellPre(tell, jobName, run.description)
+    return this.#tellPre(tell, jobName, run.description, isAsked)
   }
 
   /** @param run - what it has started, if that was heard of before its end */
@@ -220,9 +280,10 @@ export class Call {
   async #tellPre(
     tell: Tell,
     jobName: Promise<string | undefined>,
-    described: Omit<Description, 'id'> & { id?: string }
+    described: Omit<Description, 'id'> & { id?: string },
+    isAsked: boolean
   ): Promise<void> {
-    await tell('api', 'pre', { ...this.#signal, run: reportOf(described, await jobName) })
+    await tell('api', 'pre', { ...this.#signal, run: reportOf(described, await jobName) }, isAsked)
   }
 
   #description(): Omit<Description, 'id'> {
@@ -257,7 +318,7 @@ async function jobNameOf(run: Run): Promise<string | undefined> {
 
 /** What all events of runs have besides those of calls. */
 function reportOf(
-  { id, jobId, scheduleId }: Omit<Description, 'id'> & { id?: string },
+  { id, jobId, scheduleId }: Pick<Description, 'jobId' | 'scheduleId'> & { readonly id?: string },
   jobName: string | undefined,
   status?: string
 ): object {

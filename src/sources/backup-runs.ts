@@ -4,24 +4,18 @@ import { textOf } from '../values.ts'
 import type { Signal, TaskLog, Xo } from '../xo.ts'
 import { isAnnounced } from './api-calls.ts'
 import type { CallTaker } from './api-calls.ts'
+import type { HeldCalls } from './held-calls.ts'
 import { outcomeOfRun, tellsOutcome } from './backup-outcome.ts'
-import { Call, idsOf, Run } from './backup-run.ts'
+import { Call, idsOf, Run, RUN_METHODS, VM_BACKUP } from './backup-run.ts'
 import type { Description, Tell } from './backup-run.ts'
+import { HeldRuns } from './held-runs.ts'
+import type { Asked } from './held-runs.ts'
 import { Starters, starterOf } from './backup-starters.ts'
 import type { Starter } from './backup-starters.ts'
 import { recordsOf, settledSoon } from './look-up.ts'
 import { remember } from './recent.ts'
 import { guarded, listen } from './source.ts'
-import type { Accept } from './source.ts'
-
-const VM_BACKUP = 'backupNg.runJob'
-
-/** By the type of a backup job, the API method that runs it: the name under which all its runs are announced. */
-const METHODS: ReadonlyMap<unknown, string> = new Map([
-  ['backup', VM_BACKUP],
-  ['metadataBackup', 'metadataBackup.runJob'],
-  ['mirrorBackup', 'mirrorBackup.runJob'],
-])
+import type { Accept, Consent } from './source.ts'
 
 export const backupRunEvents: readonly EventInfo[] = [
   { name: VM_BACKUP, phases: ['pre', 'post'], sentence: 'A VM backup or replication job runs.' },
@@ -74,21 +68,35 @@ export class BackupRuns {
   /** Those under way, by call id. */
   readonly #calls = new Map<string, Call>()
   readonly #starters: Starters
+  readonly #held: HeldRuns | undefined
   /** Those under way, by id. */
   readonly #runs = new Map<string, Run>()
   /** By id of a run that is over: what its task, which may be updated once more, is given to. */
   readonly #over = new Map<string, (task: TaskLog) => void>()
 
-  constructor(xo: Xo, accept: Accept) {
+  /**
+   * @param consent - of hooks that may refuse runs
+   * @param calls - that hooks may refuse
+   */
+  constructor(xo: Xo, accept: Accept, consent?: Consent, calls?: HeldCalls) {
     this.#xo = xo
     this.#waits = method => accept.waits(method)
-    this.#tell = guarded<Parameters<Tell>>('a run of a backup job', accept)
+    this.#tell = guarded<Parameters<Tell>>('a run of a backup job', (source, phase, signal, isAsked) =>
+      accept(source, phase, signal, undefined, isAsked)
+    )
     this.#starters = new Starters(xo)
+    this.#held =
+      consent &&
+      new HeldRuns({
+        ...{ xo, consent, starters: this.#starters, tell: this.#tell },
+        callOf: (method, jobId) => this.#callOf(method, jobId),
+      })
     const run: CallTaker = { pre: signal => this.#called(signal), post: signal => this.#callEnded(signal) }
     const sequence: CallTaker = {
       pre: signal => {
         this.#starters.sequenceCalled(signal)
-        return isAnnounced(this.#xo, signal) ? this.#tell('api', 'pre', signal) : undefined
+        const isAsked = calls?.expect(signal)
+        return isAnnounced(this.#xo, signal) ? this.#tell('api', 'pre', signal, isAsked) : undefined
       },
       post: signal => {
         this.#starters.sequenceEnded(signal)
@@ -119,6 +127,9 @@ export class BackupRuns {
       listen<[TaskLog]>(this.#xo.tasks, 'update', task => this.#taskUpdated(task)),
       listen<[string, { type: string }]>(this.#xo, 'job:terminated', (id, { type }) => this.#terminated(id, type)),
     ]
+    if (this.#held !== undefined) {
+      undo.push(this.#held.listen())
+    }
     return () => undo.forEach(each => each())
   }
 
@@ -128,7 +139,7 @@ export class BackupRuns {
     // a VM backup is announced when it begins, which the host waits for as well
     return signal.method === VM_BACKUP || !isAnnounced(this.#xo, signal)
       ? undefined
-      : this.#hold(signal.method, call.announce(this.#xo, this.#tell))
+      : this.#hold(signal.method, call.announce(this.#xo, this.#tell, this.#held?.isHolding(signal.method) ?? false))
   }
 
   #callEnded(signal: Signal): Promise<unknown> | undefined {
@@ -144,8 +155,11 @@ export class BackupRuns {
     const id = this.#idOfVmBackup(signal)
     const call = this.#callOf(method, jobId)
     const description = { id, method, jobId, scheduleId, ownerId, start: timestamp, params: copyOf(signal.params) }
-    const run = this.#begin(description, call === undefined ? this.#starters.of(description) : undefined)
-    return this.#hold(method, call === undefined ? run.announce(this.#tell) : call.announceRun(run, this.#tell))
+    const asked = this.#held?.current()
+    const run = this.#begin(description, asked, call === undefined ? () => this.#starters.of(description) : undefined)
+    const announced =
+      call === undefined ? run.announce(this.#tell) : call.announceRun(run, this.#tell, asked !== undefined)
+    return this.#hold(method, announced)
   }
 
   #vmBackupEnded(signal: Signal): void {
@@ -160,7 +174,7 @@ export class BackupRuns {
   #taskUpdated(task: TaskLog): Promise<unknown> | undefined {
     this.#starters.actionUpdated(task)
     const { properties } = task
-    const method = METHODS.get(properties['type'])
+    const method = RUN_METHODS.get(properties['type'])
     const id = properties['runJobId']
     if (method === undefined || properties['name'] !== 'backup run' || typeof id !== 'string') {
       return undefined
@@ -173,7 +187,7 @@ export class BackupRuns {
     let run = this.#runs.get(id)
     if (run === undefined) {
       const description = descriptionOf(id, method, task.start, properties)
-      run = this.#begin(description, this.#starters.of(description))
+      run = this.#begin(description, this.#held?.of(description.jobId), () => this.#starters.of(description))
     }
     run.taskUpdated(task)
     // while someone runs the same job by hand, this may be the run of that call: its end will tell
@@ -183,13 +197,18 @@ export class BackupRuns {
   }
 
   #terminated(id: string, type: string): Promise<unknown> | undefined {
-    const method = METHODS.get(type)
+    const method = RUN_METHODS.get(type)
     if (method === undefined || this.#over.has(id)) {
       return undefined
     }
-    const run = this.#runs.get(id)
+    const asked = this.#held?.current()
+    const begun = this.#runs.get(id)
+    const run = begun ?? asked?.run
     this.#runs.delete(id)
     remember(this.#over, id, ignore, MAX_RUNS)
+    if (asked?.isRefused === true) {
+      return undefined // its end is told by whoever has asked
+    }
     const lateTask = run?.task === undefined ? this.#taskOf(id) : undefined
     // its job is still said to run it, unless it was refused, or a restart has interrupted it
     const runningJob = Object.keys(this.#xo.runningJobs).find(jobId => this.#xo.runningJobs[jobId] === id)
@@ -209,7 +228,7 @@ export class BackupRuns {
     }
     // nobody knows who has asked for a run that was refused
     const starters = runningJob === undefined ? [] : this.#starters.current()
-    const hasRun = run !== undefined || runningJob !== undefined
+    const hasRun = begun !== undefined || runningJob !== undefined
     return this.#endByRecords({ id, method, jobId }, run, hasRun, starters, lateTask)
   }
 
@@ -255,8 +274,13 @@ export class BackupRuns {
     return task
   }
 
-  #begin(description: Description, starter: Promise<Starter | undefined> | undefined): Run {
-    const run = new Run(this.#xo, description, starter)
+  /** @param asked - what hooks have been asked about, and this is */
+  #begin(
+    description: Description,
+    asked: Asked | undefined,
+    starterOf: (() => Promise<Starter | undefined>) | undefined
+  ): Run {
+    const run = asked?.run?.begins(description) ?? new Run(this.#xo, description, starterOf?.())
     remember(this.#runs, description.id, run, MAX_RUNS)
     return run
   }

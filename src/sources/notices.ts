@@ -63,8 +63,9 @@ export function listenToAudit(xo: Xo, accept: Accept): () => void {
 
 /** An `accept` that also tells what has come of the calls that it is told the end of. */
 export function withConsequences(accept: Accept): Accept {
-  const both: (...args: Parameters<Accept>) => ReturnType<Accept> = (source, phase, signal, about) => {
-    const answer = accept(source, phase, signal, about)
+  const both: (...args: Parameters<Accept>) => ReturnType<Accept> = (...args) => {
+    const answer = accept(...args)
+    const [, phase, signal] = args
     const method = phase === 'post' && signal.error === undefined ? CALLS.get(signal.method) : undefined
     if (method !== undefined && accept.wants(method)) {
       void accept('state', 'post', consequenceOf(method, signal))

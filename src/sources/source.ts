@@ -8,6 +8,14 @@ import type { Signal } from '../xo.ts'
 
 const log = createLogger('xo:xo-server-web-hooks')
 
+/** Something does not happen, as a hook does not allow it. */
+export interface Refusal {
+  /** The hook's name. */
+  readonly hook: string
+  /** A line for whoever wanted it, free of secrets. */
+  readonly reason: string
+}
+
 /**
  * Where signals go: answers with a promise if the host is to wait. It may throw or reject: whoever calls it outside of
  * a {@link listen} does so through {@link guarded}.
@@ -16,12 +24,34 @@ export interface Accept {
   /**
    * @param about - the snapshot of the object it is about, if the source knows better than the signal's `params`; asked
    *   at once, and only if a hook wants it
+   * @param isAsked - of a `pre`: hooks that may refuse it are asked ({@link Consent}), and are not told besides
    */
-  (source: Source, phase: Phase, signal: Signal, about?: () => ObjectSnapshot | undefined): Promise<unknown> | undefined
+  (
+    source: Source,
+    phase: Phase,
+    signal: Signal,
+    about?: () => ObjectSnapshot | undefined,
+    isAsked?: boolean
+  ): Promise<unknown> | undefined
   /** Whether any hook wants events of this name: one look-up, to be asked before anything is copied or looked up. */
   wants(method: string): boolean
   /** Whether a hook wants the host to wait for the `pre` of events of this name: else nothing holds it. */
   waits(method: string): boolean
+}
+
+/** The hooks that may refuse. */
+export interface Consent {
+  /** Whether there is any. */
+  readonly isAny: boolean
+  /** Whether a hook may refuse what is announced under this name. One look-up. */
+  mayRefuse(method: string): boolean
+  /**
+   * Asks the hooks that may refuse what the signal announces, all at once. Settles with the first refusal, or when all have
+   * had their say, within the longest of their timeouts; never rejects.
+   */
+  ask(source: Source, signal: Signal): Promise<Refusal | undefined>
+  /** Calls back when other hooks are there; returns its undo. */
+  onChange(listener: () => void): () => void
 }
 
 /** What a source listens to. */

@@ -35,7 +35,7 @@ export const stateEvents: readonly StateEvent[] = [
 ]
 
 function post(name: string, sentence: string, ...types: readonly string[]): StateEvent {
-  return { name, phases: ['post'], sentence, types }
+  return { name, phases: ['post'], sentence, types, alwaysSucceeds: true }
 }
 
 /** The rule that fits this state: the compiler does not know that the one under its type does. */

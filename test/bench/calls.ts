@@ -56,6 +56,40 @@ export const unmatchedCall: Figure = async report => {
   await empty.close()
 }
 
+/** What a hook that may refuse costs the call that it allows, in round trips to its receiver. */
+export const refusableCall: Figure = async (report, isFull) => {
+  const CALLS = isFull ? 500 : 60
+  /** So that a round trip is a round trip, and not what a busy machine makes of it. */
+  const ANSWER_MS = 20
+  const receiver = await startReceiver()
+  const url = `${receiver.url}/slow/${ANSWER_MS}`
+  const host = await startHost([{ method: 'bench.m1', url, mayRefuse: true }])
+  const without = await startHost([])
+  const [held, free] = [signalOf('bench.m1', 600), signalOf('bench.m2', 600)]
+  const trips: number[] = []
+  const calls: number[] = []
+  for (let call = 0; call < CALLS + 10; ++call) {
+    const start = performance.now()
+    await fetch(url, { method: 'POST', body: bodyOf(held) }).then(answer => answer.text())
+    const between = performance.now()
+    assert.equal(await host.call({ ...held, callId: `call ${call}` }), true)
+    if (call >= 10) {
+      trips.push(between - start)
+      calls.push(performance.now() - between)
+    }
+  }
+  const detail = [median(calls), median(trips)].map(ms => ms.toFixed(1)).join(' ms to ')
+  report(
+    ratioRow(`a call that a hook may refuse, to one request (${detail} ms)`, median(calls) / median(trips), '≤', 1.2)
+  )
+  const name = free.method
+  assert.equal(typeof host.method(name), 'function')
+  const entries = [host.method(name), without.method(name)].map(String)
+  report(valueRow('wrappers around a method that no hook may refuse', entries[0] === entries[1] ? 0 : 1, '', 0, 0))
+  await Promise.all([host.close(), without.close()])
+  receiver.close()
+}
+
 /** In µs; no other thread does anything meanwhile. */
 function cpuOf(work: () => void): number {
   const before = process.cpuUsage()

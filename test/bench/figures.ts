@@ -1,4 +1,4 @@
-import { matchedPost, unmatchedCall } from './calls.ts'
+import { matchedPost, refusableCall, unmatchedCall } from './calls.ts'
 import { largeResult } from './large-results.ts'
 import { builtInEachFormat } from './formats.ts'
 import { slowHalf, steadyLoad } from './latency.ts'
@@ -15,6 +15,7 @@ export const figures: ReadonlyMap<string, Figure> = new Map([
   ['deliveries of 600 bytes to one endpoint', throughput],
   ["matched post of 600 bytes, on the caller's tick, with pauses", matchedPost],
   ['unmatched call, 1,000 hooks', unmatchedCall],
+  ['call that a hook may refuse', refusableCall],
   ['1,000 events a second', steadyLoad],
   ['20 endpoints, 5 calls a second, half of them slow', slowHalf],
   ['20 endpoints, 5 calls a second, half of them behind a mute name server', muteNames],

@@ -15,6 +15,10 @@ export interface BenchHost {
   pre(signal: Signal): void
   /** A call that has ended. */
   post(signal: Signal): void
+  /** A call from its beginning to what its method returns, as xo-server makes it. */
+  call(signal: Signal): Promise<unknown>
+  /** The entry of an API method. */
+  method(name: string): unknown
   readonly objects: Collection<BenchObject>
   /** A task has changed. */
   update(task: TaskLog): void
@@ -38,6 +42,7 @@ export interface BenchHook {
   readonly url: string
   /** In seconds. */
   readonly timeout?: number
+  readonly mayRefuse?: boolean
   readonly tls?: { readonly acceptAnyCertificate: boolean }
 }
 
@@ -64,34 +69,38 @@ export async function startHost(
   const objects = new Collection<BenchObject>()
   objects.createIndex('type', new Index('type'))
   const tasks = new EventEmitter()
-  const methods = Array.from({ length: 1_000 }, (_, index) => [`bench.m${index}`, {}])
+  const methods = Array.from({ length: 1_000 }, (_, index) => [`bench.m${index}`, () => true] as const)
+  let context = {}
   Object.assign(xo, {
-    apiMethods: Object.fromEntries(methods),
+    apiMethods: Object.fromEntries(methods) as Record<string, () => unknown> as Xo['apiMethods'],
     config: { watch: (callback: (config: object) => void) => (callback({ httpProxy }), () => {}) },
     hooks: new EventEmitter(),
     objects: objects as unknown as Xo['objects'],
     runningJobs: {},
     tasks,
   } satisfies Partial<Xo>)
+  Object.defineProperty(xo, 'apiContext', { get: () => context })
+  const { apiMethods } = xo as unknown as { apiMethods: Record<string, () => unknown> }
 
   let unload = async (): Promise<void> => {}
   if (onCall !== undefined) {
     xo.on('xo:preCall', onCall).on('xo:postCall', onCall)
   } else {
     const { default: factory } = (await import(BUILT)) as typeof import('../../src/index.ts')
-    const context: PluginContext = {
+    const surroundings: PluginContext = {
       xo: xo as unknown as Xo,
       staticConfig: {},
       getDataDir: () => (hasFolder ? Promise.resolve(directory) : Promise.reject(new Error('no folder'))),
     }
-    const plugin = factory(context)
+    const plugin = factory(surroundings)
     await plugin.configure({
-      hooks: hooks.map(({ name, method, url, timeout, tls }) => ({
+      hooks: hooks.map(({ name, method, url, timeout, mayRefuse = false, tls }) => ({
         name,
         method,
         url,
         type: 'pre/post',
         format: 'json',
+        mayRefuse,
         ...(timeout !== undefined && { limits: { timeout } }),
         ...(tls && { tls }),
       })),
@@ -103,6 +112,13 @@ export async function startHost(
   return {
     objects,
     pre: signal => void xo.emit('xo:preCall', signal),
+    async call(signal) {
+      context = {}
+      const method = apiMethods[signal.method]!
+      xo.emit('xo:preCall', signal)
+      return method()
+    },
+    method: name => apiMethods[name],
     post: signal => void xo.emit('xo:postCall', signal),
     update: task => void tasks.emit('update', task),
     directory,

@@ -7,6 +7,7 @@ import { isActive } from '../../src/config/hook.ts'
 import type { Hook } from '../../src/config/hook.ts'
 import { knownOf } from '../../src/config/identity.ts'
 import { describeProblem } from '../../src/problem.ts'
+import { EVENT_FIELDS } from '../../src/event/event.ts'
 import { formats } from '../../src/formats/index.ts'
 import { hookableEvents } from '../../src/sources/index.ts'
 import { readConfig } from '../helpers/read-config.ts'
@@ -67,7 +68,8 @@ describe('a configuration of the stock plugin', () => {
         expect(validate({ ...more, ...configuration })).toEqual({ isValid: true, logged: [] })
         const { settings, problems } = readConfig({ ...more, ...configuration }, METHODS)
         const enabled = configuration.hooks.filter(hook => !('disabled' in hook) || hook.disabled !== true)
-        expect(settings.hooks.filter(isActive).length + problems.length).toBe(enabled.length)
+        const withProblems = new Set(problems.map(({ path }) => path.split('.', 1)[0]))
+        expect(settings.hooks.filter(isActive).length + withProblems.size).toBe(enabled.length)
         expect(settings.hooks.length + settings.others.length).toBe(configuration.hooks.length)
       })
     )
@@ -171,7 +173,8 @@ describe('the schema that the form gets', () => {
   })
 
   it('has the fields of a hook in this order', () => {
-    const names = ['name', 'method', 'type', 'status', 'url', 'format', 'target', 'waitForResponse', 'disabled']
+    const waiting = ['waitForResponse', 'mayRefuse', 'refuseWhenSilent']
+    const names = ['name', 'method', 'type', 'status', 'url', 'format', 'target', ...waiting, 'disabled']
     const groups = ['authentication', 'tls', 'content', 'limits']
     expect(Object.keys(item.properties ?? {})).toEqual([...names, ...groups])
   })
@@ -179,7 +182,12 @@ describe('the schema that the form gets', () => {
   it('suggests everything, the methods and their namespaces', () => {
     const events = hookableEvents.map(({ name }) => name)
     const namespaces = events.map(name => `${name.split('.')[0]}.*`)
-    const defaults = item.properties?.['method']?.defaults
+    const offered = item.properties?.['method']?.defaults ?? []
+    const marked = offered.map((text, place) => (text.endsWith(' (event)') ? place : -1)).filter(place => place > 0)
+    // right after `*`, one after the other
+    expect(marked).toEqual(marked.map((_, place) => place + 1))
+    expect(marked.length).toBeGreaterThan(20)
+    const defaults = offered.map(text => text.replace(' (event)', ''))
     expect(defaults).toEqual(expect.arrayContaining([...events, ...namespaces]))
     expect(new Set(defaults).size).toBe(defaults?.length)
     expect(defaults).toEqual(expect.arrayContaining(['*', 'vm.*', 'vm.start', 'vm.stop']))
@@ -260,7 +268,7 @@ describe('a hook', () => {
   it.each<[string, Record<string, unknown>, number]>([
     ['disabled, which is no problem', { disabled: true, url: '' }, 0],
     ['wrong', { url: '' }, 1],
-    ['empty', { method: null, url: null }, 1],
+    ['empty', { method: null, url: null }, 2],
   ])('that cannot be used and is %s keeps its identity, so that what waits for it is kept', (_, fields, count) => {
     const items = (broken: Record<string, unknown>) => ({
       hooks: [itemOf({ name: 'A' }), null, itemOf({ name: 'B', ...broken })],
@@ -295,7 +303,7 @@ describe('a hook', () => {
     const { settings, problems } = readConfig(wrong, undefined, known)
     expect([settings.hooks, settings.others.map(({ id }) => id)]).toEqual([[], [hooks[0]!.id]])
     expect(problems.map(describeProblem)).toEqual([
-      'hooks[0] ("vm.start"): expected its own secrets, typed again (xo-server stopped before it had saved them), got those of another hook',
+      'hooks[0] (hook 1 "vm.start"): expected its own secrets, typed again (xo-server stopped before it had saved them), got those of another hook',
     ])
     const settled = knownOf(wrong, [hooks[0]!.id], 'a fixed key')
     expect(readConfig(wrong, undefined, settled).settings.hooks).toHaveLength(1)
@@ -353,8 +361,67 @@ describe('what is wrong with a hook', () => {
       'the name of an API method or event, like "vm.start", or a pattern, like "vm.*"',
       '"!vm.set"',
     ],
-    [{ method: 'vm.start vm.strat' }, 'method', 'names or patterns of API methods and events that exist', '"vm.strat"'],
-    [{ method: 'vm.* !vmx.*' }, 'method', 'names or patterns of API methods and events that exist', '"vmx.*"'],
+    [
+      { method: 'vm.start vm.strat' },
+      'method',
+      'names or patterns of API methods and events that exist: did you mean "vm.start"?',
+      '"vm.strat"',
+    ],
+    [
+      { method: 'vm.* !vmx.*' },
+      'method',
+      'names or patterns of API methods and events that exist: did you mean "vm.*"?',
+      '"vmx.*"',
+    ],
+    [
+      { method: 'VM.Start qqqqqq vm.strated' },
+      'method',
+      'names or patterns of API methods and events that exist: did you mean "vm.start"?: did you mean "vm.started"?',
+      '"VM.Start", "qqqqqq", "vm.strated"',
+    ],
+    [
+      { method: 'vm.started', type: 'pre' },
+      'type',
+      '"post": its events have no "pre" (vm.started), so that nothing would ever be sent',
+      '"pre"',
+    ],
+    [
+      { method: 'vm.started vm.halted', status: 'failure' },
+      'status',
+      '"any" or "success": its events never fail (vm.started, vm.halted), so that nothing would ever be sent',
+      '"failure"',
+    ],
+    [
+      { waitForResponse: true },
+      'waitForResponse',
+      'no tick, or the type "pre" or "pre/post": nothing waits for a "post"',
+      'a tick, with the type "post"',
+    ],
+    [
+      { mayRefuse: true },
+      'mayRefuse',
+      'no tick, or the type "pre" or "pre/post": nothing waits for a "post"',
+      'a tick, with the type "post"',
+    ],
+    [{ refuseWhenSilent: true }, 'refuseWhenSilent', 'no tick, or one at "May refuse", too', 'a tick'],
+    [
+      { type: 'pre', mayRefuse: true, method: 'rest.doThis' },
+      'method',
+      'an API method or a backup run, as the hook may refuse',
+      'only what cannot be held: states, what only the REST API does, what signs in or mends hooks',
+    ],
+    [
+      { type: 'pre', mayRefuse: true, format: 'slack', url: 'https://hooks.slack.com/services/T/B/x' },
+      'format',
+      'one whose receiver can refuse, like "json"',
+      "a service's",
+    ],
+    [
+      { content: { filter: 'userName:bob objct:tags:x' } },
+      'content.filter',
+      `a search for what events have: ${[...EVENT_FIELDS].join(', ')}`,
+      'one for "objct"',
+    ],
     [{ type: 'during' }, 'type', 'one of "pre", "post", "pre/post"', '"during"'],
     [{ type: 'constructor' }, 'type', 'one of "pre", "post", "pre/post"', '"constructor"'],
     [{ status: 'ok' }, 'status', 'one of "any", "success", "failure"', '"ok"'],
@@ -375,11 +442,14 @@ describe('what is wrong with a hook', () => {
   })
 
   it.each([
-    [{ name: 'Inventory', url: 'x' }, 'hooks[0].url ("Inventory"): expected an http:// or https:// URL, got "x"'],
-    [{ url: 'x' }, 'hooks[0].url ("vm.start"): expected an http:// or https:// URL, got "x"'],
+    [
+      { name: 'Inventory', url: 'x' },
+      'hooks[0].url (hook 1 "Inventory"): expected an http:// or https:// URL, got "x"',
+    ],
+    [{ url: 'x' }, 'hooks[0].url (hook 1 "vm.start"): expected an http:// or https:// URL, got "x"'],
     [
       { method: '' },
-      'hooks[0].method: expected the name of an API method or event, like "vm.start", or a pattern, like "vm.*", got nothing',
+      'hooks[0].method (hook 1): expected the name of an API method or event, like "vm.start", or a pattern, like "vm.*", got nothing',
     ],
   ])('%j is told in one sentence', (fields, text) => {
     expect(readConfig({ hooks: [itemOf(fields)] }).problems.map(describeProblem)).toEqual([text])

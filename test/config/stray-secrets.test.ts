@@ -128,7 +128,7 @@ describe('a secret that would go to a new origin', () => {
   it('is refused, and said where it is from, without it', () => {
     const { config, mended, problems } = afterEdit([crm], ([a]) => [{ ...a, url: 'https://evil.example/a' }])
     expect(problems.map(describeProblem)).toEqual([
-      'hooks[0].authentication.token ("CRM"): expected its own secret, typed again (if it is to be the same for another address: save without it first), got that of "CRM" for https://crm.example',
+      'hooks[0].authentication.token (hook 1 "CRM"): expected its own secret, typed again (if it is to be the same for another address: save without it first), got that of "CRM" for https://crm.example',
     ])
     expect([config, mended]).toEqual([{ hooks: [{ ...crm, url: 'https://evil.example/a' }] }, []])
   })
@@ -207,7 +207,7 @@ describe('a placeholder', () => {
 
   it('is refused where nothing is known for it', () => {
     const expected = [
-      expect.stringMatching(/^hooks\[0\]\.authentication\.token \("A"\): .*typed again, got .*placeholder/),
+      expect.stringMatching(/^hooks\[0\]\.authentication\.token \(hook 1 "A"\): .*typed again, got .*placeholder/),
     ]
     expect(stray([lost], [])).toEqual(expected)
     expect(stray([lost], [null])).toEqual(expected)

@@ -44,6 +44,9 @@ describe('what becomes of a delivery', () => {
     [`waits ${2 * HOUR}`, refused(403, 2 * HOUR), {}, {}],
     ['expired', refused(503), { expiresAt: NOW + MINUTE }, {}],
     [`waits ${MINUTE}`, refused(503), { expiresAt: NOW + MINUTE + 1 }, {}],
+    ['expired', refused(503), {}, { isQuestion: true }],
+    ['expired', unreachable(), {}, { isQuestion: true, hasMoved: true }],
+    ['delivered', accepted(), {}, { isQuestion: true }],
     ['waits 0', refused(503, HOUR), {}, { hasMoved: true }],
     ['waits 0', refused(503), { expiresAt: NOW + 1 }, { hasMoved: true }],
   ])('is %s', (expected, outcome, progress, facts) => {

@@ -119,7 +119,7 @@ it.each([
     expect(reason).toMatch(disabled)
   }
   const [answer] = await courier.probe(handingOf())
-  expect(answer?.attempt.outcome).toMatchObject({ kind: 'answered', ok: false, status })
+  expect(answer?.attempt?.outcome).toMatchObject({ kind: 'answered', ok: false, status })
 })
 
 it('an origin is not sent more than its service takes', async () => {

@@ -121,10 +121,34 @@ export function runEngineCases(name: string, newEngine: NewEngine): void {
 
       expect(answers.map(({ hook }) => hook)).toEqual(['a', 'b'])
       expect(answers[0]?.attempt).toMatchObject({ number: 1, outcome: { kind: 'answered', ok: false, status: 403 } })
-      expect(answers[1]?.attempt.outcome).toMatchObject({ ok: true, status: 204 })
-      const outcome = answers[0]?.attempt.outcome
+      expect(answers[1]?.attempt!.outcome).toMatchObject({ ok: true, status: 204 })
+      const outcome = answers[0]?.attempt!.outcome
       expect(outcome?.kind === 'answered' && outcome.excerpt).toEqual(Buffer.from('not now'))
       await expectHealth(engine, { accepted: 3, delivered: 1, pending: 1, discarded: { 'hook removed': 1 } })
+    })
+
+    it('a question is put once: who refuses has answered, who does not answer is asked no more, nor who cannot be', async () => {
+      const receiver = await receive(({ url }) => ({ status: Number(url.slice(1)) }))
+      const { engine } = start()
+      const hooks = ['403', '204', '503'].map(status => hookTo(`${receiver.url}/${status}`, { id: status }))
+      const paused = hookTo(`${receiver.url}/200`, { id: 'paused', route: { isPaused: true } })
+      engine.configure(settingsOf(...hooks, paused, hookTo(NOWHERE, { id: 'filtered', filter: 'method:nothing' })))
+      await engine.ready
+      const pre = { phase: 'pre', outcome: 'started' } as const
+      const ids = [...hooks.map(({ id }) => id), 'paused', 'filtered']
+      const answers = await engine.ask(handingOf({ hooks: ids, isQuestion: true, event: pre }))
+
+      const outcomes = new Map(answers.map(({ hook, attempt }) => [hook, attempt?.outcome]))
+      expect([...outcomes.keys()].sort()).toEqual(['204', '403', '503', 'filtered'])
+      expect(outcomes.get('403')).toMatchObject({ ok: true, status: 403 })
+      expect(outcomes.get('503')).toMatchObject({ ok: false, status: 503 })
+      expect(outcomes.get('filtered')).toBeUndefined()
+      await expectHealth(engine, { accepted: 4, delivered: 2, pending: 0, dead: 0, discarded: { expired: 2 } })
+      expect(receiver.requests.map(({ headers }) => headers['x-xo-may-refuse'])).toEqual(['true', 'true', 'true'])
+      // what nobody waits for, as after a death of the delivery side, is not asked at all
+      engine.hand(handingOf({ hooks: ['204'], isQuestion: true, event: pre }))
+      await expectHealth(engine, { accepted: 5, delivered: 2, pending: 0, discarded: { expired: 3 } })
+      expect(receiver.requests).toHaveLength(3)
     })
 
     it('an answer that does not come is not waited for longer than the timeout', async () => {
@@ -133,7 +157,7 @@ export function runEngineCases(name: string, newEngine: NewEngine): void {
       engine.configure(settingsOf(hookTo(receiver.url, { route: { timeoutMs: 100 } })))
       await engine.ready
       const answers = await engine.ask(handingOf())
-      expect(answers.filter(({ attempt }) => attempt.outcome.kind !== 'timed-out')).toEqual([])
+      expect(answers.filter(({ attempt }) => attempt!.outcome.kind !== 'timed-out')).toEqual([])
       expect(receiver.requests.length).toBeLessThanOrEqual(1)
     })
 
@@ -156,7 +180,7 @@ export function runEngineCases(name: string, newEngine: NewEngine): void {
       const { engine } = start()
       engine.configure(settingsOf(hookTo(NOWHERE, { format: 'none such' })))
       const [answer] = await engine.probe(handingOf())
-      expect(answer?.attempt.outcome).toMatchObject({ kind: 'unreachable', code: 'UNFORMATTED' })
+      expect(answer?.attempt!.outcome).toMatchObject({ kind: 'unreachable', code: 'UNFORMATTED' })
     })
 
     it('a format that throws takes only its own hook’s event', async () => {
@@ -326,7 +350,7 @@ export function runEngineCases(name: string, newEngine: NewEngine): void {
       await receiver.next(1, PATIENCE.timeout)
       await engine.close(0)
       for (const { attempt } of await answers) {
-        expect(attempt.outcome).toMatchObject({ kind: 'unreachable' })
+        expect(attempt!.outcome).toMatchObject({ kind: 'unreachable' })
       }
       await expectHealth(engine, { accepted: 1, pending: 0, discarded: { stopped: 1 } })
     })

@@ -11,6 +11,7 @@ it.each<[string, Handing]>([
   ['places that are done with', handingOf({ hooks: ['', 'b', ''] })],
   ['no hooks', handingOf({ hooks: [] })],
   ['a test, with an object', handingOf({ isTest: true, object: '{"id":"vm-1"}' })],
+  ['a question', handingOf({ isQuestion: true })],
   ['an object that was too large', handingOf({ object: null, event: { omitted: ['result', 'params'] } })],
   ['no fields', handingOf({ event: { fields: new Map() } })],
   [

@@ -115,7 +115,14 @@ export function problemsOf({ calls, healthyCalls, health, replaced }: FloodRepor
 function hookOf(id: string, method: string, url: string): Hook {
   return {
     ...hookTo(url, { id, name: id }),
-    ...{ phases: ['pre', 'post'], status: 'any', waitForResponse: false, methods: parsePatterns(method) },
+    ...{
+      phases: ['pre', 'post'],
+      status: 'any',
+      waitForResponse: false,
+      mayRefuse: false,
+      refuseWhenSilent: false,
+      methods: parsePatterns(method),
+    },
   }
 }
 

@@ -86,7 +86,9 @@ describe('a real xo-server', () => {
       await xo.host.editSaved('office365', 'no-such-format')
       await xo.host.editSaved(FENCE, `${FENCE} method.of.another.time`)
     })
-    expect(xo.host.log.filter(line => line.includes('hook disabled: hooks[1].format ("Spoilt")'))).toHaveLength(1)
+    expect(xo.host.log.filter(line => line.includes('hook disabled: hooks[1].format (hook 2 "Spoilt")'))).toHaveLength(
+      1
+    )
     expect(xo.host.log.filter(line => line.includes('method.of.another.time'))).toHaveLength(1)
     expect(await xo.pluginInfo()).toMatchObject({ loaded: true })
     await xo.allSent(receiver, 0)

@@ -388,6 +388,19 @@ export class Host extends EventEmitter {
     }
   }
 
+  /** What it writes is in the store `logs` (packages/xo-server/src/xo-mixins/logs/loggers/abstract.mjs). */
+  getLogger = async (namespace: string) => {
+    const write = (data: Params): string => {
+      const id = `${Date.now()}:${this.#runs++}`
+      this.#logs.set(id, { namespace, time: Date.now(), data: { ...data } })
+      return id
+    }
+    return {
+      notice: (_message: string, data: object): string => write(data as Params),
+      error: async (_message: string, data: object): Promise<string> => write(data as Params),
+    }
+  }
+
   registerJobExecutor = (type: string, executor: (run: JobRun) => unknown): void => {
     if (this.#executors.has(type)) {
       throw new Error(`there is already a job executor for type ${type}`)

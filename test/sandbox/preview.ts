@@ -19,7 +19,7 @@ const status = outcome === 'failure' ? 'failure' : 'any'
 const { test: _, ...signal } = sampleEvent(
   {
     ...{ id: 'sample', name: 'Sample', methods: { include: [method], exclude: [] }, phases: [phase], status },
-    ...{ format: name, includeObject: false, waitForResponse: false },
+    ...{ format: name, includeObject: false, waitForResponse: false, mayRefuse: false, refuseWhenSilent: false },
     route: { endpoint: { id: 'sample', url: format.url.example, headers: [] }, timeoutMs: 10_000 },
   },
   phase,
@@ -37,7 +37,7 @@ const event = freezeEvent('api', phase, {
   ...(isBackup && { run: { id: '1', jobId: 'b2e7c7f0', jobName: 'Nightly', status: outcome } }),
   ...(isBackup && outcome === 'failure' && { error: { message: 'web-1: no space left, and 6 more', failures } }),
 })
-const object = isBackup ? undefined : JSON.stringify(sampleObject)
+const object = isBackup ? undefined : JSON.stringify(sampleObject(method))
 const instance = { name: 'XO', url: 'https://xo.example.org' }
 const template = name === 'template' ? (option ?? '{ "text": "{{text}}", "outcome": "{{outcome}}" }') : undefined
 const target = template === undefined ? option : undefined

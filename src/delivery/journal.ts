@@ -31,9 +31,8 @@ export interface Batch {
   /** Numbers of what is no longer kept; they go before what is added comes. */
   readonly ended: Iterable<number>
   readonly rows: readonly LogRow[]
-  /** The engine's. The totals in it go with the removals that they count. */
-  readonly state: unknown
-  readonly clock: Stamp
+  /** The engine's. The totals in it go with the removals that they count. Without, both stay as they are. */
+  readonly engine?: { readonly state: unknown; readonly clock: Stamp } | undefined
 }
 
 /** A body with what else its requests are made of. */
@@ -137,7 +136,7 @@ export class Journal {
    * Rejects when it cannot be written: nothing of it may be relied on, and the journal has to be opened again to be
    * written. It can still be read.
    */
-  async write({ added, changed, ended, rows, state, clock }: Batch): Promise<void> {
+  async write({ added, changed, ended, rows, engine }: Batch): Promise<void> {
     if (this.#isBroken) {
       throw new Error('the journal has to be opened again')
     }
@@ -180,7 +179,9 @@ export class Journal {
       put(KEYS.logPage(this.#nextLogPage), encodeRecord(rows))
     }
     operations.push(...this.#trimmedLogPages.map(key => ({ type: 'del' as const, key })))
-    put(KEYS.engine, encodeRecord({ state, clock }))
+    if (engine !== undefined) {
+      put(KEYS.engine, encodeRecord(engine))
+    }
     ++this.#sequence
     this.#limitUntold()
     const untold = this.#untold()

@@ -377,8 +377,8 @@ export class Recorder {
         ),
         ended: writing.ended,
         rows: writing.rows,
-        state: state(),
-        clock: clock.stamp(),
+        // an engine that has come after this one has written its own meanwhile
+        engine: this.#isOver ? undefined : { state: state(), clock: clock.stamp() },
       })
     } catch (error) {
       if (this.#dirty.isBeingWritten(writing)) {

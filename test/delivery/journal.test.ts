@@ -23,7 +23,7 @@ const STAMP = { clock: 5_000, epoch: 1_700_000_000_000 }
 const NUMBERS = 'journal.numbers'
 const realBatch = ClassicLevel.prototype.batch as (this: unknown) => never
 
-type Changes = Partial<Parameters<Journal['write']>[0]>
+type Changes = Partial<Parameters<Journal['write']>[0]> & { readonly state?: unknown; readonly clock?: typeof STAMP }
 
 async function open(directory: string): Promise<{ journal: Journal; recovered: Recovered }> {
   const opened = await Journal.open(directory)
@@ -31,9 +31,9 @@ async function open(directory: string): Promise<{ journal: Journal; recovered: R
   return opened
 }
 
-function write(journal: Journal, changes: Changes): Promise<void> {
+function write(journal: Journal, { state, clock = STAMP, ...changes }: Changes): Promise<void> {
   return journal.write({
-    ...{ added: [], changed: new Map(), ended: [], rows: [], state: undefined, clock: STAMP },
+    ...{ added: [], changed: new Map(), ended: [], rows: [], engine: { state, clock } },
     ...changes,
   })
 }

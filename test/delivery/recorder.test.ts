@@ -96,7 +96,7 @@ class FakeDisk {
       },
       numbers: () => known.keys(),
       sizeOf: number => known.get(number) ?? 0,
-      async write({ added, changed, ended, rows, state }) {
+      async write({ added, changed, ended, rows, engine }) {
         const gone = [...ended]
         const marks = [
           ['+', added.map(({ delivery }) => delivery.number)] as const,
@@ -112,7 +112,7 @@ class FakeDisk {
             disk.held.get(number)!.progress = progress
           }
           disk.rows.push(...rows)
-          disk.state = structuredClone(state)
+          disk.state = engine === undefined ? disk.state : structuredClone(engine.state)
         })
         known = new Map([...disk.held.keys()].map(number => [number, disk.sizeOf(number)]))
       },
@@ -775,6 +775,25 @@ describe('closing', () => {
     expect(run.opened.filter(({ isFirst }) => isFirst)).toHaveLength(operation === 'open' ? 0 : 1)
     expect([...disk.held.keys()]).toEqual(expected)
     expect(vi.getTimerCount()).toBe(0)
+  })
+
+  it('is the end of its say on totals: what the disk does for it later leaves those of the next engine', async () => {
+    const disk = new FakeDisk()
+    const run = await started(disk)
+    const kept = accept(run, 1)
+    await later(30)
+    const release = disk.holdUp('write')
+    accept(run, 2)
+    await later(30)
+    void run.recorder.close(SECOND)
+    await later(SECOND)
+    enter(run, kept, DELIVERED)
+    disk.state = { of: 'the next engine' }
+    disk.begun()
+    release()
+    await later(SECOND)
+    expect(disk.begun()).toContain('write -1')
+    expect(disk.state).toEqual({ of: 'the next engine' })
   })
 
   it('while the disk is full knows what is there from before: that is not over', async () => {

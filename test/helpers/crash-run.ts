@@ -39,10 +39,8 @@ export type HostMessage =
 export const LOAD_EVERY_MS = 5
 export const TICK = 'tick'
 
-/** How long after an answer a kill may make the host forget it. */
-const NOTED_AFTER_MS = 150
-/** The same where it has to get to another thread first, which the machine may not let run. */
-const NOTED_IN_THREAD_AFTER_MS = 1_000
+/** How long after an answer a kill may make the host forget it, which a busy machine may not let run. */
+const NOTED_AFTER_MS = 1_000
 /** A busy machine is slow. */
 const STEP_MS = 120_000
 
@@ -214,8 +212,7 @@ function compare(
     }
     repeated += answeredAt.length > 1 ? 1 : 0
     for (const at of answeredAt.slice(0, -1)) {
-      const notedMs = isOfThread(id) ? NOTED_IN_THREAD_AFTER_MS : NOTED_AFTER_MS
-      if (!killedAt.some(kill => at > kill - notedMs && at < kill + notedMs)) {
+      if (!killedAt.some(kill => Math.abs(at - kill) < NOTED_AFTER_MS)) {
         problems.push(`${id} was sent again, though its answer had been heard`)
       }
     }

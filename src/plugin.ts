@@ -20,6 +20,7 @@ import { listenToJobEnds } from './sources/job-ends.ts'
 import { settledSoon } from './sources/look-up.ts'
 import { listenToAudit, withConsequences } from './sources/notices.ts'
 import { objectsOf } from './sources/objects.ts'
+import { endpointSignal, listenToXo, stoppingSignal } from './sources/own-notices.ts'
 import { listenToRestActions } from './sources/rest-actions.ts'
 import { listenToRestChanges } from './sources/rest-changes.ts'
 import type { Accept } from './sources/source.ts'
@@ -37,6 +38,9 @@ const KNOWN_WITHIN_MS = 1_500
 
 /** What requests in flight get when xo-server stops or the plugin is unloaded. */
 const GRACE_MS = 5_000
+
+/** At an end, the event that tells of it gets this long to be under way. */
+const LAST_EVENT_MS = 3_000
 
 /** At an end, the disk gets this long for what is known of the objects of the pools. */
 const LAST_STATES_MS = 1_000
@@ -163,7 +167,7 @@ export class WebHooksPlugin {
     const reporter = new Reporter({
       log: this.#log,
       nameOf: id => this.#nameOf(id),
-      notify: alert => this.#mailer.tell(alert),
+      notify: alert => this.#tellOfEndpoint(alert),
     })
     const unlisten = engine.listen(event => reporter.report(event))
     try {
@@ -184,6 +188,7 @@ export class WebHooksPlugin {
       this.#undo.push(listenToRestChanges(this.#xo, accept))
       this.#undo.push(listenToAudit(this.#xo, accept))
       this.#undo.push(listenToJobEnds(this.#xo, accept))
+      this.#undo.push(listenToXo(this.#xo, accept))
       const openDirectory = (): Promise<string> => this.#configuration.restore()
       const endStates = listenToStateChanges(this.#xo, accept, relay, { ...this.#static.state, openDirectory })
       this.#undo.push(() => void (this.#statesSaved = endStates()))
@@ -193,7 +198,7 @@ export class WebHooksPlugin {
           this.#warnOfUnknownMethods()
         })
       )
-      this.#undo.push(this.#onStop(() => this.unload()))
+      this.#undo.push(this.#onStop(() => this.#stop()))
       this.#loaded = { relay, unlisten }
       return relay
     } catch (error) {
@@ -201,6 +206,12 @@ export class WebHooksPlugin {
       unlisten()
       throw error
     }
+  }
+
+  /** What is sent last has to be on its way before the end begins. */
+  async #stop(): Promise<void> {
+    await within(LAST_EVENT_MS, this.#loaded?.relay.acceptLast(stoppingSignal()) ?? Promise.resolve())
+    await this.unload()
   }
 
   async #end({ relay, unlisten }: Loaded): Promise<void> {
@@ -219,6 +230,12 @@ export class WebHooksPlugin {
       const { pending: kept, discarded } = health
       log.warn('stopped with deliveries that were still waiting', { kept, discarded: discarded.stopped ?? 0 })
     }
+  }
+
+  #tellOfEndpoint(alert: Alert): void {
+    this.#mailer.tell(alert)
+    const { change, endpoint, hooks, ...facts } = alert
+    this.#loaded?.relay.acceptOfEndpoint(endpoint, endpointSignal(change, endpoint, hooks, facts))
   }
 
   /** What an alert says by now that was put off. */

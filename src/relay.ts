@@ -170,6 +170,22 @@ export class Relay {
     }
   }
 
+  /** Takes what has become of an endpoint, for hooks with other endpoints: one that fails would fail with that, too. */
+  acceptOfEndpoint(endpoint: string, signal: Signal): void {
+    const hooks = this.#matcher.match(signal.method)?.success.filter(({ route }) => route.endpoint.id !== endpoint)
+    if (hooks !== undefined && hooks.length > 0) {
+      void this.#hand(freezeEvent('state', 'post', signal), hooks)
+    }
+  }
+
+  /** Takes the last event there is. Settles once the first attempts are over, or their time is; never rejects. */
+  async acceptLast(signal: Signal): Promise<void> {
+    const hooks = this.#matcher.match(signal.method)?.success ?? []
+    if (hooks.length > 0) {
+      await this.#ask(handingOf(freezeEvent('state', 'post', signal), hooks), hooks)
+    }
+  }
+
   #accept(
     source: Source,
     phase: Phase,
@@ -223,17 +239,11 @@ export class Relay {
   #hand(event: Event, hooks: readonly Hook[], object?: ObjectSnapshot): Promise<void> | undefined {
     const waiting = event.phase === 'pre' ? hooks.filter(hook => hook.waitForResponse) : []
     const others = waiting.length === 0 ? hooks : hooks.filter(hook => !hook.waitForResponse)
-    const party = partyOf(event)
     const text = object && objectText(object)
-    const handingFor = (some: readonly Hook[]): Handing => {
-      const id = randomUUID()
-      const ids = some.map(hook => hook.id)
-      return text === undefined ? { id, event, hooks: ids, party } : { id, event, hooks: ids, party, object: text }
-    }
     if (others.length > 0) {
-      this.#engine.hand(handingFor(others))
+      this.#engine.hand(handingOf(event, others, text))
     }
-    return waiting.length === 0 ? undefined : this.#ask(handingFor(waiting), waiting)
+    return waiting.length === 0 ? undefined : this.#ask(handingOf(event, waiting, text), waiting)
   }
 
   /**
@@ -323,6 +333,12 @@ function firstOf<T>(promises: readonly Promise<T | undefined>[]): Promise<T | un
 /** A filter may look at the object, and a format may tell of it. */
 function asksForObject({ includeObject, filter, format }: Hook): boolean {
   return includeObject || filter !== undefined || formats.get(format)?.tellsObject === true
+}
+
+/** @param object - the text of what it is about */
+function handingOf(event: Event, hooks: readonly Hook[], object?: Handing['object']): Handing {
+  const handing = { id: randomUUID(), event, hooks: hooks.map(({ id }) => id), party: partyOf(event) }
+  return object === undefined ? handing : { ...handing, object }
 }
 
 /** What crosses to the delivery side, and nothing else of a hook. */

@@ -48,7 +48,7 @@ describe('with a thread of its own, the plugin', () => {
     const receiver = await openReceiver()
     await sandbox.plugins.configure(PLUGIN_ID, { hooks: [hookTo(receiver.url, { type: 'pre/post' })] })
     const before = await leftoversAtRest(sandbox)
-    for (let cycle = 0; cycle < 20; ++cycle) {
+    for (let cycle = 0; cycle < 10; ++cycle) {
       await sandbox.plugins.load(PLUGIN_ID)
       expect(threads.size).toBe(1)
       await startVm(sandbox)
@@ -56,7 +56,9 @@ describe('with a thread of its own, the plugin', () => {
       const received = await receiver.next(2)
       expect(received.map(bodyOf).map(phaseAndMethod)).toEqual(['pre vm.start', 'post vm.start'])
       await (cycle % 2 === 0 ? sandbox.plugins.unload(PLUGIN_ID) : stopAndUnload(sandbox))
-      await vi.waitFor(() => expect(threads.size).toBe(0), { timeout: 60_000 })
+      await vi.waitFor(() => expect(threads.size, `threads after cycle ${cycle}: ${pluginLog().join('\n')}`).toBe(0), {
+        timeout: 60_000,
+      })
     }
     await expectNothingMoreThan(before, sandbox)
     expect(pluginLog('warn')).toEqual([])

@@ -111,6 +111,7 @@ export function messageAbout(event: Event, instance: Instance, now: number): Mes
     ...(duration === undefined ? [] : [{ label: 'Duration', value: durationText(duration) }]),
     ...(failed.length === 0 ? [] : [{ label: 'Failed', value: String(failed.length) }]),
     ...placesOf(record('object'), params),
+    ...(method.startsWith('web-hooks.') ? endpointFacts(params) : []),
   ]
   const remarks = [
     ...(duration === undefined ? [] : [durationText(duration)]),
@@ -220,6 +221,11 @@ function placesOf(object: Readonly<Record<string, unknown>>, params: Readonly<Re
   ]
 }
 
+/** Of the URL of a hook. */
+function endpointFacts({ origin, reason, lastError }: Readonly<Record<string, unknown>>): Fact[] {
+  return [...factOf('Where', origin), ...factOf('Reason', reason ?? lastError)]
+}
+
 function factOf(label: string, value: unknown): Fact[] {
   const text = lineOf(textOf(value) ?? '', MAX_VALUE)
   return text === '' ? [] : [{ label, value: text }]
@@ -297,6 +303,11 @@ const PAIRS: Readonly<Record<string, string>> = {
   'sr.disconnected': 'sr.connection',
   'alarm.raised': 'alarm',
   'alarm.cleared': 'alarm',
+  'xo.started': 'xo',
+  'xo.stopping': 'xo',
+  'web-hooks.endpointFailing': 'web-hooks.endpoint',
+  'web-hooks.endpointDisabled': 'web-hooks.endpoint',
+  'web-hooks.endpointRecovered': 'web-hooks.endpoint',
 }
 
 function keyOf(method: string, id = '', params: Readonly<Record<string, unknown>>): string {

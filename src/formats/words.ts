@@ -63,6 +63,11 @@ const EVENTS: Readonly<Record<string, readonly [title: string, tone: Tone]>> = {
   'console.opened': ['Console opened', 'info'],
   'console.closed': ['Console closed', 'info'],
   'job.finished': ['Job finished', 'info'],
+  'xo.started': ['XO started', 'good'],
+  'xo.stopping': ['XO stops', 'warning'],
+  'web-hooks.endpointFailing': ['Web hook keeps failing', 'bad'],
+  'web-hooks.endpointDisabled': ['Web hook disabled', 'bad'],
+  'web-hooks.endpointRecovered': ['Web hook works again', 'good'],
 }
 
 /** What is asked for, by the method's name, where {@link NOUNS} and {@link DEEDS} would not say it well. */
@@ -171,6 +176,7 @@ const NOUNS: Readonly<Record<string, string>> = {
   vdi: 'Disk',
   vif: 'VM network interface',
   vm: 'VM',
+  'web-hooks': 'Web hook',
   xo: 'XO',
   xosan: 'XOSAN',
   xostor: 'XOSTOR',

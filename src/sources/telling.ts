@@ -61,6 +61,10 @@ export class Telling {
 
   tell(id: string, state: State, changes: readonly Change[], missed?: Missed): void {
     for (const change of changes) {
+      if (change.isTentative !== true && !this.#wants(change.method)) {
+        this.#release(id)
+        continue
+      }
       const told = this.#toldNow(id, state, change, missed)
       const isOfOther = 'ofVm' in change && typeOf(change.ofVm && told.lookUp(change.ofVm)) !== 'VM'
       if (isOfOther) {
@@ -105,9 +109,8 @@ export class Telling {
   #toldNow(id: string, state: State, change: Change, missed?: Missed, timestamp = Date.now()): Told {
     const about = change.about ?? id
     const gone = this.#gone
-    // of one that has gone while nobody looked, its state is all that is known
-    const last = { id, type: state.type, name_label: state.name, $pool: state.pool }
-    const lookUp: LookUp = other => this.#known(other) ?? gone.get(other) ?? (other === id ? last : undefined)
+    const lookUp: LookUp = other =>
+      this.#known(other) ?? gone.get(other) ?? (other === id ? lastOf(id, state) : undefined)
     return { id, about, state, object: lookUp(about), lookUp, timestamp, missed }
   }
 
@@ -160,6 +163,11 @@ interface Told {
 /** @returns the beginning of an event of this source. There is no call: each has an id of its own */
 export function header(method: string, timestamp = Date.now()): Signal {
   return { callId: randomUUID(), method, timestamp }
+}
+
+/** Of one that has gone while nobody looked, its state is all that is known. */
+function lastOf(id: string, { type, name, pool }: State): Fields {
+  return { id, type, name_label: name, $pool: pool }
 }
 
 function signalOf(change: Change, { id, about, state, lookUp, timestamp, missed }: Told): Signal {

@@ -7,7 +7,7 @@ import { deadCatchAll, deadEndpoint, pendingOnDisk } from './memory.ts'
 import { muteNames } from './names.ts'
 import { failingProxy } from './proxy.ts'
 import { savedSecrets } from './saves.ts'
-import { objectUpdates, unmatchedRequest, unmatchedUpdate } from './state.ts'
+import { keptStates, objectUpdates, unmatchedRequest, unmatchedUpdate } from './state.ts'
 import { journalRate, throughput } from './throughput.ts'
 
 /** By name. Each runs in a process of its own. */
@@ -30,4 +30,5 @@ export const figures: ReadonlyMap<string, Figure> = new Map([
   ['an event, written in each format', builtInEachFormat],
   ['update of a task that no hook wants, 1,000 hooks', unmatchedUpdate],
   ['10,000 object updates in one flush, 10 state hooks', objectUpdates],
+  ['states of 20,000 VMs of a pool that is away', keptStates],
 ])

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { TaskLog } from '../../src/xo.ts'
 import { startHost } from './host.ts'
 import type { BenchObject } from './host.ts'
-import { median, timed, valueRow } from './measure.ts'
+import { KIB, median, timed, valueRow } from './measure.ts'
 import type { Figure } from './measure.ts'
 import { startReceiver } from './receiver.ts'
 
@@ -106,6 +106,32 @@ function vmOf(index: number, memory: number, changes: object = {}): BenchObject 
     mainIpAddress: '192.0.2.1',
     ...changes,
   }
+}
+
+/** What is kept of a pool that is away: while it is in sight, most of its texts are shared with XO's objects. */
+export const keptStates: Figure = async report => {
+  const OBJECTS = 20_000
+  const host = await startHost([{ name: 'watcher', method: 'vm.* host.* pool.*', url: 'http://127.0.0.1:9/' }])
+  const heap = async (): Promise<number> => {
+    await sleep(2_500) // the last states are on disk
+    globalThis.gc?.()
+    return process.memoryUsage().heapUsed
+  }
+  const before = await heap()
+  const pool = { id: 'pool', type: 'pool', name_label: 'pool', $pool: 'pool', master: 'host' }
+  let end = host.objects.bufferEvents()
+  host.objects.set(pool.id, pool)
+  for (let i = 0; i < OBJECTS; ++i) {
+    const vm = vmOf(i, 2 ** 31, { tags: [`tag ${i}`, 'production'] })
+    host.objects.set(vm.id, vm)
+  }
+  end()
+  await sleep(1)
+  end = host.objects.bufferEvents()
+  host.objects.clear()
+  end()
+  report(valueRow('memory of the state of a VM', ((await heap()) - before) / OBJECTS, 'bytes', KIB, 0))
+  await host.close()
 }
 
 export const objectUpdates: Figure = async report => {

@@ -5,6 +5,9 @@ import type { Sandbox } from '../sandbox/sandbox.ts'
 
 const DIST = new URL('../../dist/', import.meta.url).href
 
+/** A busy machine is slow. */
+const PATIENCE = { timeout: 30_000 }
+
 /** Timers that code of the plugin has started and that have neither fired nor been cleared, with the line that did it. */
 const timers = new Map<number, string>()
 
@@ -49,13 +52,13 @@ export function leftovers({ host }: Sandbox): object {
 
 /** The same, once what an earlier test has used is gone. */
 export async function leftoversAtRest(sandbox: Sandbox): Promise<object> {
-  await vi.waitFor(() => expect(leftovers(sandbox)).toMatchObject({ sockets: 0, timers: [] }), { timeout: 3_000 })
+  await vi.waitFor(() => expect(leftovers(sandbox)).toMatchObject({ sockets: 0, timers: [] }), PATIENCE)
   return leftovers(sandbox)
 }
 
 /** Waits for what takes its time: a socket has to be closed from both sides. */
 export async function expectNothingMoreThan(before: object, sandbox: Sandbox): Promise<void> {
-  await vi.waitFor(() => expect(leftovers(sandbox)).toEqual(before), { timeout: 3_000 })
+  await vi.waitFor(() => expect(leftovers(sandbox)).toEqual(before), PATIENCE)
 }
 
 function active(resource: string): number {

@@ -215,6 +215,9 @@ export class WebHooksPlugin {
 
   /** What an alert says by now that was put off. */
   async #look(alert: Alert): Promise<Alert | 'later' | undefined> {
+    if ('proxy' in alert) {
+      return alert // the newest there is: each change of a proxy's is told
+    }
     const asked = this.#loaded?.relay.questions.health()
     const health = asked && (await settledSoon(asked, undefined, LOOK_MS))
     if (health === undefined) {

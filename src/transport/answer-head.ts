@@ -12,7 +12,7 @@ const LF = 10
 const STATUS_LINE = /^HTTP\/(\d{1,3}(?:\.\d{1,3})?)[ \t]+([1-9]\d\d)(?!\d)/i
 
 /** Of the names of headers that are read. */
-const FIRST_LETTERS = 'cCtTkKrRdD'
+const FIRST_LETTERS = 'cCtTkKrRdDsSvVxX'
 const FOLDED = /\n[ \t]/
 const UNREADABLE = /[^\t\r\n\x20-\x7e]|\r(?!\n)/
 const NONE: string[] = []
@@ -189,6 +189,16 @@ function regular(head: string, { version, status }: StatusLine): string {
         break
       case 'retry-after':
         others += `retry-after: ${value}\r\n`
+        break
+      // by which proxies are told apart from receivers, see `failureOf` in tunnel.ts
+      case 'server':
+        others += `server: ${value}\r\n`
+        break
+      case 'via':
+        others += `via: ${value}\r\n`
+        break
+      case 'x-squid-error':
+        others += `x-squid-error: ${value}\r\n`
         break
       default:
     }

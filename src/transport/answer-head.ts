@@ -35,7 +35,7 @@ export class HeadError extends Error {
  * asked for, and none of the heads that old or home-made servers send. A status line that can be read is an answer, whatever
  * is wrong with the headers: those that are not well-formed, or that nobody here reads, are left out.
  *
- * `HTTP/1.0 200⏎Server : x⏎Content-Length: 5⏎Content-Length: 7⏎⏎` becomes
+ * `HTTP/1.0 200⏎X-A : x⏎Content-Length: 5⏎Content-Length: 7⏎⏎` becomes
  * `HTTP/1.1 200 ⏎Connection: close⏎Content-Length: 5⏎⏎`.
  *
  * One for each request. Knows no sockets.

@@ -1,5 +1,6 @@
+import type { ProxyReport } from './engine/engine.ts'
 import { messageOf } from './problem.ts'
-import type { Alert, EndpointChange, SparseLog } from './report.ts'
+import type { Alert, EndpointAlert, EndpointChange, SparseLog } from './report.ts'
 import type { Xo } from './xo.ts'
 
 /** Mails of one kind about one endpoint have this much time between them, however often it comes and goes. */
@@ -20,23 +21,34 @@ const SENDING_MS = 2 * 60_000
 /** Endpoints that mails are remembered of: far more than anybody has. */
 const MAX_ENDPOINTS = 1_000
 
-/** The e-mail about an endpoint: which hooks, since when, why, what waits, what to do. */
+/** The e-mail about an endpoint (which hooks, since when, why, what waits, what to do), or about XO's proxy. */
 export function mailOf(alert: Alert): Mail {
-  const { hooks, origin, since, lastError, pending, dead } = alert
+  const { subject, advice } = 'proxy' in alert ? wordsOfProxy(alert) : wordsOf(alert)
+  const facts = 'proxy' in alert ? factsOfProxy(alert) : factsOf(alert)
+  return {
+    subject: `[Xen Orchestra] Web hooks: ${subject}`,
+    markdown: [`**${escape(subject)}**`, facts.join('\n'), advice].filter(part => part !== '').join('\n\n'),
+  }
+}
+
+function factsOf({ hooks, origin, since, lastError, pending, dead }: EndpointAlert): string[] {
   const names = hooks.map(name => `"${name}"`).join(', ')
-  const facts = [
+  return [
     `- Hooks: ${escape(names)}`,
     `- Where: ${escape(origin)}`,
     ...(since === undefined ? [] : [`- Failing since: ${since}`]),
-    ...(lastError === undefined ? [] : [`- Last error: ${escape(lastError)}`]),
+    ...lastErrorIn(lastError),
     `- Waiting to be sent: ${pending}`,
     `- Given up for good: ${dead}`,
   ]
-  const { subject, advice } = wordsOf(alert)
-  return {
-    subject: `[Xen Orchestra] Web hooks: ${subject}`,
-    markdown: [`**${escape(subject)}**`, facts.join('\n'), advice].join('\n\n'),
-  }
+}
+
+function factsOfProxy({ receiver, lastError }: ProxyReport): string[] {
+  return [...(receiver === undefined ? [] : [`- Where to: ${escape(receiver)}`]), ...lastErrorIn(lastError)]
+}
+
+function lastErrorIn(lastError: string | undefined): string[] {
+  return lastError === undefined ? [] : [`- Last error: ${escape(lastError)}`]
 }
 
 export interface Mail {
@@ -44,7 +56,32 @@ export interface Mail {
   readonly markdown: string
 }
 
-function wordsOf({ change, origin, reason = 'it failed' }: Alert): { subject: string; advice: string } {
+interface Words {
+  readonly subject: string
+  readonly advice: string
+}
+
+function wordsOfProxy({ change, proxy, receiver }: ProxyReport): Words {
+  if (change === 'recovered') {
+    return {
+      subject: `the proxy ${proxy} works again`,
+      advice: 'What was waiting is being sent. Nothing needs to be done.',
+    }
+  }
+  const waits =
+    'is tried every few seconds, and what is to be sent waits, within its lifetime: no endpoint is disabled for it.'
+  return receiver === undefined
+    ? {
+        subject: `the proxy ${proxy} fails`,
+        advice: `It ${waits} Look at the proxy, and at httpProxy in xo-server's configuration.`,
+      }
+    : {
+        subject: `the proxy ${proxy} does not get through to ${receiver}`,
+        advice: `That ${waits} Look at the receiver, and at what the proxy allows. Of others to which it does not get through, only the log tells.`,
+      }
+}
+
+function wordsOf({ change, origin, reason = 'it failed' }: EndpointAlert): Words {
   switch (change) {
     case 'failing':
       return {
@@ -183,10 +220,10 @@ export interface MailerOptions {
   readonly log: SparseLog
 }
 
-/** Tells the administrators of endpoints by e-mail, one mail at a time for each endpoint. Works between start and stop. */
+/** Tells the administrators of endpoints, and of XO's proxy, by e-mail, one mail at a time for each. Works between start and stop. */
 export class Mailer {
   readonly #options: MailerOptions
-  /** By endpoint id. */
+  /** By endpoint id, or `proxy http://…`. */
   readonly #correspondences = new Map<string, Correspondence>()
   /** Endpoints with a mail under way. */
   readonly #underWay = new Set<string>()
@@ -213,7 +250,7 @@ export class Mailer {
   }
 
   tell(alert: Alert): void {
-    const { endpoint } = alert
+    const endpoint = 'proxy' in alert ? `proxy ${alert.proxy}` : alert.endpoint
     const after = afterAlert(this.#correspondences.get(endpoint), alert, performance.now())
     this.#set(endpoint, after)
     if (this.#isStarted && this.#isDue(endpoint, after)) {
@@ -298,8 +335,9 @@ export class Mailer {
       await this.#inTime(send({ to, ...mailOf(alert) }))
       return (before, now) => afterSent(before, alert, now)
     } catch (error) {
-      log.warn('mail', 'the e-mail about an endpoint could not be sent', {
-        ...{ origin: alert.origin, change: alert.change, error: messageOf(error) },
+      const about = 'proxy' in alert ? { proxy: alert.proxy } : { origin: alert.origin }
+      log.warn('mail', `the e-mail about ${'proxy' in alert ? 'the proxy' : 'an endpoint'} could not be sent`, {
+        ...{ ...about, change: alert.change, error: messageOf(error) },
       })
       return afterFailure
     }

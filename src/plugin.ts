@@ -5,9 +5,10 @@ import { invalidParameters } from 'xo-common/api-errors.js'
 
 import { Configuration } from './configuration.ts'
 import { suggestionFor, unknownPatterns } from './config/methods.ts'
-import { parseAddressRules } from './transport/address-guard.ts'
 import { parseProxies } from './transport/proxy.ts'
 import type { Addresses, Engine, ProxySettings } from './engine/engine.ts'
+import { proxyOf, staticOptionsOf } from './host-settings.ts'
+import type { StaticOptions } from './host-settings.ts'
 import { Mailer } from './mail.ts'
 import { Relay } from './relay.ts'
 import { asOfNow, Reporter, SparseLog } from './report.ts'
@@ -25,8 +26,7 @@ import { listenToRestActions } from './sources/rest-actions.ts'
 import { listenToRestChanges } from './sources/rest-changes.ts'
 import type { Accept } from './sources/source.ts'
 import { listenToStateChanges } from './sources/state-changes.ts'
-import type { StateOptions } from './sources/state-changes.ts'
-import type { PluginContext, Xo, XoConfig } from './xo.ts'
+import type { PluginContext, Xo } from './xo.ts'
 
 const log = createLogger('xo:xo-server-web-hooks')
 
@@ -35,9 +35,6 @@ const READY_WITHIN_MS = 3_000
 
 /** Of that, for what is known of the hooks. Until it is read, nothing is heard. */
 const KNOWN_WITHIN_MS = 1_500
-
-/** What requests in flight get when xo-server stops or the plugin is unloaded. */
-const GRACE_MS = 5_000
 
 /** At an end, the event that tells of it gets this long to be under way. */
 const LAST_EVENT_MS = 3_000
@@ -234,12 +231,18 @@ export class WebHooksPlugin {
 
   #tellOfEndpoint(alert: Alert): void {
     this.#mailer.tell(alert)
+    if ('proxy' in alert) {
+      return
+    }
     const { change, endpoint, hooks, ...facts } = alert
     this.#loaded?.relay.acceptOfEndpoint(endpoint, endpointSignal(change, endpoint, hooks, facts))
   }
 
   /** What an alert says by now that was put off. */
   async #look(alert: Alert): Promise<Alert | 'later' | undefined> {
+    if ('proxy' in alert) {
+      return alert // the newest there is: each change of a proxy's is told
+    }
     const asked = this.#loaded?.relay.questions.health()
     const health = asked && (await settledSoon(asked, undefined, LOOK_MS))
     if (health === undefined) {
@@ -309,49 +312,6 @@ export class WebHooksPlugin {
   }
 }
 
-/** What `[plugins.web-hooks]` of xo-server's configuration says. */
-interface StaticOptions {
-  readonly hasThread: boolean
-  readonly graceMs: number
-  readonly addresses: Addresses
-  readonly state: StateOptions
-}
-
-/** What is wrong there is logged, and has its default. */
-function staticOptionsOf(config: PluginContext['staticConfig']): StaticOptions {
-  const { allowedAddresses: allowed, deniedAddresses: denied, grace, poolAwayAfter, srFullPercent, thread } = config
-  for (const text of parseAddressRules(allowed, denied).warnings) {
-    log.warn(text)
-  }
-  const number = (name: string, value: unknown, max: number, expected: string): number | undefined => {
-    if (value === undefined || (typeof value === 'number' && value >= 0 && value <= max)) {
-      return value
-    }
-    log.warn(`${name}: expected ${expected}`)
-    return undefined
-  }
-  const graceS = number('grace', grace, 60, 'seconds, from 0 to 60: what is under way gets 5 s when xo-server stops')
-  const percent = number('srFullPercent', srFullPercent, 100, 'a number above 0 and up to 100: an SR is full at 90 %')
-  const awayS = number(
-    'poolAwayAfter',
-    poolAwayAfter,
-    3_600,
-    'seconds, up to 3600: after 15 s a pool is told to be away'
-  )
-  if (thread !== undefined && typeof thread !== 'boolean') {
-    log.warn('thread: expected true or false: deliveries have a thread of their own')
-  }
-  return {
-    hasThread: thread !== false,
-    graceMs: graceS === undefined ? GRACE_MS : graceS * 1_000,
-    addresses: { allowed, denied },
-    state: {
-      ...(percent !== undefined && percent !== 0 && { fullRatio: percent / 100 }),
-      ...(awayS !== undefined && { awayMs: awayS * 1_000 }),
-    },
-  }
-}
-
 /** Waits for it, whatever it comes to, but no longer than `ms`. The process lives as long: nothing else may keep it alive. */
 function within(ms: number, promise: Promise<unknown>): Promise<void> {
   return new Promise(resolve => {
@@ -388,22 +348,4 @@ function acceptOf(relay: Relay): Accept {
 function namesOf({ apiMethods }: Xo, name: string): string[] {
   const method = apiMethods[name]
   return method === undefined ? [name] : Object.keys(apiMethods).filter(other => apiMethods[other] === method)
-}
-
-/**
- * As the host (packages/xo-server/src/xo-mixins/http.mjs, and undici's `EnvHttpProxyAgent` there): what its configuration
- * says, for all URLs; else the environment. Upper case counts too: `HTTP_PROXY` can be forged where a process serves CGI
- * requests only, which xo-server does not.
- */
-function proxyOf({ httpProxy, noProxy }: XoConfig): ProxySettings {
-  const { env } = process
-  const proxies =
-    httpProxy === undefined || httpProxy === null
-      ? { httpProxy: env['http_proxy'] ?? env['HTTP_PROXY'], httpsProxy: env['https_proxy'] ?? env['HTTPS_PROXY'] }
-      : { httpProxy: String(httpProxy) }
-  if (Object.values(proxies).every(proxy => proxy === undefined || proxy === '')) {
-    return {}
-  }
-  // a list of TOML becomes one of the environment
-  return { ...proxies, noProxy: String(noProxy ?? env['no_proxy'] ?? env['NO_PROXY'] ?? '') }
 }

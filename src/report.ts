@@ -94,8 +94,11 @@ export class SparseLog {
   }
 }
 
-/** What an administrator is told of an endpoint. Holds nothing secret. */
-export interface Alert {
+/** What an administrator is told. Holds nothing secret. */
+export type Alert = EndpointAlert | ProxyReport
+
+/** Of an endpoint. */
+export interface EndpointAlert {
   readonly change: EndpointChange
   /** The endpoint's id. */
   readonly endpoint: string
@@ -117,7 +120,7 @@ export interface Alert {
 export type EndpointChange = Extract<EngineEvent, { type: 'health' }>['change']
 
 /** The facts of an alert that change in time. */
-type Facts = Pick<Alert, 'pending' | 'dead' | 'since' | 'lastError' | 'reason'>
+type Facts = Pick<EndpointAlert, 'pending' | 'dead' | 'since' | 'lastError' | 'reason'>
 
 function factsOf({ health, pending, dead }: Pick<EndpointHealth, 'health' | 'pending' | 'dead'>): Facts {
   const { failingSince, lastError, disabled } = health
@@ -139,10 +142,10 @@ function factsOf({ health, pending, dead }: Pick<EndpointHealth, 'health' | 'pen
  *   save, which gives an endpoint that was disabled a new chance
  */
 export function asOfNow(
-  alert: Alert,
+  alert: EndpointAlert,
   endpoint: EndpointHealth | undefined,
   hooks: readonly string[]
-): Alert | 'later' | undefined {
+): EndpointAlert | 'later' | undefined {
   if (endpoint === undefined || hooks.length === 0) {
     return undefined
   }
@@ -162,11 +165,11 @@ export interface ReporterOptions {
   readonly log: SparseLog
   /** The name of a hook by its id; without, it is none of the configuration any more. */
   readonly nameOf: (hook: string) => string | undefined
-  /** Once for each change of an endpoint's health. */
+  /** Once for each change of the health of an endpoint, or of XO's proxy. */
   readonly notify: (alert: Alert) => void
 }
 
-/** Says in the log what happens on the delivery side, and tells of endpoints that fail or are back. */
+/** Says in the log what happens on the delivery side, and tells of endpoints, and of a proxy, that fail or are back. */
 export class Reporter {
   readonly #log: SparseLog
   readonly #nameOf: ReporterOptions['nameOf']
@@ -251,7 +254,8 @@ export class Reporter {
     }
   }
 
-  #reportProxy({ proxy, change, receiver, lastError }: ProxyReport): void {
+  #reportProxy(report: ProxyReport): void {
+    const { proxy, change, receiver, lastError } = report
     const kind = `proxy ${change} ${proxy}`
     if (change === 'recovered') {
       this.#log.info(kind, 'the proxy works again', { proxy })
@@ -261,6 +265,7 @@ export class Reporter {
       const text = 'the proxy does not get through to a receiver: what is for it waits'
       this.#log.warn(kind, text, { proxy, receiver, lastError })
     }
+    this.#notify(report)
   }
 
   #reportHealth(change: EndpointChange, report: EndpointReport): void {

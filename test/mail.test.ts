@@ -3,9 +3,9 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { Mailer, mailOf } from '../src/mail.ts'
 import type { MailerOptions } from '../src/mail.ts'
 import { SparseLog } from '../src/report.ts'
-import type { Alert } from '../src/report.ts'
+import type { Alert, EndpointAlert } from '../src/report.ts'
 
-const ALERT: Alert = {
+const ALERT: EndpointAlert = {
   change: 'failing',
   endpoint: 'e1',
   hooks: ['Inventory', 'Backups'],
@@ -86,7 +86,7 @@ const SECOND = 1_000
 const MINUTE = 60 * SECOND
 const HOUR = 60 * MINUTE
 
-type Change = Alert['change']
+type Change = EndpointAlert['change']
 
 interface Started {
   readonly mailer: Mailer
@@ -95,7 +95,7 @@ interface Started {
   readonly warnings: object[]
   /** What the next looks find; else what the alert says. */
   readonly looks: (Alert | 'later' | undefined)[]
-  tell(change: Change, more?: Partial<Alert>): void
+  tell(change: Change, more?: Partial<EndpointAlert>): void
   /** The transport from now on. */
   transport: ReturnType<MailerOptions['transport']>
   to: readonly string[]
@@ -143,7 +143,46 @@ function start(): Started {
 
 const noTransport = (): Promise<never> => Promise.reject(new Error('no SMTP'))
 
+describe("the e-mail about XO's proxy", () => {
+  const PROXY = { proxy: 'http://proxy.example:3128', lastError: 'the connection was <refused>' }
+
+  it('that fails says why, that nothing is lost, and where to look', () => {
+    const { subject, markdown } = mailOf({ ...PROXY, change: 'failing' })
+    expect(subject).toBe('[Xen Orchestra] Web hooks: the proxy http://proxy.example:3128 fails')
+    expect(markdown).toContain('- Last error: the connection was &lt;refused&gt;')
+    expect(markdown).toContain('what is to be sent waits')
+    expect(markdown).toContain('httpProxy')
+  })
+
+  it('that does not get through says where to', () => {
+    const { subject, markdown } = mailOf({ ...PROXY, change: 'failing', receiver: 'https://hooks.example' })
+    expect(subject).toContain('the proxy http://proxy.example:3128 does not get through to https://hooks.example')
+    expect(markdown).toContain('- Where to: https&#58;//hooks.example')
+  })
+
+  it('that works again says so, and no more', () => {
+    const { subject, markdown } = mailOf({ change: 'recovered', proxy: PROXY.proxy })
+    expect(subject).toContain('the proxy http://proxy.example:3128 works again')
+    expect(markdown).not.toMatch(/error|undefined|\n\n\n/i)
+  })
+})
+
 describe('the administrators', () => {
+  it('get one mail when a proxy fails, whoever is behind it, and one when it works again', async () => {
+    const { mailer, sent, pass } = start()
+    const proxy = 'http://proxy.example:3128'
+    for (const receiver of ['https://a.example', 'https://b.example']) {
+      mailer.tell({ proxy, change: 'failing', receiver, lastError: 'the proxy did not reach the receiver' })
+      await pass(MINUTE)
+    }
+    mailer.tell({ proxy, change: 'recovered' })
+    await pass(3 * 60 * MINUTE)
+    expect(sent.map(([, what]) => what)).toEqual([
+      expect.stringContaining('does not get through to https://a.example'),
+      expect.stringContaining('works again'),
+    ])
+  })
+
   it('get one mail when an endpoint fails, one when it is disabled, one when it is back, at once', async () => {
     const { tell, sent, pass } = start()
     for (const change of ['failing', 'disabled', 'recovered'] as const) {

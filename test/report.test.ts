@@ -238,6 +238,21 @@ describe('what happens on the delivery side', () => {
   })
 })
 
+describe('a proxy that fails and works again', () => {
+  it('is told of in the log, and to those who are to be notified', () => {
+    const { report, lines, alerts } = startReporter()
+    const failing = { proxy: 'http://proxy:3128', change: 'failing', lastError: 'no answer' } as const
+    const recovered = { proxy: 'http://proxy:3128', change: 'recovered' } as const
+    report({ type: 'proxy', report: failing })
+    report({ type: 'proxy', report: recovered })
+    expect(lines.map(([level, message]) => [level, message])).toEqual([
+      ['warn', 'the proxy fails: what is to go through it waits'],
+      ['info', 'the proxy works again'],
+    ])
+    expect(alerts).toEqual([failing, recovered])
+  })
+})
+
 describe('an alert that was put off', () => {
   const ALERT: Alert = {
     ...{ change: 'failing', endpoint: 'e1', hooks: ['old name'], origin: 'https://hooks.example', pending: 1, dead: 0 },

@@ -17,11 +17,11 @@ const AS_THEY_STAND = /password|^(?:token|passphrase|encryptionkey|\$(?:getfrom|
  */
 const IN_WORDS = new RegExp(
   [
-    'passw(?:or)?d|passphrase|passcode|passkey',
+    'passw(?:or)?[dt]|passphrase|passcode|passkey',
     '^_pass_$|_(?:admin|chap|db|ftp|http|ldap|my|proxy|root|smtp|ssh|user)_?pass_$',
-    '_(?:pwd|creds?|cookies?|t?otp)_$|_(?:proxy_)?authorization_$',
+    '_(?:pwd|psk|creds?|cookies?|t?otp)_$|_(?:proxy_)?authorization_$',
     'token(?!i[sz])|secret(?!ar|e[ds]?_|ion|iv)|credential',
-    '(?:access|api|auth|encryption|license|master|private|secret|session|signing)_?keys?_',
+    '(?:access|api|auth|encryption|license|master|priv|private|secret|session|signing)_?keys?_',
     '_session_?id_$',
   ].join('|')
 )

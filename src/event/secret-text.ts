@@ -12,9 +12,9 @@ import { HIDDEN, isSecretName, isSecretParameter } from './names.ts'
  */
 const SIGNS: readonly (readonly [letters: string, pattern: RegExp])[] = [
   ['', /pass|secr|toke|cred|cook|auth|bear|sess|pwd["'=:\\ ]/i],
-  ['', /(?:key|otp)s?["'=:\\ ]/i],
+  ['', /(?:key|otp|psk)s?["'=:\\ ]/i],
   ['=', /(?:sig|signature|awsaccesskeyid|x-(?:amz|goog)-signature)=/i],
-  ['$', /\$(?:getFrom|sendTo|[1256y]\$|2[abxy]\$|argon2)/],
+  ['$', /\$(?:getFrom|sendTo|[1256y]\$|2[abxy]\$|apr1|argon2)/],
   ['BEGIN ', /-BEGIN [A-Z0-9 ]*PRIVATE/],
   ['.eyJ', /\.eyJ[\w-]/],
   ['AKIA', /AKIA[0-9A-Z]{16}/],
@@ -27,7 +27,7 @@ const SIGNS: readonly (readonly [letters: string, pattern: RegExp])[] = [
 ]
 /** Looked for where it does not cost much: in an event of ordinary size. */
 const RARE_SIGNS =
-  /\b(?:gh[oprsu]_|github_pat_|glpat-|sk_live_|sk_test_|sk-|xox[a-z]-|whs(?:ec|k)_|npm_|SG\.|hvs\.|AGE-SECRET|basic |negotiate |sshpass |curl |mysql)|hooks\.slack|api\/webhooks|bot\d+:/i
+  /\b(?:gh[oprsu]_|github_pat_|gl(?:pat|rt|dt|ptt)-|[rs]k_(?:live|test)_|sk-|xox[a-z]-|whs(?:ec|k)_|npm_|SG\.|hvs\.|dop_v1_|hf_|pypi-|shp[a-z]{2}_|sq0[a-z]{3}-|tskey-|ATATT3|lin_api_|AGE-SECRET|basic |negotiate |sshpass |curl |mysql|identified by )|hooks\.(?:slack|zapier)|\/(?:api\/webhooks|webhookb2|with\/key)\/|bot\d+:/i
 
 /** @param isLarge - only what is most likely is looked for */
 export function isSuspect(text: string, isLarge: boolean): boolean {
@@ -65,17 +65,19 @@ const LOOKS: readonly RegExp[] = [
   // JSON Web Tokens: two JSON objects and a signature
   /()(?<![\w-])eyJ[\w-]+\.eyJ[\w-]+(?:\.[\w-]*)?/g,
   /()\b(?:AKIA|ASIA)[0-9A-Z]{16}\b/g,
-  /()\b(?:AIza[\w-]{30,}|gh[oprsu]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|sk_(?:live|test)_\w{10,}|sk-[\w-]{20,}|xox[a-z]-[\w-]{10,}|whs(?:ec|k)_[\w+/=]{16,}|npm_\w{30,}|SG\.[\w-]{16,}\.[\w-]{16,}|hvs\.[\w-]{20,})/g,
+  /()\b(?:AIza[\w-]{30,}|gh[oprsu]_\w{20,}|github_pat_\w{20,}|gl(?:pat|rt|dt|ptt)-[\w.-]{16,}|[rs]k_(?:live|test)_\w{10,}|sk-[\w-]{20,}|xox[a-z]-[\w-]{10,}|whs(?:ec|k)_[\w+/=]{16,}|npm_\w{30,}|SG\.[\w-]{16,}\.[\w-]{16,}|hvs\.[\w-]{20,}|dop_v1_\w{20,}|hf_[A-Za-z0-9]{20,}|pypi-[\w-]{30,}|shp(?:at|ca|pa|ss)_\w{20,}|sq0[a-z]{3}-[\w-]{20,}|tskey-[a-z]+-[\w-]{16,}|ATATT3[\w=-]{20,}|lin_api_\w{20,})/g,
   // of crypt(3)
-  /()\$(?:[1256y]|2[abxy]|argon2[a-z]+)\$[\w./$=,+-]{8,}/g,
+  /()\$(?:[1256y]|2[abxy]|apr1|argon2[a-z]+)\$[\w./$=,+-]{8,}/g,
   /(\b(?:[Bb]earer|BEARER|[Bb]asic|[Nn]egotiate|NTLM|[Aa]pi[Kk]ey)\s+)(?=[\w+/.~=-]*(?:\d|[a-z][A-Z]|=))[\w+/.~=-]{6,}/g,
   /(\bhooks\.slack\.com\/(?:services|workflows)\/|\/api\/webhooks\/\d+\/)[\w/-]+/g,
+  /(\/webhookb2\/|\bhooks\.zapier\.com\/hooks\/catch\/|\bmaker\.ifttt\.com\/trigger\/[^\s/]+\/(?:json\/)?with\/key\/)[^\s"'<>?#]+/g,
   /(\/bot\d+:)[\w-]{20,}/g,
   /(\b(?:access|api|encryption|private|secret) key\s*[:=]?\s*["'`])[^"'`\n]+/gi,
   // command lines, and the addresses of databases without a scheme
   /(\bsshpass\s+-p\s*)\S+/g,
   /(\bcurl\b[^\n]{0,80}?\s(?:-u|--user)[ =]?\s*)\S+/g,
   /(\bmysql(?:dump|admin)?\b[^\n]{0,80}?\s-p)[^\s-]\S*/g,
+  /(\bidentified by\s+['"])[^'"\n]+/gi,
   /((?<![\w.-])[\w.-]+(?![\w.-]):)[^\s@"':/]+(?=@(?:tcp|unix)\()/g,
   /(%3A%2F%2F)(?:(?!%2F|%40)[^\s"&/]){0,300}(?=%40)/gi,
 ]

@@ -12,7 +12,7 @@ const LF = 10
 const STATUS_LINE = /^HTTP\/(\d{1,3}(?:\.\d{1,3})?)[ \t]+([1-9]\d\d)(?!\d)/i
 
 /** Of the names of headers that are read. */
-const FIRST_LETTERS = 'cCtTkKrRdD'
+const FIRST_LETTERS = 'cCtTkKrRdDsSvVxX'
 const FOLDED = /\n[ \t]/
 const UNREADABLE = /[^\t\r\n\x20-\x7e]|\r(?!\n)/
 const NONE: string[] = []
@@ -35,7 +35,7 @@ export class HeadError extends Error {
  * asked for, and none of the heads that old or home-made servers send. A status line that can be read is an answer, whatever
  * is wrong with the headers: those that are not well-formed, or that nobody here reads, are left out.
  *
- * `HTTP/1.0 200⏎Server : x⏎Content-Length: 5⏎Content-Length: 7⏎⏎` becomes
+ * `HTTP/1.0 200⏎X-A : x⏎Content-Length: 5⏎Content-Length: 7⏎⏎` becomes
  * `HTTP/1.1 200 ⏎Connection: close⏎Content-Length: 5⏎⏎`.
  *
  * One for each request. Knows no sockets.
@@ -189,6 +189,16 @@ function regular(head: string, { version, status }: StatusLine): string {
         break
       case 'retry-after':
         others += `retry-after: ${value}\r\n`
+        break
+      // by which proxies are told apart from receivers, see `failureOf` in tunnel.ts
+      case 'server':
+        others += `server: ${value}\r\n`
+        break
+      case 'via':
+        others += `via: ${value}\r\n`
+        break
+      case 'x-squid-error':
+        others += `x-squid-error: ${value}\r\n`
         break
       default:
     }

@@ -10,6 +10,9 @@ import type { OwnedSocket, Sockets } from './sockets.ts'
 /** What is kept of an answer, for an administrator to read. */
 const EXCERPT_BYTES = 2 * 1024
 
+/** By name in small letters, as undici gives them. */
+export type AnswerHeaders = Readonly<Record<string, string | string[] | undefined>>
+
 /** What the exchanges of one endpoint share. */
 export interface Receiver {
   readonly sockets: Sockets
@@ -24,6 +27,8 @@ export interface Receiver {
   readonly running: Exchange[]
   /** Of TLS, to a receiver that asks. */
   readonly showsCertificate: boolean
+  /** Of a proxy that is asked for absolute URLs: that an answer is its own and no answer of the receiver's, and why it came. */
+  readonly failureOfProxy?: (status: number, headers: AnswerHeaders) => Error | undefined
   /** It has answered since it last closed a connection without an answer. */
   isKnown: boolean
 }
@@ -35,6 +40,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   readonly #timer: NodeJS.Timeout
   #resolve: ((outcome: AttemptOutcome) => void) | undefined
   #status: number | undefined
+  #ofProxy: AttemptOutcome | undefined
   #retryAfter: readonly string[] = []
   #date: string | undefined
   #excerpt: Buffer = NOTHING
@@ -61,12 +67,10 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#socket.expectAnswer()
   }
 
-  onResponseStart(
-    _controller: Dispatcher.DispatchController,
-    status: number,
-    headers: Record<string, string | string[] | undefined>
-  ): void {
+  onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: AnswerHeaders): void {
     this.#status = status
+    const failure = this.#receiver.failureOfProxy?.(status, headers)
+    this.#ofProxy = failure && unreachable(failure)
     this.#retryAfter = [headers['retry-after'] ?? []].flat()
     this.#date = [headers['date']].flat()[0]
     this.#receiver.isKnown = true
@@ -124,6 +128,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
     const status = this.#status ?? this.#socket.status
     if (status === undefined) {
       return undefined
+    }
+    if (this.#ofProxy !== undefined) {
+      return this.#ofProxy
     }
     const excerpt = this.#excerpt
     if (status < 300) {

@@ -37,8 +37,12 @@ const MUTE_MS = 1_000
 /** From a look-up that nobody has answered to the next such, in times of what it took: others find the way free meanwhile. */
 const REST_FACTOR = 3
 const MAX_REST_MS = 30_000
-/** glibc gives up after 10 to 30 s. What takes longer may never end: one other is begun beside it. */
-const LOST_MS = 60_000
+/**
+ * The longest that glibc waits: 3 name servers, 5 times 30 s each, for a name and for the same with the search domain behind it
+ * (resolv.conf(5), `timeout`, `attempts`); some 50 s without these options. What takes longer may never end: one other is
+ * begun beside it.
+ */
+const LOST_MS = 15 * 60_000
 const MAX_LOST = 2
 /** RFC 6555 §4.2. */
 const PREFERRED_MS = 10 * 60_000

@@ -39,6 +39,11 @@ export class Reading {
     return this.#head?.status
   }
 
+  /** Not all that was written has gone out. */
+  get isSending(): boolean {
+    return this.#socket.writableLength > 0
+  }
+
   /** To be called right before a request goes out: what comes now is its answer. */
   expectAnswer(): void {
     this.#head = new AnswerHead()

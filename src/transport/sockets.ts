@@ -40,7 +40,11 @@ export class Sockets {
   }
 
   take(): OwnedSocket {
-    for (let kept = this.#idle.pop(); kept !== undefined; kept = this.#idle.pop()) {
+    for (const kept of [...this.#idle].reverse()) {
+      if (kept.isSending) {
+        continue
+      }
+      this.#idle.splice(this.#idle.indexOf(kept), 1)
       if (!kept.isOld && (kept.address === undefined || this.#isCurrent(kept.address))) {
         return kept
       }
@@ -121,6 +125,11 @@ export class OwnedSocket {
   /** What it is waiting for while it is not open yet, or was when it failed. */
   get phase(): Phase | undefined {
     return this.#dialling?.phase ?? this.#failedIn
+  }
+
+  /** The last request was answered before all of it went out: the receiver may never read the rest, nor what comes after. */
+  get isSending(): boolean {
+    return this.#reading?.isSending === true
   }
 
   /** See {@link Reading.error}. */

@@ -17,7 +17,7 @@ import type { Resolver } from './names.ts'
 import { parseProxies, ProxyError } from './proxy.ts'
 import type { Proxy, ProxySettings } from './proxy.ts'
 import { Sockets } from './sockets.ts'
-import { CLOSED, credentialsRefused, dialThrough, NO_HTTP } from './tunnel.ts'
+import { CLOSED, dialThrough, failureOf, NO_HTTP } from './tunnel.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string
@@ -74,6 +74,9 @@ export function connectTo(
     contentType: endpoint.contentType,
     running: [],
     showsCertificate: endpoint.tls?.client !== undefined,
+    ...(asked !== undefined && {
+      failureOfProxy: (status, headers) => failureOf(status, headers, asked.authorization !== undefined),
+    }),
     isKnown: false,
   }
   return {
@@ -83,8 +86,7 @@ export function connectTo(
         return Promise.resolve(STOPPED)
       }
       return new Promise(resolve => {
-        const settle =
-          asked === undefined ? resolve : (outcome: AttemptOutcome) => resolve(throughProxy(outcome, asked))
+        const settle = asked === undefined ? resolve : (outcome: AttemptOutcome) => resolve(throughProxy(outcome))
         new Exchange(receiver, request.timeoutMs, settle).start(request)
       })
     },
@@ -116,10 +118,10 @@ function proxyHeadersOf(proxy: Proxy | undefined): string[] {
   return proxy?.authorization === undefined ? [] : ['Proxy-Authorization', proxy.authorization]
 }
 
-/** What is said by a proxy that was asked for an absolute URL: it is the one that we hear, and that we lose. */
-function throughProxy(outcome: AttemptOutcome, { authorization }: Proxy): AttemptOutcome {
+/** Of a request for an absolute URL: the proxy is the one that we hear, and that we lose. */
+function throughProxy(outcome: AttemptOutcome): AttemptOutcome {
   if (outcome.kind === 'answered') {
-    return outcome.status === 407 ? unreachable(credentialsRefused(407, authorization !== undefined)) : outcome
+    return outcome
   }
   if (outcome.kind === 'unreachable' && isLoss(outcome)) {
     return unreachable(new ProxyError({ code: outcome.code, reason: CLOSED }))

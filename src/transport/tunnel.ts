@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 
 import { dial, inTurn, secure, tlsNameOf } from './dial.ts'
 import type { Destination, Dialled, Dialling, Sessions } from './dial.ts'
+import type { AnswerHeaders } from './exchange.ts'
 import type { Resolver } from './names.ts'
 import { ProxyError } from './proxy.ts'
 import type { Proxy } from './proxy.ts'
@@ -129,11 +130,43 @@ function refusal({ status, head }: ConnectAnswer, hasCredentials: boolean): Prox
     const isForBasic = !/^proxy-authenticate:/im.test(head) || /^proxy-authenticate:.*\bbasic\b/im.test(head)
     return credentialsRefused(status, hasCredentials, isForBasic)
   }
-  return new ProxyError({ code: String(status), reason: reasonOf(status), isOnlyHere: true })
+  const reason = [400, 405, 501].includes(status)
+    ? 'the proxy makes no connections for https (CONNECT)'
+    : reasonOf(status)
+  return new ProxyError({ code: String(status), reason, isOnlyHere: true })
+}
+
+/**
+ * What Squid says of a receiver that it has reached, and that has not answered, or not with HTTP. A read error without a
+ * number of the system is what Squid 5 says of a name that nobody knows.
+ */
+const OF_RECEIVER = /^ERR_(?:ZERO_SIZE_OBJECT|READ_TIMEOUT|READ_ERROR [1-9]|WRITE_ERROR|INVALID_RESP|LIFETIME_EXP)/
+
+/**
+ * Of a request for an absolute URL, whose answer may be the receiver's or the proxy's own: why the proxy says it, if it is
+ * known to be its own. Squid names its errors, and tinyproxy itself. Each adds its `Via` to what it passes on: a second one is
+ * of a proxy on the receiver's side.
+ *
+ * @param hasCredentials - the proxy was given some
+ */
+export function failureOf(status: number, headers: AnswerHeaders, hasCredentials: boolean): ProxyError | undefined {
+  if (status === 407) {
+    return credentialsRefused(status, hasCredentials)
+  }
+  const [via, squid, server] = ['via', 'x-squid-error', 'server'].map(name => [headers[name] ?? []].flat().join())
+  const isOfSquid = squid !== '' && !OF_RECEIVER.test(squid!) && !via!.includes(',')
+  // with 503 it tells of a receiver that has closed the connection
+  const isOfTinyproxy = via === '' && /^tinyproxy\b/i.test(server!) && status !== 503
+  if (status < 400 || !(isOfSquid || isOfTinyproxy)) {
+    return undefined
+  }
+  return isOfTinyproxy && status === 401
+    ? credentialsRefused(status, hasCredentials)
+    : new ProxyError({ code: String(status), reason: reasonOf(status), isOnlyHere: true })
 }
 
 /** @param status - which the proxy has answered */
-export function credentialsRefused(status: number, hasCredentials: boolean, isForBasic = true): ProxyError {
+function credentialsRefused(status: number, hasCredentials: boolean, isForBasic = true): ProxyError {
   const reason = !isForBasic
     ? 'the proxy asks for credentials of another kind than Basic'
     : hasCredentials
@@ -146,10 +179,6 @@ function reasonOf(status: number): string {
   switch (status) {
     case 403:
       return 'the proxy does not allow connections to this receiver'
-    case 400:
-    case 405:
-    case 501:
-      return 'the proxy makes no connections for https (CONNECT)'
     case 408:
     case 504:
       return 'the proxy did not reach the receiver in time'

@@ -79,7 +79,7 @@ pinger_enable off
     },
     proxy: ([port = 0, guardedPort = 0]) => ({
       ...{ port, guardedPort, password: 'passw0rd' },
-      ...{ saysUnauthorized: true, passesCredentialsOn: true },
+      ...{ passesCredentialsOn: true },
     }),
   },
 ]

@@ -166,9 +166,9 @@ describe('an odd answer', () => {
   })
 
   it('is given to the parser with what matters of its headers, and its body as it is', () => {
-    const head = `${OK}Server: x\r\nDate: now\r\nretry-after:  7\r\nKeep-Alive: timeout=5\r\nSet-Cookie: a\r\n`
+    const head = `${OK}X-A : x\r\nSERVER : squid\r\nVia: 1.1 a\r\nX-Squid-Error: b\r\nDate: now\r\nretry-after:  7\r\nKeep-Alive: timeout=5\r\nSet-Cookie: a\r\n`
     expect(cleaned(`${head}Content-Length: 4\r\n\r\n\0\r\n\xff`, 9)).toBe(
-      '200 HTTP/1.1 200 \r\nContent-Length: 4\r\ndate: now\r\nretry-after: 7\r\nkeep-alive: timeout=5\r\n\r\n\0\r\n\xff'
+      '200 HTTP/1.1 200 \r\nContent-Length: 4\r\nserver: squid\r\nvia: 1.1 a\r\nx-squid-error: b\r\ndate: now\r\nretry-after: 7\r\nkeep-alive: timeout=5\r\n\r\n\0\r\n\xff'
     )
   })
 })

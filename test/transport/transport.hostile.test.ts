@@ -94,6 +94,27 @@ describe('a hostile receiver', () => {
     await until(() => sockets[0]?.destroyed === true)
   })
 
+  it.each([200, 401, 413])(
+    'that answers %d before it has read all is asked the next on another connection',
+    async status => {
+      const receiver = await startRawReceiver({
+        onRequest: ({ socket, body }) => body.toString() === 'next' && socket.write(answer(202)),
+        onConnection: socket =>
+          socket.once('data', () => {
+            if (receiver.connections === 1) {
+              socket.pause().write(answer(status))
+            }
+          }),
+      })
+      const connection = connectTo({ id: 'e', url: receiver.origin, headers: [] }, {})
+      onTestFinished(() => connection.destroy())
+      const request = { contentType: 'text/plain', headers: [], timeoutMs: 600_000 }
+      expect(await connection.send({ ...request, body: Buffer.alloc(20_000_000) })).toMatchObject({ status })
+      expect(await connection.send({ ...request, body: Buffer.from('next') })).toMatchObject({ status: 202 })
+      expect(receiver.connections).toBe(2)
+    }
+  )
+
   it('that does not begin with TLS is given up in time', async () => {
     stopTime()
     const receiver = await startRawReceiver({})

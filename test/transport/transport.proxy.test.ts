@@ -20,7 +20,12 @@ describe('a proxy of the simplest make is used', () => {
       openConnectProxy({ credentials: `me:${PASSWORD}` }),
       openConnectProxy({ tls: { cert: own.cert, key: own.keyPem } }),
     ])
-    return { port: open.port, guardedPort: guarded.port, secure: { port: secure.port, ca: own.cert } }
+    return {
+      port: open.port,
+      guardedPort: guarded.port,
+      isAnonymous: true,
+      secure: { port: secure.port, ca: own.cert },
+    }
   })
 })
 
@@ -134,7 +139,11 @@ describe('what a proxy answers to a request by URL', () => {
   it.each<[string, (request: RawRequest) => void, object]>([
     ['is the answer', saying(answer(202)), { kind: 'answered', ok: true, status: 202 }],
     ['is the answer, if it is bad', saying(answer(502)), { kind: 'answered', ok: false, status: 502 }],
-    ['is about us', saying(answer(407)), { layer: 'proxy', code: '407', reason: 'the proxy asks for credentials' }],
+    [
+      'is about us',
+      saying(answer(407, '', ['Connection: close'])),
+      { layer: 'proxy', code: '407', reason: 'the proxy asks for credentials' },
+    ],
     [
       'is nothing',
       ({ socket }) => socket.end(),
@@ -191,6 +200,52 @@ describe('a proxy that hangs', () => {
     connection.destroy()
     expect(await outcome).toMatchObject({ kind: 'unreachable', reason: 'stopped' })
     await until(() => proxy.sockets.size === 0)
+  })
+})
+
+describe('an answer to a URL that a proxy was asked for', () => {
+  const SQUID = 'Server: squid/5.7\r\nX-Squid-Error: '
+  const ITS_VIA = 'Via: 1.1 proxy (squid/5.7)'
+  const TINY = 'Server: tinyproxy/1.11.1'
+  it.each<[string, number, string, string]>([
+    [
+      'Squid does not allow it',
+      403,
+      `${SQUID}ERR_ACCESS_DENIED 0\r\n${ITS_VIA}`,
+      'does not allow connections to this receiver',
+    ],
+    ['Squid knows no such name', 503, `${SQUID}ERR_DNS_FAIL 0\r\n${ITS_VIA}`, 'did not reach the receiver'],
+    ['Squid 5 knows no such name', 502, `${SQUID}ERR_READ_ERROR 0\r\n${ITS_VIA}`, 'did not reach the receiver'],
+    ['Squid is refused', 503, `${SQUID}ERR_CONNECT_FAIL 111`, 'did not reach the receiver'],
+    ['Squid has no way in time', 504, `x-squid-error:ERR_CANNOT_FORWARD 110`, 'did not reach the receiver in time'],
+    ['Squid takes no such body', 413, `${SQUID}ERR_TOO_BIG 0`, 'refused to connect'],
+    ['tinyproxy does not allow it', 403, TINY, 'does not allow connections to this receiver'],
+    ['tinyproxy is refused', 500, TINY, 'did not reach the receiver'],
+  ])("is the proxy's, which says nothing of others: %s", async (_what, status, head, reason) => {
+    expect(await outcomeThrough('http', saying(answer(status, 's3cret', [head, 'Connection: close'])))).toEqual({
+      ...{ kind: 'unreachable', layer: 'proxy', isOnlyHere: true, code: String(status), reason: `the proxy ${reason}` },
+    })
+  })
+
+  it("is the proxy's, of credentials: tinyproxy", async () => {
+    expect(await outcomeThrough('http', saying(answer(401, '', [TINY, 'Connection: close'])), 'me:s3cret@')).toEqual({
+      ...{ kind: 'unreachable', layer: 'proxy', code: '401', reason: 'the proxy does not accept the credentials' },
+    })
+  })
+
+  it.each<[string, number, string]>([
+    ['no name', 503, 'X-A: b'],
+    ['it has closed the connection', 502, `${SQUID}ERR_ZERO_SIZE_OBJECT 0\r\n${ITS_VIA}`],
+    ['it has reset the connection', 502, `${SQUID}ERR_READ_ERROR 104\r\n${ITS_VIA}`],
+    ['it is silent', 504, `${SQUID}ERR_READ_TIMEOUT 0\r\n${ITS_VIA}`],
+    ['it is behind a Squid of its own', 503, `${SQUID}ERR_CONNECT_FAIL 111\r\nVia: 1.1 theirs (squid)\r\n${ITS_VIA}`],
+    ['it is behind two, in one line', 503, `${SQUID}ERR_CONNECT_FAIL 111\r\nVia: 1.1 theirs, 1.1 proxy`],
+    ['it is behind a tinyproxy of its own', 500, `${TINY}\r\n${ITS_VIA}`],
+    ['tinyproxy has heard nothing', 503, TINY],
+    ['a refusal that has come through Squid', 403, `Server: nginx\r\n${ITS_VIA}`],
+    ['it is well', 200, TINY],
+  ])("is the receiver's: %s", async (_what, status, head) => {
+    expect(await outcomeThrough('http', saying(answer(status, '', [head])))).toMatchObject({ kind: 'answered', status })
   })
 })
 

@@ -99,8 +99,17 @@ export function keptOf(
   const { expiresAt, leftMs } = progress ?? delivery
   const firstTriedAt = progress?.firstTriedAt
   return {
-    ...{ number, id, owner, party, label, order, isQuestion: false, bytes, acceptedAt, endpoint },
+    number,
+    id,
+    owner,
+    party,
+    label,
+    order,
+    isQuestion: false,
+    bytes,
+    acceptedAt,
     leadsUntil: Math.min(clock.fromDisk(delivery.expiresAt), now + delivery.leftMs),
+    endpoint,
     state: progress === undefined ? { name: 'queued' } : stateOf(progress, clock, now, spreadMs),
     progress: {
       ...UNTRIED,

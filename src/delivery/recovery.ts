@@ -13,7 +13,7 @@ import {
   parseRows,
   parseStamp,
 } from './stored.ts'
-import type { LogRow, Stamp, StoredDelivery, StoredProgress } from './stored.ts'
+import type { LogRow, Stamp, StoredDelivery, StoredHead, StoredProgress } from './stored.ts'
 
 /** Of what the journal writes. A store of a later version is left alone. */
 const FORMAT_VERSION = 2
@@ -36,7 +36,7 @@ export interface Recovered {
 }
 
 export interface RecoveredDelivery {
-  readonly delivery: StoredDelivery
+  readonly delivery: StoredHead
   /** `undefined`: it is as it was accepted. */
   readonly progress: StoredProgress | undefined
   /** Of the body. */
@@ -142,6 +142,7 @@ async function readDeliveries(
   const deliveries: RecoveredDelivery[] = []
   const progressSizes = new Map<number, number>()
   const stray: string[] = []
+  const alike = new Map<string, string>()
   let damaged = 0
   for await (const [key, value] of db.iterator({ ...KEYS.deliveries, highWaterMarkBytes: READ_AHEAD_BYTES })) {
     isAlive()
@@ -166,7 +167,7 @@ async function readDeliveries(
       progresses.delete(KEYS.progress(number))
     }
     deliveries.push({
-      delivery: found.delivery,
+      delivery: headOf(found.delivery, alike),
       progress: own?.progress,
       bytes: found.body.length,
       stored: size + (progressSizes.get(number) ?? 0),
@@ -175,6 +176,29 @@ async function readDeliveries(
   // without its delivery, a progress would be taken for that of another one under this number
   stray.push(...progresses.keys())
   return { deliveries, progressSizes, lost: damaged + (known?.live.size ?? 0), stray }
+}
+
+/**
+ * There may be 100,000, and each collection of garbage while they are read copies what they hold on to.
+ *
+ * @param alike - texts that many of them have in common, which are kept once
+ */
+function headOf(
+  { number, id, owner, party, label, order, acceptedAt, expiresAt, leftMs }: StoredDelivery,
+  alike: Map<string, string>
+): StoredHead {
+  const once = (text: string): string => alike.get(text) ?? (alike.set(text, text), text)
+  return {
+    number,
+    id,
+    owner: once(owner),
+    party: once(party),
+    label: once(label),
+    order,
+    acceptedAt,
+    expiresAt,
+    leftMs,
+  }
 }
 
 async function readLogPages(db: Level): Promise<LogPage[]> {

@@ -5,7 +5,14 @@ import type { Order, Trigger } from './delivery.ts'
 // What the journal writes, and how it reads it back: nothing that comes from a disk is believed before it was looked at.
 
 /** A delivery without its body. Written once, and never changed. */
-export interface StoredDelivery {
+export interface StoredDelivery extends StoredHead {
+  readonly contentType: string
+  /** Names and values in turn. */
+  readonly headers: readonly string[]
+}
+
+/** Of a delivery, what has to be known while it waits in the journal: all but what is sent. */
+export interface StoredHead {
   /** Its key too. */
   readonly number: number
   readonly id: string
@@ -15,9 +22,6 @@ export interface StoredDelivery {
   readonly order: Order
   /** Epoch ms. */
   readonly acceptedAt: number
-  readonly contentType: string
-  /** Names and values in turn. */
-  readonly headers: readonly string[]
   /** On the disk's clock; `Infinity` for never. */
   readonly expiresAt: number
   /** What was left until then as it was written: after a restart it has no more. */

@@ -27,7 +27,17 @@ export const googleChat: Format = {
       ...(widgets.length === 0 ? [] : [{ widgets }]),
       ...(details === undefined
         ? []
-        : [{ widgets: [{ textParagraph: { text: fitted(details, MAX_DETAILS, escaped).replaceAll('\n', '<br>') } }] }]),
+        : [
+            {
+              widgets: [
+                {
+                  textParagraph: {
+                    text: fitted(withoutLinks(details), MAX_DETAILS, escapeHtml).replaceAll('\n', '<br>'),
+                  },
+                },
+              ],
+            },
+          ]),
       ...(buttons.length === 0 ? [] : [{ widgets: [{ buttonList: { buttons } }] }]),
     ]
     return jsonPayload({

@@ -1,6 +1,6 @@
 import { jsonPayload } from './format.ts'
 import type { Format } from './format.ts'
-import { fitted, withoutLinks } from './text.ts'
+import { cut, withoutLinks } from './text.ts'
 import type { Tone } from './words.ts'
 
 const PRIORITIES: Readonly<Record<Tone, number>> = { good: 4, bad: 8, warning: 6, info: 4, pending: 1 }
@@ -23,9 +23,9 @@ export const gotify: Format = {
     const lines = facts.map(({ label, value }) => `${label}: ${value}`)
     const [link] = links
     return jsonPayload({
-      title: fitted(`${emoji} ${object === undefined ? title : `${title}: ${object.name}`}`, 250, withoutLinks),
+      title: cut(withoutLinks(`${emoji} ${object === undefined ? title : `${title}: ${object.name}`}`), 250),
       message:
-        fitted([...lines, ...(details === undefined ? [] : [details])].join('\n'), MAX_MESSAGE, withoutLinks) || title,
+        cut(withoutLinks([...lines, ...(details === undefined ? [] : [details])].join('\n')), MAX_MESSAGE) || title,
       priority: PRIORITIES[tone],
       extras: {
         'client::display': { contentType: 'text/plain' },

@@ -6,7 +6,7 @@ import type { TaskLog } from '../xo.ts'
 export interface RunOutcome {
   /** `success`, `skipped`, `failure`, `interrupted`: the host's word. */
   readonly status: string
-  /** With `failures`, what of the run has failed. */
+  /** With `failures`, what of the run has failed, and `failureCount` where that is more than are listed. */
   readonly error?: object
 }
 
@@ -20,7 +20,7 @@ interface Failure {
   readonly message: string
 }
 
-/** More are counted only. */
+/** More are counted only: an event stays small. */
 const MAX_FAILURES = 100
 const MAX_MESSAGE_LENGTH = 500
 
@@ -63,6 +63,7 @@ export function outcomeOfRun(task: TaskLog | undefined, error: unknown): RunOutc
       ...known,
       message: message === undefined || saysNothing(known) ? inWords(failures, failed.length, said) : message,
       ...(failures.length > 0 && { failures }),
+      ...(failed.length > failures.length && { failureCount: failed.length }),
     },
   }
 }

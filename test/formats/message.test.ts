@@ -54,6 +54,14 @@ describe('a message', () => {
     expect(messageOf('post', { method: 'vm.start', error }).details).toBe(details)
   })
 
+  it('says so of an error that is too large, and does not say that there is none', () => {
+    for (const size of [300_000, 10_000_000]) {
+      expect(messageOf('post', { method: 'vm.start', error: { message: 'x'.repeat(size) } }).error).toBe(
+        'the error is too large'
+      )
+    }
+  })
+
   it('never tells a result', () => {
     const { event } = samplesWith()['success']!
     const fields = new Map([...event.fields, ['result', '"s3cret"']])

@@ -104,6 +104,7 @@ export function messageAbout(event: Event, instance: Instance, now: number): Mes
   const failed = listOf(recordOf(thrown)['failures'])
   const failures = failed.slice(0, MAX_FAILURES).filter(isRecord).map(failureOf)
   const failureCount = Math.max(failed.length, numberOf(recordOf(thrown)['failureCount']) ?? 0)
+  const size = numberOf(run['size'])
   const title = lineOf(event.fields.has('test') ? `Test: ${heading.title}` : heading.title, MAX_TITLE)
   const facts = [
     ...(object === undefined ? [] : [{ label: object.kind, value: object.name }]),
@@ -111,6 +112,7 @@ export function messageAbout(event: Event, instance: Instance, now: number): Mes
     ...(user === undefined ? [] : [{ label: 'User', value: user }]),
     ...(event.method === 'user.signInFailed' ? factOf('From', read('userIp')) : []),
     ...(duration === undefined ? [] : [{ label: 'Duration', value: durationText(duration) }]),
+    ...(size === undefined ? [] : [{ label: 'Transferred', value: sizeText(size) }]),
     ...(failed.length === 0 ? [] : [{ label: 'Failed', value: String(failureCount) }]),
     ...placesOf(record('object'), params),
   ]

@@ -314,7 +314,7 @@ const PATHS: Paths = {
   event: {
     ...leaves('callId userId userName userIp method timestamp duration type test'),
     ...{ params: true, result: true, error: true, before: true, after: true, omitted: true },
-    run: leaves('id jobId jobName scheduleId status'),
+    run: leaves('id jobId jobName scheduleId status size'),
     object: OBJECT,
   },
 }

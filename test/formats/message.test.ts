@@ -62,6 +62,13 @@ describe('a message', () => {
     }
   })
 
+  it('of a backup counts all that has failed, also what is not listed', () => {
+    const failures = Array.from({ length: 100 }, (_, n) => ({ name: `web${n}`, message: 'no' }))
+    const { details, facts } = messageOf('post', { method: 'backupNg.runJob', error: { failures, failureCount: 300 } })
+    expect(details?.split('\n').at(-1)).toBe('and 295 more')
+    expect(facts).toContainEqual({ label: 'Failed', value: '300' })
+  })
+
   it('never tells a result', () => {
     const { event } = samplesWith()['success']!
     const fields = new Map([...event.fields, ['result', '"s3cret"']])

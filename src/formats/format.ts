@@ -140,6 +140,14 @@ export function jsonIn(text: string): Readonly<Record<string, unknown>> {
   }
 }
 
+/**
+ * Whether it may be the service itself that says no, whose answers are JSON objects (the end of a long one is not known): a
+ * page of HTML comes from a proxy or a load balancer on the way, which knows nothing of chats and tokens.
+ */
+export function isFromService({ text }: ServiceAnswer): boolean {
+  return /^\s*\{/.test(text)
+}
+
 export function payloadOf(contentType: string, text: string): Payload {
   return { contentType, body: Buffer.from(text) }
 }

@@ -1,4 +1,4 @@
-import { jsonPayload } from './format.ts'
+import { isFromService, jsonPayload } from './format.ts'
 import type { Format } from './format.ts'
 import { cut, withoutLinks } from './text.ts'
 import type { Tone } from './words.ts'
@@ -33,6 +33,15 @@ export const gotify: Format = {
       },
     })
   },
-  judge: ({ status }) =>
-    status === 401 || status === 403 ? { is: 'gone', reason: "the application's token is not valid" } : undefined,
+  judge: answer => {
+    switch (answer.status) {
+      case 400:
+        return { is: 'refused', reason: 'Gotify refuses what was sent' }
+      case 401:
+      case 403:
+        return isFromService(answer) ? { is: 'gone', reason: "the application's token is not valid" } : undefined
+      default:
+        return undefined
+    }
+  },
 }

@@ -1,4 +1,4 @@
-import { jsonIn, jsonPayload } from './format.ts'
+import { isFromService, jsonIn, jsonPayload } from './format.ts'
 import type { Format, ServiceAnswer, Verdict } from './format.ts'
 import { cut, fitted, withoutLinks } from './text.ts'
 import type { Measure } from './text.ts'
@@ -63,8 +63,9 @@ export const ntfy: Format = {
   judge,
 }
 
-function judge({ status, text }: ServiceAnswer): Verdict | undefined {
-  const { code } = jsonIn(text)
+function judge(answer: ServiceAnswer): Verdict | undefined {
+  const { status } = answer
+  const { code } = jsonIn(answer.text)
   if (status === 429 && code === 42908) {
     return {
       is: 'failed',
@@ -72,7 +73,7 @@ function judge({ status, text }: ServiceAnswer): Verdict | undefined {
       afterMs: 3 * HOUR_MS,
     }
   }
-  if (status === 401 || status === 403) {
+  if ((status === 401 || status === 403) && isFromService(answer)) {
     return { is: 'gone', reason: 'the topic needs a token (Authorization: Bearer), or another one' }
   }
   return status === 400 || status === 413 ? { is: 'refused', reason: 'ntfy refuses what was sent' } : undefined

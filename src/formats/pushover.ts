@@ -49,7 +49,7 @@ function judge({ status, text }: ServiceAnswer): Verdict | undefined {
   if (status === 429) {
     return { is: 'failed', reason: 'the monthly quota of the application is used up', afterMs: 6 * HOUR_MS }
   }
-  if (status < 400 || status >= 500) {
+  if (status < 400 || status >= 500 || answer['status'] !== 0) {
     return undefined
   }
   const [key] = ['token', 'user'].filter(name => answer[name] === 'invalid')

@@ -69,6 +69,7 @@ const ERRORS: readonly (readonly [end: string, verdict: Verdict])[] = [
   ['permissions.app_error', { is: 'gone', reason: 'the owner of the webhook may not post to the target' }],
   ['invalid.app_error', { is: 'gone', reason: 'the webhook does not exist any more' }],
   ['disabled.app_error', { is: 'gone', reason: 'the server does not allow webhooks' }],
+  ['decode.app_error', { is: 'refused', reason: 'Mattermost cannot read what was sent' }],
   ['parse.app_error', { is: 'refused', reason: 'Mattermost cannot read what was sent' }],
 ]
 

@@ -78,7 +78,12 @@ function fillOf(node: Node, source: string): Fill {
       return data => items.map(fill => fill(data))
     }
     case 'object': {
-      const entries = node.entries.map(([key, value]) => [key, fillOf(value, source)] as const)
+      const entries = node.entries.map(([key, value, at]) => {
+        if (key.includes('{{')) {
+          throw new MistakeError(source, at, 'a name without placeholders, which stand in values only')
+        }
+        return [key, fillOf(value, source)] as const
+      })
       return data => Object.fromEntries(entries.map(([key, fill]) => [key, fill(data)]))
     }
     case 'constant':
@@ -231,6 +236,7 @@ const FILTERS = {
     apply: value => (Array.isArray(value) ? value.map(lineOfItem).join('\n') : asText(value)),
   },
   url: { example: 'url', takes: takesNone, apply: value => encodeURIComponent(asText(value).toWellFormed()) },
+  json: { example: 'json', takes: takesNone, apply: value => JSON.stringify(value) },
   text: { example: 'text', takes: takesNone, apply: value => asText(value) },
   upper: { example: 'upper', takes: takesNone, apply: value => asText(value).toUpperCase() },
   lower: { example: 'lower', takes: takesNone, apply: value => asText(value).toLowerCase() },

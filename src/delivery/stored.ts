@@ -18,6 +18,8 @@ export interface StoredDelivery {
   readonly contentType: string
   /** Names and values in turn. */
   readonly headers: readonly string[]
+  /** See `Payload`. */
+  readonly fills?: Readonly<Record<string, string>>
   /** On the disk's clock; `Infinity` for never. */
   readonly expiresAt: number
   /** What was left until then as it was written: after a restart it has no more. */
@@ -141,7 +143,7 @@ function parseDelivery(value: unknown): StoredDelivery | undefined {
   if (!isObject(value)) {
     return undefined
   }
-  const { number, id, owner, party, label, acceptedAt, contentType, headers } = value
+  const { number, id, owner, party, label, acceptedAt, contentType, headers, fills } = value
   const order = parseOrder(value.order)
   const expiresAt = parseInstant(value.expiresAt)
   const leftMs = parseInstant(value.leftMs)
@@ -154,10 +156,18 @@ function parseDelivery(value: unknown): StoredDelivery | undefined {
     isNumber(acceptedAt) &&
     isText(contentType) &&
     isTexts(headers) &&
+    (fills === undefined || isFills(fills)) &&
     expiresAt !== undefined &&
     leftMs !== undefined
-    ? { number, id, owner, party, label, order, acceptedAt, contentType, headers, expiresAt, leftMs }
+    ? {
+        ...{ number, id, owner, party, label, order, acceptedAt, contentType, headers, expiresAt, leftMs },
+        ...(fills !== undefined && { fills }),
+      }
     : undefined
+}
+
+function isFills(value: unknown): value is Readonly<Record<string, string>> {
+  return isObject(value) && isTexts(Object.values(value))
 }
 
 /** `undefined`: it is none. */

@@ -15,6 +15,8 @@ export interface Format {
   /** It has use for the field `template`: checks it. */
   readonly template?: (text: string) => Mistake | undefined
   readonly url: UrlField
+  /** Its URLs may have placeholders, of the kind of its templates, in their path and query. */
+  readonly fillsUrl?: boolean
   /** It tells people of the object that the event is about, whether the hook asks for that or not. */
   readonly tellsObject?: boolean
   /** It tells of what has happened only. */
@@ -79,6 +81,8 @@ export interface Material {
 export interface Options {
   readonly target?: string
   readonly template?: string
+  /** Each `PLACE` of the hook's URL. */
+  readonly places?: readonly string[]
 }
 
 export interface Built extends Payload {

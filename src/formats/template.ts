@@ -9,25 +9,56 @@ import { isRecord, numberOf, textOf } from '../values.ts'
 
 /**
  * A body of the administrator's own: a JSON tree with `{{path | filter}}` in its strings, which is JSON whatever the event
- * holds, as what is filled in is a value and never read again; or, where it does not begin with `{` or `[`, a plain text.
+ * holds, as what is filled in is a value and never read again; or, where it does not begin with `{` or `[`, or begins with a
+ * placeholder, a plain text.
  */
 export const template: Format = {
   title: 'Template',
-  url: { example: 'https://splunk.example.org:8088/services/collector/event' },
+  url: {
+    example: 'https://splunk.example.org:8088/services/collector/event',
+    problem: ({ hostname }) => (hostname.includes('{') ? 'no placeholder but in its path and query' : undefined),
+    normalise: url => ({ url: withPlaces(url) }),
+  },
+  fillsUrl: true,
   tellsObject: true,
   template: mistakeIn,
-  build(material, { template: text = '' }) {
-    const value = filler(text)(dataOf(material))
-    return isJson(text)
+  build(material, { template: text = '', places = [] }) {
+    const data = dataOf(material)
+    const value = filler(text)(data)
+    const payload = isJson(text)
       ? payloadOf('application/json', JSON.stringify(value))
       : payloadOf('text/plain; charset=utf-8', asText(value))
+    return places.length === 0
+      ? payload
+      : { ...payload, fills: Object.fromEntries(places.map(place => [place, fillOfPlace(place, data)])) }
   },
+}
+
+/** Placeholders as URLs have them: `URL` encodes braces in a path, and leaves them alone in a query. */
+function withPlaces(url: URL): URL {
+  const { origin, pathname, search } = url
+  const encoded = (pathname + search).replace(/(?:\{|%7B){2}(.*?)(?:\}|%7D){2}/gi, (whole, inner: string) => {
+    try {
+      return `%7B%7B${encodeURIComponent(decodeURIComponent(inner).trim())}%7D%7D`
+    } catch {
+      return whole
+    }
+  })
+  return new URL(origin + encoded)
+}
+
+const MAX_FILL = 500
+
+/** A part of a path, or of a query, and no more: it begins no other part, nor does it lead upwards. */
+function fillOfPlace(place: string, data: Data): string {
+  const text = cut(asText(filler(decodeURIComponent(place))(data)).toWellFormed(), MAX_FILL)
+  return /^\.+$/.test(text) ? '' : encodeURIComponent(text)
 }
 
 const MAX_LENGTH = 64 * 1024
 
 function isJson(text: string): boolean {
-  return /^\s*[{[]/.test(text)
+  return /^\s*(?:\[|\{(?!\{))/.test(text)
 }
 
 /** The first mistake of a template; `undefined`: it has none. */

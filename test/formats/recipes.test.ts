@@ -6,11 +6,13 @@ import { afterAll, beforeAll, expect, it, vi } from 'vitest'
 import { settingsOf, parseConfig } from '../../src/config/parse.ts'
 import type { Hook } from '../../src/config/hook.ts'
 import { Courier } from '../../src/courier.ts'
+import { formats } from '../../src/formats/index.ts'
 import { describeOutcome } from '../../src/delivery/delivery.ts'
 import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
 import { startReceiver } from '../sandbox/receiver.ts'
 import type { Answer, Received, Receiver } from '../sandbox/receiver.ts'
-import { INSTANCE, samplesWith } from '../helpers/material.ts'
+import { hostileTexts } from '../fixtures/hostile-texts.ts'
+import { INSTANCE, materialOf, samplesWith } from '../helpers/material.ts'
 
 // on a machine that is busy with something else
 vi.setConfig({ testTimeout: 60_000 })
@@ -228,4 +230,56 @@ it('the library standardwebhooks verifies and reads back what the format standar
     timestamp: '2026-11-21T21:26:10.000Z',
     data: { method: 'vm.start', error: { code: 'HOST_NOT_ENOUGH_FREE_MEMORY' } },
   })
+})
+
+const PLACED = { method: 'vm.start', type: 'post', format: 'template', content: { template: 'x' } }
+
+it('a template fills in the path and the query of its URL, percent-encoded, and nothing else of it', async () => {
+  const paths: string[] = []
+  standIn = ({ url }) => {
+    paths.push(url)
+    return {}
+  }
+  const { origin } = new URL(receiver.url)
+  const url = `${origin}/a b/{{ user }}/{{event.params.id | upper}}?x={{title}}&y={{event.result.nothing}}&k=%7B`
+  await sent({ ...PLACED, url })
+  const who = 'bruce.wayne%40waynecorp.com'
+  const id = '67AAC198-0174-11EA-8D71-362B9E155667'
+  expect(paths[2]).toBe(`/a%20b/${who}/${id}?x=VM%20start%20failed&y=&k=%7B`)
+  expect(paths).toHaveLength(Object.keys(samplesWith()).length)
+})
+
+it('a stranger cannot leave the place that the URL gives', () => {
+  const hook = hookOf({ ...PLACED, url: 'https://x.example.org/a/{{event.userName}}/b?c={{event.userName}}' })
+  const place = '%7B%7Bevent.userName%7D%7D'
+  expect(hook.route.endpoint.url).toBe(`https://x.example.org/a/${place}/b?c=${place}`)
+  for (const [, user] of [
+    ...hostileTexts,
+    ['', '..'],
+    ['', '.'],
+    ['', '../../x?y#z'],
+    ['', '&c=2'],
+    ['', `x${place}`],
+  ]) {
+    const { event, object } = samplesWith({ user: user!, name: 'x', error: 'x' })['failure']!
+    const { fills } = formats.get('template')!.build(materialOf(event, object), hook)
+    expect(fills![place]).toMatch(/^(?!\.+$)(?:[\w.~!*'()-]|%[\dA-F]{2})*$/)
+  }
+})
+
+it.each([
+  ['https://x.example.org/{{objct.name}}', /did you mean object\.name/],
+  ['https://x.example.org/?a={{object.name | nothing}}', /one of the filters/],
+  ['https://{{object.name}}.example.org/', /no placeholder but in its path and query/],
+  ['https://x.example.org:{{at}}/', /an http:\/\/ or https:\/\/ URL/],
+])('the URL %s is refused', (url, expected) => {
+  expect(parseConfig({ hooks: [{ ...PLACED, url }] }).problems).toMatchObject([
+    { path: 'hooks[0].url', expected: expect.stringMatching(expected) as string },
+  ])
+})
+
+it('a URL of another format is as it is', () => {
+  const { route, places } = hookOf({ method: 'vm.start', url: 'https://x.example.org/{{at}}?{{at}}', format: 'json' })
+  expect(route.endpoint.url).toBe('https://x.example.org/%7B%7Bat%7D%7D?{{at}}')
+  expect(places).toBe(undefined)
 })

@@ -153,11 +153,8 @@ export class Recorder {
   /** Reads back what is on disk only. `undefined` if it is damaged; rejects while the journal cannot be read. */
   async read({ number }: Kept): Promise<Content | undefined> {
     const found = await this.#read(journal => journal.read(number))
-    if (found === undefined) {
-      return undefined
-    }
-    const { headers, ...payload } = found
-    return { payload, headers }
+    const { headers = [], ...payload } = found ?? {}
+    return 'body' in payload ? { payload, headers } : undefined
   }
 
   /** The rows of the delivery log, the latest first; those on disk only while it can be read. */

@@ -47,8 +47,6 @@ function withPlaces(url: URL): URL {
   return new URL(origin + encoded)
 }
 
-const MAX_FILL = 500
-
 /** A part of a path, or of a query, and no more: it begins no other part, nor does it lead upwards. */
 function fillOfPlace(place: string, data: Data): string {
   const text = cut(asText(filler(decodeURIComponent(place))(data)).toWellFormed(), MAX_FILL)
@@ -56,6 +54,7 @@ function fillOfPlace(place: string, data: Data): string {
 }
 
 const MAX_LENGTH = 64 * 1024
+const MAX_FILL = 500
 
 function isJson(text: string): boolean {
   return /^\s*(?:\[|\{(?!\{))/.test(text)

@@ -78,7 +78,7 @@ export class Texts {
 
   /** @param index - the place of the hook in the handing */
   payloadFor(hook: PlainHook, index: number): Built | { readonly problem: string } {
-    const { includeObject, target, template } = hook
+    const { includeObject, target, template, places } = hook
     const format = formats.get(hook.format)
     if (format === undefined) {
       return { problem: 'there is no such format' }
@@ -86,7 +86,7 @@ export class Texts {
     if (format.isPerDelivery === true) {
       return this.#build(hook, index)
     }
-    const key = JSON.stringify([hook.format, includeObject, target, template])
+    const key = JSON.stringify([hook.format, includeObject, target, template, places])
     let payload = this.#payloads.get(key)
     if (payload === undefined) {
       payload = this.#build(hook, index)

@@ -342,12 +342,13 @@ function handingOf(event: Event, hooks: readonly Hook[], object?: Handing['objec
 }
 
 /** What crosses to the delivery side, and nothing else of a hook. */
-function plainOf({ id, name, format, includeObject, filter, target, template, route }: PlainHook): PlainHook {
+function plainOf({ id, name, format, includeObject, filter, target, template, places, route }: PlainHook): PlainHook {
   return {
     ...{ id, name, format, includeObject, route },
     ...(filter !== undefined && { filter }),
     ...(target !== undefined && { target }),
     ...(template !== undefined && { template }),
+    ...(places !== undefined && { places }),
   }
 }
 

@@ -1,5 +1,6 @@
 import { wrong } from './hook.ts'
 import { REQUEST_METHODS } from './form.ts'
+import { PLACE } from '../delivery/delivery.ts'
 import type { Endpoint } from '../delivery/delivery.ts'
 import { formats, hintOf } from '../formats/index.ts'
 import type { Options } from '../formats/index.ts'
@@ -52,6 +53,13 @@ export function parseService(name: string, url: URL, item: Fields, path: string)
   if (format.template !== undefined) {
     checkTemplate(template, format.template, `${path}.content.template`)
   }
+  const places = format.fillsUrl === true ? [...new Set(meant.href.match(PLACE) ?? [])] : []
+  for (const place of places.map(decodeURIComponent)) {
+    const mistake = format.template?.(place)
+    if (mistake !== undefined) {
+      wrong(`${path}.url`, mistake.expected, place.slice(0, 100))
+    }
+  }
   const method = trimmedOf(content['requestMethod']) || REQUEST_METHODS[0]
   if (!REQUEST_METHODS.some(each => each === method)) {
     wrong(
@@ -73,6 +81,7 @@ export function parseService(name: string, url: URL, item: Fields, path: string)
     options: {
       ...(target !== '' && targetField && { target }),
       ...(template !== '' && format.template && { template }),
+      ...(places.length > 0 && { places }),
     },
     endpoint: {
       url: meant.href,

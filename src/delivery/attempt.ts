@@ -1,3 +1,4 @@
+import { PLACE } from './delivery.ts'
 import type { Attempt, AttemptOutcome, Endpoint, Trigger } from './delivery.ts'
 import type { Content } from './kept.ts'
 import { signerOf } from './signature.ts'
@@ -9,6 +10,8 @@ export interface OutgoingRequest {
   readonly body: Buffer
   /** Names and values in turn. */
   readonly headers: readonly string[]
+  /** Path and query, where they are not the endpoint's. */
+  readonly path?: string
   /** For the whole exchange: connecting, sending, the answer. */
   readonly timeoutMs: number
   /** An answer that refuses is an answer: see `Delivery`. */
@@ -71,6 +74,7 @@ export async function attempt(
         String(timestamp),
         ...(signerFor(endpoint)?.(id, timestamp, body) ?? []),
       ],
+      ...(payload.fills && { path: filledPath(endpoint, payload.fills) }),
       timeoutMs,
       ...(isQuestion && { isQuestion }),
     })
@@ -79,6 +83,11 @@ export async function attempt(
     outcome = { kind: 'unreachable', code: 'INTERNAL', reason: 'the request could not be made' }
   }
   return { number, trigger, startedAt, durationMs: performance.now() - start, outcome }
+}
+
+function filledPath({ url }: Endpoint, fills: Readonly<Record<string, string>>): string {
+  const { pathname, search } = new URL(url)
+  return (pathname + search).replace(PLACE, place => fills[place] ?? '')
 }
 
 const OPEN_BRACE = 0x7b

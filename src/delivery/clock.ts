@@ -47,9 +47,12 @@ export function storedOf(kept: Kept, clock: DiskClock): StoredDelivery {
     throw new Error('only what is in memory can be written')
   }
   const { payload, headers } = content
-  const { contentType } = payload
+  const { contentType, fills } = payload
   const { expiresAt, leftMs } = lifetimeOf(kept.progress, clock)
-  return { number, id, owner, party, label, order, acceptedAt, contentType, headers, expiresAt, leftMs }
+  return {
+    ...{ number, id, owner, party, label, order, acceptedAt, contentType, headers, expiresAt, leftMs },
+    ...(fills && { fills }),
+  }
 }
 
 /** How far a delivery has come; `undefined` while it is as it was accepted. */

@@ -2,7 +2,12 @@
 export interface Payload {
   readonly contentType: string
   readonly body: Buffer
+  /** What takes the place of each {@link PLACE} of the endpoint's URL, percent-encoded. */
+  readonly fills?: Readonly<Record<string, string>>
 }
+
+/** In the path and query of an endpoint's URL: what is filled in with each event, like `%7B%7Bobject.id%7D%7D`. */
+export const PLACE = /%7B%7B.*?%7D%7D/g
 
 /**
  * Where requests go and to whom: plain data. Two hooks with the same endpoint share one lane, one circuit breaker and

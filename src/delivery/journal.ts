@@ -38,6 +38,7 @@ export interface Batch {
 /** A body with what else its requests are made of. */
 export interface StoredContent {
   readonly contentType: string
+  readonly fills?: Readonly<Record<string, string>>
   readonly headers: readonly string[]
   readonly body: Buffer
 }
@@ -214,7 +215,11 @@ export class Journal {
       return undefined
     })
     const found = decodeDelivery(value, number)
-    return found && { contentType: found.delivery.contentType, headers: found.delivery.headers, body: found.body }
+    if (found === undefined) {
+      return undefined
+    }
+    const { contentType, headers, fills } = found.delivery
+    return { contentType, headers, body: found.body, ...(fills && { fills }) }
   }
 
   /** The rows of the delivery log as of now, the latest first. */

@@ -153,7 +153,8 @@ export class Recorder {
   /** Reads back what is on disk only. `undefined` if it is damaged; rejects while the journal cannot be read. */
   async read({ number }: Kept): Promise<Content | undefined> {
     const found = await this.#read(journal => journal.read(number))
-    return found && { payload: { contentType: found.contentType, body: found.body }, headers: found.headers }
+    const { headers = [], ...payload } = found ?? {}
+    return 'body' in payload ? { payload, headers } : undefined
   }
 
   /** The rows of the delivery log, the latest first; those on disk only while it can be read. */

@@ -9,6 +9,8 @@ export interface StoredDelivery extends StoredHead {
   readonly contentType: string
   /** Names and values in turn. */
   readonly headers: readonly string[]
+  /** See `Payload`. */
+  readonly fills?: Readonly<Record<string, string>>
 }
 
 /** Of a delivery, what has to be known while it waits in the journal: all but what is sent. */
@@ -145,7 +147,7 @@ function parseDelivery(value: unknown): StoredDelivery | undefined {
   if (!isObject(value)) {
     return undefined
   }
-  const { number, id, owner, party, label, acceptedAt, contentType, headers } = value
+  const { number, id, owner, party, label, acceptedAt, contentType, headers, fills } = value
   const order = parseOrder(value.order)
   const expiresAt = parseInstant(value.expiresAt)
   const leftMs = parseInstant(value.leftMs)
@@ -158,10 +160,18 @@ function parseDelivery(value: unknown): StoredDelivery | undefined {
     isNumber(acceptedAt) &&
     isText(contentType) &&
     isTexts(headers) &&
+    (fills === undefined || isFills(fills)) &&
     expiresAt !== undefined &&
     leftMs !== undefined
-    ? { number, id, owner, party, label, order, acceptedAt, contentType, headers, expiresAt, leftMs }
+    ? {
+        ...{ number, id, owner, party, label, order, acceptedAt, contentType, headers, expiresAt, leftMs },
+        ...(fills !== undefined && { fills }),
+      }
     : undefined
+}
+
+function isFills(value: unknown): value is Readonly<Record<string, string>> {
+  return isObject(value) && isTexts(Object.values(value))
 }
 
 /** `undefined`: it is none. */

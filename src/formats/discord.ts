@@ -1,6 +1,6 @@
 import type { RESTPostAPIWebhookWithTokenJSONBody } from 'discord-api-types/v10'
 
-import { jsonIn, jsonPayload } from './format.ts'
+import { isFromService, jsonIn, jsonPayload } from './format.ts'
 import type { Format, ServiceAnswer, Verdict } from './format.ts'
 import { fitted, JOINT } from './text.ts'
 
@@ -70,17 +70,17 @@ function escapeFence(text: string): string {
   return text.replaceAll('`', `\`${JOINT}`)
 }
 
-function judge({ status, text }: ServiceAnswer): Verdict | undefined {
-  switch (status) {
+function judge(answer: ServiceAnswer): Verdict | undefined {
+  switch (answer.status) {
     case 401:
     case 403:
     case 404:
       // whoever goes on is locked out by its address
-      return { is: 'gone', reason: 'Discord does not know the webhook (any more)' }
+      return isFromService(answer) ? { is: 'gone', reason: 'Discord does not know the webhook (any more)' } : undefined
     case 400:
       return { is: 'refused', reason: 'Discord refuses what was sent' }
     case 429: {
-      const seconds = jsonIn(text)['retry_after']
+      const seconds = jsonIn(answer.text)['retry_after']
       return typeof seconds === 'number' && seconds > 0
         ? { is: 'failed', reason: 'too many requests', afterMs: Math.ceil(seconds * 1000) }
         : undefined

@@ -16,6 +16,8 @@ export interface Format {
   /** It has use for the field `template`: checks it. */
   readonly template?: (text: string) => Mistake | undefined
   readonly url: UrlField
+  /** Its URLs may have placeholders, of the kind of its templates, in their path and query. */
+  readonly fillsUrl?: boolean
   /** It tells people of the object that the event is about, whether the hook asks for that or not. */
   readonly tellsObject?: boolean
   /** It tells of what has happened only. */
@@ -80,6 +82,8 @@ export interface Material {
 export interface Options {
   readonly target?: string
   readonly template?: string
+  /** Each `PLACE` of the hook's URL. */
+  readonly places?: readonly string[]
 }
 
 export interface Built extends Payload {
@@ -149,6 +153,14 @@ export function jsonIn(text: string): Readonly<Record<string, unknown>> {
   } catch {
     return {}
   }
+}
+
+/**
+ * Whether it may be the service itself that says no, whose answers are JSON objects (the end of a long one is not known): a
+ * page of HTML comes from a proxy or a load balancer on the way, which knows nothing of chats and tokens.
+ */
+export function isFromService({ text }: ServiceAnswer): boolean {
+  return /^\s*\{/.test(text)
 }
 
 export function payloadOf(contentType: string, text: string): Payload {

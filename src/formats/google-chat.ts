@@ -1,4 +1,4 @@
-import { jsonPayload } from './format.ts'
+import { isFromService, jsonPayload } from './format.ts'
 import type { Format } from './format.ts'
 import { escapeHtml, fitted, withoutLinks } from './text.ts'
 
@@ -27,7 +27,17 @@ export const googleChat: Format = {
       ...(widgets.length === 0 ? [] : [{ widgets }]),
       ...(details === undefined
         ? []
-        : [{ widgets: [{ textParagraph: { text: fitted(details, MAX_DETAILS, escaped).replaceAll('\n', '<br>') } }] }]),
+        : [
+            {
+              widgets: [
+                {
+                  textParagraph: {
+                    text: fitted(withoutLinks(details), MAX_DETAILS, escapeHtml).replaceAll('\n', '<br>'),
+                  },
+                },
+              ],
+            },
+          ]),
       ...(buttons.length === 0 ? [] : [{ widgets: [{ buttonList: { buttons } }] }]),
     ]
     return jsonPayload({
@@ -35,14 +45,16 @@ export const googleChat: Format = {
       cardsV2: [{ cardId: 'xo', card: { header: { title: `${emoji} ${title}`, subtitle: instance }, sections } }],
     })
   },
-  judge: ({ status }) => {
-    switch (status) {
+  judge: answer => {
+    switch (answer.status) {
       case 400:
         return { is: 'refused', reason: 'Google Chat refuses what was sent' }
       case 401:
       case 403:
       case 404:
-        return { is: 'gone', reason: 'the space or its webhook does not exist any more' }
+        return isFromService(answer)
+          ? { is: 'gone', reason: 'the space or its webhook does not exist any more' }
+          : undefined
       default:
         return undefined
     }

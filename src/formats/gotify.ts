@@ -1,6 +1,6 @@
-import { jsonPayload } from './format.ts'
+import { isFromService, jsonPayload } from './format.ts'
 import type { Format } from './format.ts'
-import { fitted, withoutLinks } from './text.ts'
+import { cut, withoutLinks } from './text.ts'
 import type { Tone } from './words.ts'
 
 const PRIORITIES: Readonly<Record<Tone, number>> = { good: 4, bad: 8, warning: 6, info: 4, pending: 1 }
@@ -23,9 +23,9 @@ export const gotify: Format = {
     const lines = facts.map(({ label, value }) => `${label}: ${value}`)
     const [link] = links
     return jsonPayload({
-      title: fitted(`${emoji} ${object === undefined ? title : `${title}: ${object.name}`}`, 250, withoutLinks),
+      title: cut(withoutLinks(`${emoji} ${object === undefined ? title : `${title}: ${object.name}`}`), 250),
       message:
-        fitted([...lines, ...(details === undefined ? [] : [details])].join('\n'), MAX_MESSAGE, withoutLinks) || title,
+        cut(withoutLinks([...lines, ...(details === undefined ? [] : [details])].join('\n')), MAX_MESSAGE) || title,
       priority: PRIORITIES[tone],
       extras: {
         'client::display': { contentType: 'text/plain' },
@@ -33,6 +33,15 @@ export const gotify: Format = {
       },
     })
   },
-  judge: ({ status }) =>
-    status === 401 || status === 403 ? { is: 'gone', reason: "the application's token is not valid" } : undefined,
+  judge: answer => {
+    switch (answer.status) {
+      case 400:
+        return { is: 'refused', reason: 'Gotify refuses what was sent' }
+      case 401:
+      case 403:
+        return isFromService(answer) ? { is: 'gone', reason: "the application's token is not valid" } : undefined
+      default:
+        return undefined
+    }
+  },
 }

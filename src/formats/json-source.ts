@@ -4,7 +4,7 @@ import type { Mistake } from './format.ts'
 export type Node =
   | { readonly kind: 'string'; readonly value: string; readonly start: number; readonly end: number }
   | { readonly kind: 'list'; readonly items: readonly Node[] }
-  | { readonly kind: 'object'; readonly entries: readonly (readonly [key: string, value: Node])[] }
+  | { readonly kind: 'object'; readonly entries: readonly (readonly [key: string, value: Node, at: number])[] }
   | { readonly kind: 'constant'; readonly value: number | boolean | null }
 
 const MAX_DEPTH = 50
@@ -97,18 +97,18 @@ class Reader {
     }
   }
 
-  #entry(depth: number): readonly [string, Node] {
+  #entry(depth: number): readonly [string, Node, number] {
     this.#skip()
     if (this.#text[this.#at] !== '"') {
       this.#fail('a name in double quotes')
     }
-    const { value: key } = this.#string()
+    const { value: key, start } = this.#string()
     this.#skip()
     if (this.#text[this.#at] !== ':') {
       this.#fail('":"')
     }
     ++this.#at
-    return [key, this.#value(depth + 1)]
+    return [key, this.#value(depth + 1), start]
   }
 
   #string(): Extract<Node, { kind: 'string' }> {

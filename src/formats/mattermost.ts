@@ -1,4 +1,4 @@
-import { jsonPayload } from './format.ts'
+import { jsonIn, jsonPayload } from './format.ts'
 import type { Format, ServiceAnswer, Verdict } from './format.ts'
 import { fitted, JOINT } from './text.ts'
 
@@ -61,7 +61,23 @@ function escapeTitle(title: string): string {
   return parted(title).replace(/[\\*_~|>#\-[\]()<@:!&]/g, '\\$&')
 }
 
+/** What the `id` of an error ends with, in words. Source: web.incoming_webhook.* in server/i18n/en.json of mattermost/mattermost */
+const ERRORS: readonly (readonly [end: string, verdict: Verdict])[] = [
+  ['channel.app_error', { is: 'gone', reason: 'the target is no channel there' }],
+  ['user.app_error', { is: 'gone', reason: 'the target, or the owner of the webhook, is no user there' }],
+  ['channel_locked.app_error', { is: 'gone', reason: 'the webhook may post to its own channel only: set no target' }],
+  ['permissions.app_error', { is: 'gone', reason: 'the owner of the webhook may not post to the target' }],
+  ['invalid.app_error', { is: 'gone', reason: 'the webhook does not exist any more' }],
+  ['disabled.app_error', { is: 'gone', reason: 'the server does not allow webhooks' }],
+  ['decode.app_error', { is: 'refused', reason: 'Mattermost cannot read what was sent' }],
+  ['parse.app_error', { is: 'refused', reason: 'Mattermost cannot read what was sent' }],
+]
+
 function judge({ status, text }: ServiceAnswer): Verdict | undefined {
+  if (status >= 400 && status < 500) {
+    const { id } = jsonIn(text)
+    return ERRORS.find(([end]) => id === `web.incoming_webhook.${end}`)?.[1]
+  }
   // Rocket.Chat says 200 and means no
   return status === 200 && /^\s*\{\s*"success"\s*:\s*false/.test(text)
     ? { is: 'failed', reason: 'and its text says that it has failed' }

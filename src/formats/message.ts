@@ -99,9 +99,12 @@ export function messageAbout(event: Event, instance: Instance, now: number): Mes
   const user = userName === '' || userName === NOBODY ? undefined : userName
   const duration = event.phase === 'post' ? numberOf(read('duration')) : undefined
   const thrown = event.outcome === 'failure' ? read('error') : undefined
-  const error = event.outcome === 'failure' ? errorIn(thrown) : undefined
+  const isTooLarge = thrown === undefined && (event.omitted.includes('error') || event.fields.has('error'))
+  const error = event.outcome !== 'failure' ? undefined : isTooLarge ? 'the error is too large' : errorIn(thrown)
   const failed = listOf(recordOf(thrown)['failures'])
   const failures = failed.slice(0, MAX_FAILURES).filter(isRecord).map(failureOf)
+  const failureCount = Math.max(failed.length, numberOf(recordOf(thrown)['failureCount']) ?? 0)
+  const size = numberOf(run['size'])
   const title = lineOf(event.fields.has('test') ? `Test: ${heading.title}` : heading.title, MAX_TITLE)
   const facts = [
     ...(object === undefined ? [] : [{ label: object.kind, value: object.name }]),
@@ -109,7 +112,8 @@ export function messageAbout(event: Event, instance: Instance, now: number): Mes
     ...(user === undefined ? [] : [{ label: 'User', value: user }]),
     ...(event.method === 'user.signInFailed' ? factOf('From', read('userIp')) : []),
     ...(duration === undefined ? [] : [{ label: 'Duration', value: durationText(duration) }]),
-    ...(failed.length === 0 ? [] : [{ label: 'Failed', value: String(failed.length) }]),
+    ...(size === undefined ? [] : [{ label: 'Transferred', value: sizeText(size) }]),
+    ...(failed.length === 0 ? [] : [{ label: 'Failed', value: String(failureCount) }]),
     ...placesOf(record('object'), params),
     ...(method.startsWith('web-hooks.') ? endpointFacts(params) : []),
   ]
@@ -117,10 +121,10 @@ export function messageAbout(event: Event, instance: Instance, now: number): Mes
     ...(duration === undefined ? [] : [durationText(duration)]),
     ...(user === undefined ? [] : [`by ${user}`]),
   ]
-  const details = failures.length > 0 ? linesOfFailures(failures, failed.length) : error
+  const details = failures.length > 0 ? linesOfFailures(failures, failureCount) : error
   return {
     ...{ tone: heading.tone, ...LOOKS[heading.tone] },
-    ...{ title, method, facts, failures, failureCount: failed.length },
+    ...{ title, method, facts, failures, failureCount },
     text: `${title}${object === undefined ? '' : `: ${object.name}`}${remarks.length === 0 ? '' : ` (${remarks.join(', ')})`}`,
     ...(object !== undefined && { object }),
     ...(user !== undefined && { user }),
@@ -128,7 +132,7 @@ export function messageAbout(event: Event, instance: Instance, now: number): Mes
     ...(details !== undefined && { details }),
     ...(error !== undefined && { error }),
     links: linksTo(object?.id, kindOf(record('object'), event.method), instance),
-    instance: instance.name === undefined ? 'Xen Orchestra' : lineOf(instance.name, MAX_TITLE),
+    instance: lineOf(instance.name ?? '', MAX_TITLE) || 'Xen Orchestra',
     at: Number.isFinite(event.timestamp) && Math.abs(event.timestamp) < 8e15 ? event.timestamp : now,
     key: keyOf(event.method, object?.id, params),
   }
@@ -186,7 +190,7 @@ function objectIn(
         : (nounOf(method.split('.')[0] ?? '') ?? 'Object')
       : Object.hasOwn(KINDS, type)
         ? KINDS[type]!
-        : lineOf(type, 30)
+        : lineOf(type.replaceAll(/[^\w -]/g, ''), 30) || 'Object'
   return { kind, name: shown, ...(id !== undefined && { id: lineOf(id, MAX_VALUE) }) }
 }
 

@@ -1,6 +1,6 @@
-import { jsonIn, jsonPayload } from './format.ts'
+import { isFromService, jsonIn, jsonPayload } from './format.ts'
 import type { Format, ServiceAnswer, Verdict } from './format.ts'
-import { fitted, withoutLinks } from './text.ts'
+import { cut, fitted, withoutLinks } from './text.ts'
 import type { Measure } from './text.ts'
 import type { Tone } from './words.ts'
 
@@ -9,7 +9,7 @@ const MAX_MESSAGE = 3_900
 const MAX_TITLE = 250
 
 /** The body may be twice as long as a message: quotes count as they are written there. */
-const written: Measure = text => Buffer.byteLength(JSON.stringify(text))
+const written: Measure = text => Buffer.byteLength(JSON.stringify(text)) - '""'.length
 
 const LOOKS: Readonly<Record<Tone, { readonly tag: string; readonly priority: number }>> = {
   good: { tag: 'white_check_mark', priority: 3 },
@@ -46,12 +46,12 @@ export const ntfy: Format = {
     const [link] = links
     return jsonPayload({
       topic: target,
-      title: fitted(object === undefined ? title : `${title}: ${object.name}`, MAX_TITLE, withoutLinks),
+      title: cut(withoutLinks(object === undefined ? title : `${title}: ${object.name}`), MAX_TITLE),
       message:
         fitted(
-          [...lines, ...(details === undefined ? [] : [details])].join('\n'),
+          withoutLinks([...lines, ...(details === undefined ? [] : [details])].join('\n')),
           MAX_MESSAGE,
-          withoutLinks,
+          undefined,
           written
         ) || title,
       tags: [LOOKS[tone].tag, method.replaceAll(',', ' ')],
@@ -63,8 +63,9 @@ export const ntfy: Format = {
   judge,
 }
 
-function judge({ status, text }: ServiceAnswer): Verdict | undefined {
-  const { code } = jsonIn(text)
+function judge(answer: ServiceAnswer): Verdict | undefined {
+  const { status } = answer
+  const { code } = jsonIn(answer.text)
   if (status === 429 && code === 42908) {
     return {
       is: 'failed',
@@ -72,7 +73,7 @@ function judge({ status, text }: ServiceAnswer): Verdict | undefined {
       afterMs: 3 * HOUR_MS,
     }
   }
-  if (status === 401 || status === 403) {
+  if ((status === 401 || status === 403) && isFromService(answer)) {
     return { is: 'gone', reason: 'the topic needs a token (Authorization: Bearer), or another one' }
   }
   return status === 400 || status === 413 ? { is: 'refused', reason: 'ntfy refuses what was sent' } : undefined

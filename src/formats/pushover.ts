@@ -1,6 +1,6 @@
 import { jsonIn, jsonPayload } from './format.ts'
 import type { Format, ServiceAnswer, Verdict } from './format.ts'
-import { fitted, withoutLinks } from './text.ts'
+import { cut, withoutLinks } from './text.ts'
 import type { Tone } from './words.ts'
 
 const PRIORITIES: Readonly<Record<Tone, number>> = { good: -1, bad: 1, warning: 0, info: -1, pending: -2 }
@@ -29,9 +29,9 @@ export const pushover: Format = {
     const [link] = links
     return jsonPayload({
       ...(target !== undefined && { user: target }),
-      title: fitted(`${emoji} ${object === undefined ? title : `${title}: ${object.name}`}`, MAX_TITLE, withoutLinks),
+      title: cut(withoutLinks(`${emoji} ${object === undefined ? title : `${title}: ${object.name}`}`), MAX_TITLE),
       message:
-        fitted([...(details === undefined ? [] : [details]), ...lines].join('\n'), MAX_MESSAGE, withoutLinks) ||
+        cut(withoutLinks([...(details === undefined ? [] : [details]), ...lines].join('\n')), MAX_MESSAGE) ||
         '(no details)',
       priority: PRIORITIES[tone],
       timestamp: Math.floor(at / 1000),
@@ -49,7 +49,7 @@ function judge({ status, text }: ServiceAnswer): Verdict | undefined {
   if (status === 429) {
     return { is: 'failed', reason: 'the monthly quota of the application is used up', afterMs: 6 * HOUR_MS }
   }
-  if (status < 400 || status >= 500) {
+  if (status < 400 || status >= 500 || answer['status'] !== 0) {
     return undefined
   }
   const [key] = ['token', 'user'].filter(name => answer[name] === 'invalid')

@@ -16,6 +16,12 @@ const weight: Measure = text => {
   return size
 }
 
+const LINE_WEIGHT = JSON.stringify(lineBlock('')).length + ','.length
+
+/** Of details: an escape weighs what stands in the JSON, and each line is a block of its own. */
+const writtenWeight: Measure = text =>
+  weight(JSON.stringify(text)) - '""'.length + LINE_WEIGHT * (text.split('\n').length - 1)
+
 /**
  * An Adaptive Card for a Teams workflow ("Send webhook alerts to a channel"). What is not ours stands in a `TextRun`, the
  * only element that renders no markup: in a `TextBlock` or a fact, Teams on phones shows escapes or obeys what they escape.
@@ -45,9 +51,7 @@ export const teams: Format = {
       return payloadOf('application/json', whole)
     }
     const left = MAX_CARD - weight(JSON.stringify(card(message, ''))) - 200
-    // an escape is weighed as what stands in the JSON
-    const written: Measure = text => weight(JSON.stringify(text)) - 2
-    return jsonPayload(card(message, fitted(details, left, undefined, written)))
+    return jsonPayload(card(message, fitted(details, left, undefined, writtenWeight)))
   },
 }
 
@@ -72,9 +76,7 @@ function card({ tone, emoji, title, facts, links, instance, at }: Message, detai
         ],
       },
       ...facts.map(({ label, value }) => richText([{ ...run(`${label}: `), weight: 'Bolder' }, run(value)], 'Small')),
-      ...(details === ''
-        ? []
-        : details.split('\n').map(line => richText([{ ...run(line || ' '), fontType: 'Monospace' }]))),
+      ...(details === '' ? [] : details.split('\n').map(lineBlock)),
       { ...richText([{ ...run(instance), isSubtle: true, size: 'Small' }]), spacing: 'Medium' },
     ],
     ...(links.length > 0 && {
@@ -83,6 +85,10 @@ function card({ tone, emoji, title, facts, links, instance, at }: Message, detai
   }
   const attachment = { contentType: 'application/vnd.microsoft.card.adaptive', contentUrl: null, content }
   return { type: 'message', summary: `${emoji} ${title}`, attachments: [attachment] }
+}
+
+function lineBlock(line: string): object {
+  return richText([{ ...run(line || ' '), fontType: 'Monospace' }])
 }
 
 function run(text: string): { type: 'TextRun'; text: string } {

@@ -72,9 +72,12 @@ function judge({ status, text }: ServiceAnswer): Verdict | undefined {
   if (typeof moved === 'number') {
     return { is: 'gone', reason: `the group has another id now: set the target to ${moved}` }
   }
+  if (answer['ok'] !== false) {
+    return undefined
+  }
   switch (status) {
     case 200:
-      return answer['ok'] === false ? { is: 'failed', reason: 'and "ok" is false' } : undefined
+      return { is: 'failed', reason: 'and "ok" is false' }
     case 400:
       return { is: 'refused', reason: 'Telegram refuses it: is the chat id right, and is the bot in the chat?' }
     case 401:

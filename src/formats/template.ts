@@ -9,25 +9,55 @@ import { isRecord, numberOf, textOf } from '../values.ts'
 
 /**
  * A body of the administrator's own: a JSON tree with `{{path | filter}}` in its strings, which is JSON whatever the event
- * holds, as what is filled in is a value and never read again; or, where it does not begin with `{` or `[`, a plain text.
+ * holds, as what is filled in is a value and never read again; or, where it does not begin with `{` or `[`, or begins with a
+ * placeholder, a plain text.
  */
 export const template: Format = {
   title: 'Template',
-  url: { example: 'https://splunk.example.org:8088/services/collector/event' },
+  url: {
+    example: 'https://splunk.example.org:8088/services/collector/event',
+    problem: ({ hostname }) => (hostname.includes('{') ? 'no placeholder but in its path and query' : undefined),
+    normalise: url => ({ url: withPlaces(url) }),
+  },
+  fillsUrl: true,
   tellsObject: true,
   template: mistakeIn,
-  build(material, { template: text = '' }) {
-    const value = filler(text)(dataOf(material))
-    return isJson(text)
+  build(material, { template: text = '', places = [] }) {
+    const data = dataOf(material)
+    const value = filler(text)(data)
+    const payload = isJson(text)
       ? payloadOf('application/json', JSON.stringify(value))
       : payloadOf('text/plain; charset=utf-8', asText(value))
+    return places.length === 0
+      ? payload
+      : { ...payload, fills: Object.fromEntries(places.map(place => [place, fillOfPlace(place, data)])) }
   },
 }
 
+/** Placeholders as URLs have them: `URL` encodes braces in a path, and leaves them alone in a query. */
+function withPlaces(url: URL): URL {
+  const { origin, pathname, search } = url
+  const encoded = (pathname + search).replace(/(?:\{|%7B){2}(.*?)(?:\}|%7D){2}/gi, (whole, inner: string) => {
+    try {
+      return `%7B%7B${encodeURIComponent(decodeURIComponent(inner).trim())}%7D%7D`
+    } catch {
+      return whole
+    }
+  })
+  return new URL(origin + encoded)
+}
+
+/** A part of a path, or of a query, and no more: it begins no other part, nor does it lead upwards. */
+function fillOfPlace(place: string, data: Data): string {
+  const text = cut(asText(filler(decodeURIComponent(place))(data)).toWellFormed(), MAX_FILL)
+  return /^\.+$/.test(text) ? '' : encodeURIComponent(text)
+}
+
 const MAX_LENGTH = 64 * 1024
+const MAX_FILL = 500
 
 function isJson(text: string): boolean {
-  return /^\s*[{[]/.test(text)
+  return /^\s*(?:\[|\{(?!\{))/.test(text)
 }
 
 /** The first mistake of a template; `undefined`: it has none. */
@@ -78,7 +108,12 @@ function fillOf(node: Node, source: string): Fill {
       return data => items.map(fill => fill(data))
     }
     case 'object': {
-      const entries = node.entries.map(([key, value]) => [key, fillOf(value, source)] as const)
+      const entries = node.entries.map(([key, value, at]) => {
+        if (key.includes('{{')) {
+          throw new MistakeError(source, at, 'a name without placeholders, which stand in values only')
+        }
+        return [key, fillOf(value, source)] as const
+      })
       return data => Object.fromEntries(entries.map(([key, fill]) => [key, fill(data)]))
     }
     case 'constant':
@@ -231,6 +266,7 @@ const FILTERS = {
     apply: value => (Array.isArray(value) ? value.map(lineOfItem).join('\n') : asText(value)),
   },
   url: { example: 'url', takes: takesNone, apply: value => encodeURIComponent(asText(value).toWellFormed()) },
+  json: { example: 'json', takes: takesNone, apply: value => JSON.stringify(value) },
   text: { example: 'text', takes: takesNone, apply: value => asText(value) },
   upper: { example: 'upper', takes: takesNone, apply: value => asText(value).toUpperCase() },
   lower: { example: 'lower', takes: takesNone, apply: value => asText(value).toLowerCase() },
@@ -314,7 +350,7 @@ const PATHS: Paths = {
   event: {
     ...leaves('callId userId userName userIp method timestamp duration type test'),
     ...{ params: true, result: true, error: true, before: true, after: true, omitted: true },
-    run: leaves('id jobId jobName scheduleId status'),
+    run: leaves('id jobId jobName scheduleId status size'),
     object: OBJECT,
   },
 }

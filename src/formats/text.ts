@@ -48,7 +48,7 @@ const ELLIPSIS = '…'
  * A text as its service shows it, within a limit. It is cut between two code points of the original, so that neither half
  * a character nor half an escape (`&am`) is left.
  *
- * @param escape - of each code point by itself
+ * @param escape - of each code point by itself: what follows one must not matter
  * @param max - of what comes out, in the unit of `measure`
  */
 export function fitted(text: string, max: number, escape: (text: string) => string = same, measure = units): string {
@@ -86,9 +86,10 @@ export function escapeHtml(text: string): string {
 export const JOINT = '\u200b'
 
 /**
- * For a service that has no markup, and makes links of what looks like an address: those of the web are parted, the rest
- * is as it is.
+ * For a service that has no markup, and makes links of what looks like an address, `evil.example` and `a@evil.example`
+ * among them: these are parted, the rest is as it is. It looks at neighbours, and so comes before {@link fitted}, not as its
+ * `escape`.
  */
 export function withoutLinks(text: string): string {
-  return text.replace(/:(?=\/\/)|\bwww(?=\.)/gi, `$&${JOINT}`)
+  return text.replace(/:(?=\/\/)|(?<=[\p{L}\p{N}-])\.(?=[\p{L}-][\p{L}\p{N}-])/gu, `$&${JOINT}`)
 }

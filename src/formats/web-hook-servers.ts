@@ -54,5 +54,13 @@ function withEvent(head: object, name: string, json: string): Built {
 
 /** "I have it already" is what an attempt is for whose answer got lost. */
 function judge({ status }: ServiceAnswer): Verdict | undefined {
-  return status === 409 ? { is: 'delivered' } : undefined
+  switch (status) {
+    case 409:
+      return { is: 'delivered' }
+    case 400:
+    case 422:
+      return { is: 'refused', reason: 'what was sent is refused: are the ids in the URL and the target right?' }
+    default:
+      return undefined
+  }
 }

@@ -1,13 +1,15 @@
 import { copyOf } from '../event/event.ts'
-import { isRecord, textOf } from '../values.ts'
+import { isRecord, numberOf, textOf } from '../values.ts'
 import type { TaskLog } from '../xo.ts'
 
 /** How a run of a backup job has ended. */
 export interface RunOutcome {
   /** `success`, `skipped`, `failure`, `interrupted`: the host's word. */
   readonly status: string
-  /** With `failures`, what of the run has failed. */
+  /** With `failures`, what of the run has failed, and `failureCount` where that is more than are listed. */
   readonly error?: object
+  /** Bytes that were transferred, if the task tells. */
+  readonly size?: number
 }
 
 /** One thing that a run was to back up, or to back up to, and why that has failed. */
@@ -20,7 +22,7 @@ interface Failure {
   readonly message: string
 }
 
-/** More are counted only. */
+/** More are counted only: an event stays small. */
 const MAX_FAILURES = 100
 const MAX_MESSAGE_LENGTH = 500
 
@@ -50,7 +52,7 @@ export function knownOutcome(task: TaskLog | undefined, error: unknown): RunOutc
  */
 export function outcomeOfRun(task: TaskLog | undefined, error: unknown): RunOutcome {
   if (error === undefined && task?.status !== 'failure') {
-    return { status: task === undefined || task.status === 'pending' ? 'success' : task.status }
+    return { status: task === undefined || task.status === 'pending' ? 'success' : task.status, ...sizeOf(task) }
   }
   const failed = task === undefined ? [] : failedIn(task)
   const failures = failed.slice(0, MAX_FAILURES).map(failureOf)
@@ -63,8 +65,21 @@ export function outcomeOfRun(task: TaskLog | undefined, error: unknown): RunOutc
       ...known,
       message: message === undefined || saysNothing(known) ? inWords(failures, failed.length, said) : message,
       ...(failures.length > 0 && { failures }),
+      ...(failed.length > failures.length && { failureCount: failed.length }),
     },
+    ...sizeOf(task),
   }
+}
+
+/** `transfer` in @xen-orchestra/backups/_runners: its result has the `size`. */
+function sizeOf(task: TaskLog | undefined): Pick<RunOutcome, 'size'> {
+  const size = task === undefined ? 0 : transferredIn(task)
+  return size > 0 ? { size } : {}
+}
+
+function transferredIn({ properties, result, tasks = [] }: TaskLog): number {
+  const own = properties['name'] === 'transfer' && isRecord(result) ? (numberOf(result['size']) ?? 0) : 0
+  return tasks.reduce((sum, task) => sum + transferredIn(task), own)
 }
 
 /** What was backed up (the tasks of the run) and has failed, sorted as the host has it. */

@@ -152,13 +152,13 @@ export class Run {
     return this.facts.then(facts => tell('backup', 'pre', this.#signal(facts, this.description.start), this.#isAsked))
   }
 
-  tellEnd(tell: Tell, { status, error }: RunOutcome): Promise<unknown> {
+  tellEnd(tell: Tell, ended: RunOutcome): Promise<unknown> {
     const timestamp = Date.now()
-    const outcome = error === undefined ? { result: true } : { error }
+    const outcome = ended.error === undefined ? { result: true } : { error: ended.error }
     const pre = this.#state === 'heard of' ? this.announce(tell) : undefined
     const post = this.facts.then(facts =>
       tell('backup', 'post', {
-        ...this.#signal(facts, timestamp, status),
+        ...this.#signal(facts, timestamp, ended),
         duration: timestamp - this.description.start,
         ...outcome,
       })
@@ -166,7 +166,7 @@ export class Run {
     return Promise.all([pre, post])
   }
 
-  #signal({ jobName, userId, userName }: Facts, timestamp: number, status?: string): Signal {
+  #signal({ jobName, userId, userName }: Facts, timestamp: number, ended?: RunOutcome): Signal {
     const { method } = this.#description
     const params = this.#params
     return {
@@ -176,7 +176,7 @@ export class Run {
       method,
       params,
       timestamp,
-      run: reportOf(this.#description, jobName, status),
+      run: reportOf(this.#description, jobName, ended),
     }
   }
 }
@@ -302,9 +302,9 @@ async function tellEndOf(
 ): Promise<void> {
   const { result, error: said, ...rest } = signal
   const [facts, , late] = await Promise.all([run.facts, jobName, tellsOutcome(run.task, said) ? undefined : lateTask])
-  const { status, error } = outcomeOfRun(late ?? run.task, said)
-  const outcome = error === undefined ? { result } : { error }
-  await tell('api', 'post', { ...rest, ...outcome, run: reportOf(run.description, facts.jobName, status) })
+  const ended = outcomeOfRun(late ?? run.task, said)
+  const outcome = ended.error === undefined ? { result } : { error: ended.error }
+  await tell('api', 'post', { ...rest, ...outcome, run: reportOf(run.description, facts.jobName, ended) })
 }
 
 /** By the API's parameters. */
@@ -320,7 +320,7 @@ async function jobNameOf(run: Run): Promise<string | undefined> {
 function reportOf(
   { id, jobId, scheduleId }: Pick<Description, 'jobId' | 'scheduleId'> & { readonly id?: string },
   jobName: string | undefined,
-  status?: string
+  { status, size }: Partial<RunOutcome> = {}
 ): object {
-  return { id, jobId, jobName, scheduleId, status }
+  return { id, jobId, jobName, scheduleId, status, size }
 }

@@ -19,6 +19,8 @@ export interface Receiver {
   readonly origin: string
   readonly method: 'POST' | 'PUT'
   readonly path: string
+  /** In front of a path of a request's own. */
+  readonly pathPrefix: string
   /** Names and values in turn, the same for every request. */
   readonly headers: readonly string[]
   /** Goes instead of the payload's. */
@@ -52,8 +54,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#timer = setTimeout(() => this.#giveUp(), timeoutMs)
   }
 
-  start({ contentType, body, headers }: OutgoingRequest): void {
-    const { origin, method, path, headers: ours, contentType: own, running } = this.#receiver
+  start({ contentType, body, headers, path: filled }: OutgoingRequest): void {
+    const { origin, method, pathPrefix, headers: ours, contentType: own, running } = this.#receiver
+    const path = filled === undefined ? this.#receiver.path : pathPrefix + filled
     running.push(this)
     const all = ['Content-Type', own ?? contentType, ...headers, ...ours]
     try {

@@ -64,12 +64,13 @@ export function connectTo(
       proxy === undefined ? allowed.isCurrent(destination.hostname, address) : names.isCurrent(proxy.hostname, address)
   )
   const asked = proxy !== undefined && destination.tls === undefined ? proxy : undefined
-  const path = url.pathname + url.search
+  const pathPrefix = asked === undefined ? '' : url.origin
   const receiver: Receiver = {
     sockets,
     origin: url.origin,
     method: endpoint.method ?? 'POST',
-    path: asked === undefined ? path : url.origin + path,
+    path: pathPrefix + url.pathname + url.search,
+    pathPrefix,
     headers: [...proxyHeadersOf(asked), ...headersOf(endpoint)],
     contentType: endpoint.contentType,
     running: [],

@@ -279,6 +279,12 @@ function content({ contentType, headers }: StoredDelivery): Omit<StoredContent, 
   return { contentType, headers }
 }
 
+it('keeps what is filled into a URL', async () => {
+  const fills = { '%7B%7Buser%7D%7D': 'a%20b' }
+  const { journal } = await open(await storeOf({ added: [{ delivery: stored(1, { fills }), body: bodyOf(1) }] }))
+  expect(await journal.read(1)).toEqual({ ...content(stored(1)), fills, body: bodyOf(1) })
+})
+
 describe('the delivery log', () => {
   it('is read from the latest row to the first', async () => {
     const directory = await storeOf({ rows: [row('1', 1), row('2', 2, 'delivered')] }, {}, { rows: [row('3', 3)] })

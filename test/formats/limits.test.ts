@@ -142,6 +142,11 @@ describe.each(Object.keys(limits))('the limits of %s', format => {
     )
   })
 
+  it('are kept with errors of many lines', () => {
+    const error = 'é\n'.repeat(5_000)
+    expectWithin(format, { user: 'bruce', name: 'web01', error, failures: 300 })
+  })
+
   it('cut what matters least: the names are there, however long the error is', () => {
     for (const [what, body] of bodiesWith(format, { user: 'bruce', name: 'web01', error: 'no '.repeat(10_000) })) {
       const text = JSON.stringify(body)
@@ -149,6 +154,17 @@ describe.each(Object.keys(limits))('the limits of %s', format => {
       expect(text, what).toMatch(what === 'failure' || what === 'backup' ? /…/ : /./)
     }
   })
+})
+
+it.each([
+  ['ntfy', '漢', 3_850],
+  ['pushover', 'x', 1_020],
+])('what %s cuts fills the room that there is: with %s, %i bytes at least', (format, char, least) => {
+  const [, body] = bodiesWith(format, { user: 'bruce', name: 'web01', error: char.repeat(2_000) }).find(
+    ([what]) => what === 'backup'
+  )!
+  expect(body['message']).toMatch(/…/)
+  expect(Buffer.byteLength(String(body['message']))).toBeGreaterThanOrEqual(least)
 })
 
 it('are known of every format with a service behind it', () => {

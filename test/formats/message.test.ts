@@ -54,6 +54,21 @@ describe('a message', () => {
     expect(messageOf('post', { method: 'vm.start', error }).details).toBe(details)
   })
 
+  it('says so of an error that is too large, and does not say that there is none', () => {
+    for (const size of [300_000, 10_000_000]) {
+      expect(messageOf('post', { method: 'vm.start', error: { message: 'x'.repeat(size) } }).error).toBe(
+        'the error is too large'
+      )
+    }
+  })
+
+  it('of a backup counts all that has failed, also what is not listed', () => {
+    const failures = Array.from({ length: 100 }, (_, n) => ({ name: `web${n}`, message: 'no' }))
+    const { details, facts } = messageOf('post', { method: 'backupNg.runJob', error: { failures, failureCount: 300 } })
+    expect(details?.split('\n').at(-1)).toBe('and 295 more')
+    expect(facts).toContainEqual({ label: 'Failed', value: '300' })
+  })
+
   it('never tells a result', () => {
     const { event } = samplesWith()['success']!
     const fields = new Map([...event.fields, ['result', '"s3cret"']])

@@ -171,13 +171,19 @@ describe.each(chats)('what a stranger writes, in the format %s', format => {
     expect(lines('bruce\nFrom: 127.0.0.1\r\nOutcome: fine\u2028x')).toEqual(lines('bruce'))
   })
 
-  it('is no address that a client makes a link of', () => {
+  it('is no address that a client makes a link of, however long a text is', () => {
     const plain = ['ntfy', 'gotify', 'pushover', 'google-chat']
-    const body = bodyOf(format, 'failure', 'http://evil.example and www.evil.example')
-    const shown = textsIn(body).filter(([, text]) => text.includes('evil'))
-    expect(shown.length).toBeGreaterThan(0)
-    if (plain.includes(format)) {
-      expect(shown.filter(([, text]) => /:\/\/evil|www\.evil/.test(text))).toEqual([])
+    const links = 'http://evil.example, www.evil.example, evil.example/x, a@evil.example, evil.xn--p1ai '
+    for (const [what, count] of [
+      ['failure', 1],
+      ['failure', 200],
+      ['backup', 200],
+    ] as const) {
+      const shown = textsIn(bodyOf(format, what, links.repeat(count))).filter(([, text]) => text.includes('evil'))
+      expect(shown.length).toBeGreaterThan(0)
+      if (plain.includes(format)) {
+        expect(shown.filter(([, text]) => /:\/\/evil|www\.evil|evil\.(?:example|xn)/.test(text))).toEqual([])
+      }
     }
   })
 })

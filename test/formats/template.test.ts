@@ -143,6 +143,8 @@ describe('a template', () => {
     ['{"a": "{{at | date:local}}"}', '1:8', /date:iso/],
     ['{"a": "{{outcome | map:success}}"}', '1:8', /map:success=0/],
     ['{"a": "{{title | upper:x}}"}', '1:8', /"upper"/],
+    ['{"a": {"{{user}}": 1}}', '1:8', /a name without placeholders/],
+    ['{{title}} {{nobody}}', '1:11', /a path that events have/],
     ['hello {{user}}\n and {{nobody}}', '2:6', /a path that events have/],
     ['hello {{user', '1:7', /a placeholder/],
     ['['.repeat(100), '1:51', /at most 50 levels/],

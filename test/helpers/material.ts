@@ -70,7 +70,13 @@ export function samplesWith({ user, name, error, failures = 7 }: Words = USUAL):
     pool: { id: '7b3f6d53-0a0f-4d0e-9b8a-2f6a2c1d5e01', name_label: 'pool-1' },
     host: { id: 'c1d0b6a2-5d0e-4f4d-8c55-6f1e4c9f7a02', name_label: 'host-1' },
   })
-  const run = { id: '1795296000000', jobId: 'b2e7c7f0-5a5e-4d9b-8f7e-3c1a9d4f6b06', jobName: name, status: 'failure' }
+  const run = {
+    id: '1795296000000',
+    jobId: 'b2e7c7f0-5a5e-4d9b-8f7e-3c1a9d4f6b06',
+    jobName: name,
+    status: 'failure',
+    size: 1_717_986_918_400,
+  }
   const failed = Array.from({ length: failures }, (_, n) => ({
     ...{ type: 'VM', id: `vm-${n}`, name: `${name} ${n}`, step: 'backup VM', message: error },
   }))

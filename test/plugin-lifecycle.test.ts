@@ -73,7 +73,7 @@ describe('the plugin', () => {
         'backup:preCall': 1,
         'backup:postCall': 1,
         'job:terminated': 2,
-        'plugins:registered': 1,
+        'plugins:registered': 2,
         'xo:audit': 1,
       },
       // one for the runs of backups, one for the actions of the REST API

@@ -108,8 +108,9 @@ it.each([
   const endpoint = { id: 'e', url: NOWHERE, headers: [], service: 'slack' }
   courier.configure(settingsOf(hookTo(NOWHERE, { format: 'slack', route: { endpoint } })))
   courier.hand(handingOf())
-  await vi.waitFor(() => expect(requests).toHaveLength(1))
-  await vi.waitFor(async () => expect((await courier.health()).endpoints.get('e')?.health.failuresInRow).toBe(1))
+  // the first of several tries, where it is tried again soon
+  await vi.waitFor(() => expect(requests).not.toHaveLength(0))
+  await vi.waitFor(async () => expect((await courier.health()).endpoints.get('e')?.health.failuresInRow).not.toBe(0))
   const { endpoints } = await courier.health()
   expect(endpoints.get('e')).toMatchObject(tally)
   const { reason } = endpoints.get('e')?.health.disabled ?? {}

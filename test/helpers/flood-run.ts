@@ -71,7 +71,12 @@ export async function runFlood(
     while (!(await isHealthyDone(healthyCalls)) && performance.now() < end) {
       await pause(STEP_MS)
     }
-    const health = await engine.health()
+    let health = await engine.health()
+    // the last one has come in, and its answer may not have been heard yet
+    while (health.delivered < healthyCalls && performance.now() < end) {
+      await pause(STEP_MS)
+      health = await engine.health()
+    }
     rss = Math.max(rss, process.memoryUsage.rss())
     return {
       calls,

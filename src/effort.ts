@@ -62,9 +62,9 @@ const script = new Script('run()')
 const sandbox = createContext({})
 
 /**
- * What `task` says, or `undefined` if it took longer than `budgetMs` twice, or threw. The first time may have been a
- * collection of garbage, or a busy machine; where that has let this thread run for less than half of the time, there is a
- * third.
+ * What `task` says, or `undefined` if it threw, or took longer than `budgetMs` twice. The first time may have been a
+ * collection of garbage. On a busy machine time passes in which this thread does not run: there are more tries until they
+ * have had `budgetMs` of a CPU together.
  */
 export function within<T>(budgetMs: number, task: (effort: Effort) => T): T | undefined {
   const before = cpuMs()
@@ -79,7 +79,8 @@ export function within<T>(budgetMs: number, task: (effort: Effort) => T): T | un
   }
 }
 
-const MAX_TRIES = 3
+/** Of which one that wants no more than a moment needs a single one in which the machine lets it run. */
+const MAX_TRIES = 20
 
 function isLate(thrown: unknown): boolean {
   return (

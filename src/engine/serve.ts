@@ -15,7 +15,7 @@ const REPORT_AFTER_MS = 20
 /** So long orders are worked off in one go: then comes what else there is to do, as writing to the disk. */
 const TURN_MS = 5
 
-/** The same of what an earlier run has left. */
+/** So many handings that an earlier run has left are worked off in one go. */
 const LEFT_AT_ONCE = 100
 
 /** Of one kind and hook no more are told in one report: whoever logs them says one a minute. */

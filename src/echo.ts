@@ -45,6 +45,8 @@ const ESCAPE = new RegExp(
   ].join('|'),
   'gi'
 )
+/** Of the groups of `ESCAPE`: `%C3%A4`. */
+const BYTES = 4
 /** What the end of a text leaves of an escape. */
 const CUT_ESCAPE = /(?:\\(?:u\{?[0-9a-f]{0,5}|x[0-9a-f]?)?|%u?[0-9a-f]{0,3}|&#?\w{0,7})$/i
 const CONTROLS: Readonly<Record<string, string>> = { b: '\b', f: '\f', n: '\n', r: '\r', t: '\t' }
@@ -79,7 +81,7 @@ function unescaped(layer: Layer, isCut: boolean): Layer | undefined {
   }
   for (; found !== null; found = ESCAPE.exec(source)) {
     copy(found.index)
-    const [all, unit, byte, char, bytes, percentUnit, hex, decimal, entity] = found
+    const bytes = found[BYTES]
     if (bytes !== undefined) {
       const plain = Buffer.from(bytes.replaceAll('%', ''), 'hex')
       const decoded = plain.toString()
@@ -93,29 +95,30 @@ function unescaped(layer: Layer, isCut: boolean): Layer | undefined {
         at += 3 * (isText ? Buffer.byteLength(each) : 1)
       }
     } else {
-      const code = unit ?? byte ?? percentUnit ?? hex
-      const number =
-        code !== undefined ? Number.parseInt(code, 16) : decimal !== undefined ? Number(decimal) : undefined
-      const plain =
-        number !== undefined
-          ? number <= 0x10_ff_ff
-            ? String.fromCodePoint(number)
-            : all
-          : char !== undefined
-            ? (CONTROLS[char] ?? char)
-            : entity !== undefined
-              ? (ENTITIES[entity.toLowerCase()] ?? all)
-              : ' ' // `+`, in forms
+      const plain = meantBy(found)
       for (let index = 0; index < plain.length; ++index) {
         places.push(placeOf(layer, found.index))
       }
       text += plain
     }
-    from = found.index + all.length
+    from = found.index + found[0].length
   }
   copy(source.length)
   places.push(placeOf(layer, source.length))
   return { text, places }
+}
+
+/** What an escape stands for, but for that of bytes (`%C3%A4`). One that stands for nothing is itself. */
+function meantBy([all, unit, byte, char, , percentUnit, hex, decimal, entity]: RegExpExecArray): string {
+  const code = unit ?? byte ?? percentUnit ?? hex
+  if (code !== undefined || decimal !== undefined) {
+    const number = code === undefined ? Number(decimal) : Number.parseInt(code, 16)
+    return number <= 0x10_ff_ff ? String.fromCodePoint(number) : all
+  }
+  if (char !== undefined) {
+    return CONTROLS[char] ?? char
+  }
+  return entity === undefined ? ' ' : (ENTITIES[entity.toLowerCase()] ?? all) // `+`, in forms
 }
 
 /** A text, and what it reads once, twice… unescaped. */

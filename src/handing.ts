@@ -4,7 +4,7 @@ import type { Event } from './event/event.ts'
 import { searchableOf } from './filter.ts'
 import type { Searchable } from './filter.ts'
 import { formats, messageAbout } from './formats/index.ts'
-import type { Built, Instance, Material, Message, Options } from './formats/index.ts'
+import type { Built, Format, Instance, Material, Message, Options } from './formats/index.ts'
 import { messageOf } from './problem.ts'
 
 /** One hook, as the delivery side needs it. */
@@ -84,18 +84,18 @@ export class Texts {
       return { problem: 'there is no such format' }
     }
     if (format.isPerDelivery === true) {
-      return this.#build(hook, index)
+      return this.#build(format, hook, index)
     }
     const key = JSON.stringify([hook.format, includeObject, target, template, places])
     let payload = this.#payloads.get(key)
     if (payload === undefined) {
-      payload = this.#build(hook, index)
+      payload = this.#build(format, hook, index)
       this.#payloads.set(key, payload)
     }
     return payload
   }
 
-  #build(hook: PlainHook, index: number): Built | { readonly problem: string } {
+  #build(format: Format, hook: PlainHook, index: number): Built | { readonly problem: string } {
     const { event, object } = this.#handing
     const getMessage = (): Message => this.#messageOnce
     const material: Material = {
@@ -108,7 +108,7 @@ export class Texts {
       delivery: { id: idOf(this.#handing, index), hook },
     }
     try {
-      return formats.get(hook.format)!.build(material, hook)
+      return format.build(material, hook)
     } catch (error) {
       return { problem: messageOf(error) }
     }

@@ -1,7 +1,7 @@
 import { isAscii } from 'node:buffer'
 
-import type { Endpoint } from './delivery.ts'
 import { Echoes, MIN_SECRET_LENGTH } from '../echo.ts'
+import type { Endpoint } from './delivery.ts'
 
 /** Control characters but for tab and newline, other ends of lines, what changes the direction, and what was not UTF-8. */
 const UNREADABLE = /(?![\t\n])[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\ufffd]/gu

@@ -32,8 +32,8 @@ export interface Facts {
 
 /**
  * Decides in this order: delivered; not wanted any more; a question that has found no answer (`expired`); not come to the
- * receiver, through the fault of a proxy; given up for good (dead); too late to be tried again
- * (`expired`); else it waits.
+ * receiver, through the fault of a proxy; given up for good (dead); too late to be tried again (`expired`); else it
+ * waits.
  *
  * @param before - the progress as the attempt began
  */

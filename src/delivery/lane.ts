@@ -5,7 +5,7 @@ import type { Kept } from './kept.ts'
 import { DueQueue, Queue } from './queue.ts'
 
 /** Requests at once to one endpoint. Urgent ones may double it. */
-export const LANE_CONCURRENCY = 8
+const LANE_CONCURRENCY = 8
 
 /** Of this many turns, one is a retry's while both fresh deliveries and retries could go. */
 const RETRY_TURN = 4

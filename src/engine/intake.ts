@@ -160,20 +160,21 @@ export class Intake {
     if (this.#directory !== undefined) {
       return left
     }
-    try {
-      for (const name of await readdir(directory)) {
-        const path = join(directory, name)
+    const names = await readdir(directory).catch((): string[] => [])
+    for (const name of names.filter(each => each.startsWith(PREFIX))) {
+      const path = join(directory, name)
+      try {
         if (name.startsWith(this.#prefix)) {
           await rm(path, { force: true })
-        } else if (name.startsWith(PREFIX)) {
+        } else {
           left.push(...(await this.#adopt(path, this.#newPath(directory))))
         }
+      } catch {
+        // one file that cannot be read keeps nobody from what is in the others
       }
-      // so that no time is lost once it is needed
-      await this.#segment(directory)
-    } catch {
-      // a disk that cannot be used
     }
+    // now, so that no time is lost once it is needed
+    await this.#segment(directory).catch(() => {})
     this.#directory = directory
     this.#work()
     return left

@@ -95,6 +95,8 @@ export interface Report {
 /**
  * A handing with its number as one text: what is kept until it is safe, and what crosses to another thread. A message is
  * copied value by value, and the garbage collector looks at each of what is kept: a text is one value.
+ *
+ * `Intake` writes it to disk, where a later version may find it: another make of text needs files of another name there.
  */
 export type Packed = string
 

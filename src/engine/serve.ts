@@ -15,7 +15,7 @@ const REPORT_AFTER_MS = 20
 /** So long orders are worked off in one go: then comes what else there is to do, as writing to the disk. */
 const TURN_MS = 5
 
-/** The same of what an earlier run has left. */
+/** So many handings that an earlier run has left are worked off in one go. */
 const LEFT_AT_ONCE = 100
 
 /** Of one kind and hook no more are told in one report: whoever logs them says one a minute. */
@@ -166,9 +166,13 @@ class DeliveryEnd {
     }
   }
 
-  /** Filters and formats run within this: whatever they do to the thread is this handing's doing. */
-  #work(text: Packed, run: (handing: Handing) => void): void {
-    const { mark, onBug } = this.#surroundings
+  /**
+   * Filters and formats run within this: whatever they do to the thread is this handing's doing.
+   *
+   * @param onBug - see {@link Surroundings}
+   */
+  #work(text: Packed, run: (handing: Handing) => void, onBug = this.#surroundings.onBug): void {
+    const { mark } = this.#surroundings
     const { number, handing } = unpacked(text)
     this.#remember(number, handing)
     mark(number)
@@ -230,11 +234,19 @@ class DeliveryEnd {
     })
   }
 
-  /** Before anything of the journal is sent: what it holds too is not to be sent twice. */
+  /**
+   * Before anything of the journal is sent: what it holds too is not to be sent twice. Never rejects, as the journal waits
+   * for this.
+   */
   async #takeOver(directory: string, isAlive: () => void): Promise<void> {
     const left = (await this.#intake?.takeOver(directory)) ?? []
+    const setAside = (): void => {} // to end the thread for it would lose what else was left
     for (let index = 0; index < left.length; ++index) {
-      this.#work(left[index]!, handing => this.#courier.hand(handing))
+      try {
+        this.#work(left[index]!, handing => this.#courier.hand(handing), setAside)
+      } catch {
+        // it was written by another version, and cannot be read
+      }
       if (index % LEFT_AT_ONCE === LEFT_AT_ONCE - 1) {
         await new Promise(resolve => setImmediate(resolve))
         isAlive()

@@ -11,7 +11,7 @@ const LF = 10
 /** `HTTP/1.1 200 OK`; the reason may be missing, the version may be any. */
 const STATUS_LINE = /^HTTP\/(\d{1,3}(?:\.\d{1,3})?)[ \t]+([1-9]\d\d)(?!\d)/i
 
-/** Of the names of headers that are read. */
+/** Of the names of headers that `regular` reads: the others, which are most, cost no more than a look at this. */
 const FIRST_LETTERS = 'cCtTkKrRdDsSvVxX'
 const FOLDED = /\n[ \t]/
 const UNREADABLE = /[^\t\r\n\x20-\x7e]|\r(?!\n)/
@@ -171,7 +171,8 @@ function regular(head: string, { version, status }: StatusLine): string {
       continue
     }
     const value = text.slice(colon + 1, end).trim()
-    switch (text.slice(start, colon).trimEnd().toLowerCase()) {
+    const name = text.slice(start, colon).trimEnd().toLowerCase()
+    switch (name) {
       case 'content-length':
         lengths += `${value},`
         break
@@ -182,23 +183,13 @@ function regular(head: string, { version, status }: StatusLine): string {
         connection += `${value.toLowerCase()},`
         break
       case 'date':
-        others += `date: ${value}\r\n`
-        break
       case 'keep-alive':
-        others += `keep-alive: ${value}\r\n`
-        break
       case 'retry-after':
-        others += `retry-after: ${value}\r\n`
-        break
-      // by which proxies are told apart from receivers, see `failureOf` in tunnel.ts
+      // by these, proxies are told apart from receivers, see `failureOf` in tunnel.ts
       case 'server':
-        others += `server: ${value}\r\n`
-        break
       case 'via':
-        others += `via: ${value}\r\n`
-        break
       case 'x-squid-error':
-        others += `x-squid-error: ${value}\r\n`
+        others += `${name}: ${value}\r\n`
         break
       default:
     }

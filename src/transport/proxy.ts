@@ -95,7 +95,7 @@ function parseProxy(setting: string): Proxy | Unusable | undefined {
   if (text === '') {
     return undefined
   }
-  const [, scheme = 'http', rest = ''] = /^(?:([a-z][a-z\d+.-]*):)?(?:\/\/)(.*)$/is.exec(text) ?? ['', 'http', text]
+  const [, scheme = 'http', rest = ''] = /^(?:([a-z][a-z\d+.-]*):)?\/\/(.*)$/is.exec(text) ?? ['', 'http', text]
   if (!/^https?$/i.test(scheme)) {
     const what = /^socks/i.test(scheme) ? 'SOCKS is not supported' : 'its scheme is neither http nor https'
     return { problem: `${what}; ${EXPECTED}` }

@@ -10,8 +10,8 @@ const RATE = 640
 
 /**
  * Reads the answers on a socket in undici's place: makes their heads regular, and takes its time with an endless body. It
- * stands where undici reads, `socket.read()`, as undici's public interface has no place for either (nodejs/undici#197, on
- * `100 Continue`; nodejs/undici#699, on lenient parsing).
+ * stands where undici reads, `socket.read()`, as undici's public interface has no place for either: it refuses a
+ * `100 Continue`, and cannot be told to parse leniently.
  */
 export class Reading {
   readonly #socket: Socket

@@ -4,14 +4,7 @@ import type { Dispatcher } from 'undici'
 import type { Dialled, Dialling, Phase } from './dial.ts'
 import { Reading } from './reading.ts'
 
-/**
- * A receiver may close a kept socket in the moment in which a request goes out on it, which is then a failed attempt. So an
- * idle socket is closed before the receiver does it: after 4 s where it does not say how long it waits (Node, Apache,
- * uvicorn: 5 s), else 2 s before that (undici's defaults). What is left of the race is the time that the receiver's FIN takes
- * to come.
- *
- * No socket lives longer than this.
- */
+/** No socket lives longer, so that a name that moves is followed. */
 const MAX_AGE_MS = 60_000
 
 export type Dial = (done: Dialled) => Dialling
@@ -19,6 +12,11 @@ export type Dial = (done: Dialled) => Dialling
 /**
  * The sockets of one endpoint. A request takes one for itself alone, from the look-up of the name to the last byte of the
  * answer, and brings it back only if another request may go out on it. How many there are is for the lane to say.
+ *
+ * A receiver may close a kept socket in the moment in which a request goes out on it, which is then a failed attempt. So an
+ * idle socket is closed before the receiver does it: after 4 s where it does not say how long it waits (Node, Apache,
+ * uvicorn: 5 s), else 2 s before that (undici's defaults). What is left of the race is the time that the receiver's FIN takes
+ * to come.
  */
 export class Sockets {
   readonly #origin: string

@@ -2,8 +2,10 @@ import { describe, expect, it } from 'vitest'
 
 import type { Attempt, AttemptOutcome } from '../../src/delivery/delivery.ts'
 import type { ProxyReport } from '../../src/delivery/proxies.ts'
+import { DurableRun, fakeClocks } from '../helpers/durable-run.ts'
 import { routeTo, startEngine } from '../helpers/engine.ts'
 import type { Engine } from '../helpers/engine.ts'
+import { temporaryDirectory } from '../helpers/journal-files.ts'
 import { accepted, proxyFailed, refused, timedOut } from '../helpers/outcomes.ts'
 
 const SECOND = 1_000
@@ -147,6 +149,27 @@ describe('a proxy that fails', () => {
     expect(engine.dispatcher.stats()).toMatchObject({ delivered: 8 })
     expect(told(engine)).toEqual([])
     await engine.close()
+  })
+})
+
+describe('probes of a proxy that is down', () => {
+  it('do not fill the delivery log: what stands there is how it came down', async () => {
+    fakeClocks()
+    let requests = 0
+    const connection = {
+      proxy: PROXY,
+      send: () => {
+        ++requests
+        return Promise.resolve(proxyFailed())
+      },
+      close() {},
+      destroy() {},
+    }
+    const run = new DurableRun({ directory: await temporaryDirectory(), connect: () => connection })
+    await run.opened()
+    run.submit()
+    await run.later(SECOND, () => requests >= 20)
+    expect(await run.log()).toHaveLength(5)
   })
 })
 

@@ -1,4 +1,4 @@
-import { readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, stat, symlink, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
 
@@ -60,6 +60,23 @@ it('knows a file whose end is torn up to there', async () => {
   await written(directory, before + 1)
 
   expect((await foundAfterKill(directory, 1)).map(text => unpacked(text).handing)).toEqual([handings[0]])
+})
+
+it('knows the other files where one cannot be read', async () => {
+  const directory = await newDirectory()
+  const { intake } = await startIntake('run', directory)
+  intake.add(packed(1, handings[0]!))
+  await written(directory)
+  const copy = await newDirectory()
+  await mkdir(join(copy, 'intake-0'))
+  await symlink(join(copy, 'gone'), join(copy, 'intake-1'))
+  await mkdir(join(copy, 'intake-another run-0'))
+  for (const name of await readdir(directory)) {
+    await writeFile(join(copy, name), await readFile(join(directory, name)))
+  }
+
+  const { left } = await startIntake('another run', copy)
+  expect(left.map(text => unpacked(text).handing)).toEqual([handings[0]])
 })
 
 it('keeps nothing of what is safe, or is not to be sent', async () => {

@@ -1,5 +1,8 @@
+import { readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
 
+import { Intake } from '../../src/engine/intake.ts'
 import { packed } from '../../src/engine/protocol.ts'
 import type { Order, Report } from '../../src/engine/protocol.ts'
 import { serve } from '../../src/engine/serve.ts'
@@ -62,6 +65,29 @@ it('tells what is safe by number and place, and once', async () => {
   await side.close()
   expect(pairs()).toEqual(['5-1', '5-2', '5-3', '7-0', '9-0'])
   expect(side.others()).toEqual([])
+})
+
+it('sends what an earlier run has left, beside what cannot be read of it', async () => {
+  const receiver = await receive()
+  const directory = await newDirectory()
+  const intake = new Intake('earlier run')
+  onTestFinished(() => intake.close())
+  await intake.takeOver(directory)
+  const handing = handingOf()
+  for (const text of ['1\0', '2\0of another version\0', packed(3, handing)]) {
+    intake.add(text)
+  }
+  intake.hurry()
+  await vi.waitFor(async () => {
+    const [name = ''] = await readdir(directory)
+    expect((await stat(join(directory, name))).size).toBeGreaterThan(0)
+  }, PATIENCE)
+
+  const side = start(directory)
+  side.say({ type: 'configure', settings: settingsOf(hookTo(receiver.url)) })
+  const [request] = await receiver.next(1, PATIENCE.timeout)
+  expect(request?.headers['webhook-id']).toBe(`${handing.id}-0`)
+  await side.close()
 })
 
 it.each([

@@ -1,3 +1,5 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+
 import { describe, expect, it } from 'vitest'
 import type { Answering, Receiver } from './sandbox/receiver.ts'
 import { ids } from './sandbox/made-up-pool.ts'
@@ -293,6 +295,19 @@ describe('the ways by which runs begin', () => {
     await sandbox.plugins.unload(PLUGIN_ID)
     expect(host.runJob).toBe(foreign)
     expect(host.runJobSequence).toBe(runJobSequence)
+  })
+
+  it('are asked about again for a run that begins in what an earlier one has left behind', async () => {
+    const { sandbox, receiver } = await startWith(
+      () => ({}),
+      url => [guard(url, { method: 'backupNg.runJob', type: 'pre' })]
+    )
+    let inItsContext = (run: () => Promise<unknown>): Promise<unknown> => run()
+    sandbox.host.once('backup:preCall', () => (inItsContext = AsyncLocalStorage.snapshot()))
+    await sandbox.host.runSchedule(ids.schedule)
+    await inItsContext(() => sandbox.host.runSchedule(ids.schedule))
+    const sent = await allSent(sandbox, receiver, 2)
+    expect(new Set(sent.map(({ callId }) => callId)).size).toBe(2)
   })
 
   it('refuse a second run of a job that runs already as before, with the question paired', async () => {

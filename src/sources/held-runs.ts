@@ -84,7 +84,6 @@ export class HeldRuns {
       this.#putBack ??= this.#replace()
     } else {
       this.#putBack?.()
-      this.#putBack = undefined
     }
   }
 

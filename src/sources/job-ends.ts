@@ -71,7 +71,7 @@ export function listenToJobEnds(xo: Xo, accept: Accept): () => void {
   const undo = [
     listen<[TaskLog]>(xo.tasks, 'update', task => {
       const { name, runJobId } = task.properties
-      if (name === 'backup run' && typeof runJobId === 'string') {
+      if (name === 'backup run' && typeof runJobId === 'string' && accept.wants(FINISHED)) {
         remember(tasks, runJobId, task, MAX_TASKS)
         waiting.get(runJobId)?.(task)
       }

@@ -47,7 +47,8 @@ export const noticeEvents: readonly EventInfo[] = [
   post('plugin.unloaded', 'Someone has unloaded a plugin of XO'),
 ]
 
-function post(name: string, sentence: string): EventInfo {
+/** An event that only ever has happened. */
+export function post(name: string, sentence: string): EventInfo {
   return { name, phases: ['post'], sentence }
 }
 

@@ -1,5 +1,6 @@
 import type { EventInfo } from '../event/event.ts'
 import type { Signal, Xo } from '../xo.ts'
+import { post } from './notices.ts'
 import { listen } from './source.ts'
 import type { Accept } from './source.ts'
 import type { Fields } from './state.ts'
@@ -21,10 +22,6 @@ export const ownEvents: readonly EventInfo[] = [
   post(ENDPOINTS.disabled, 'Nothing is sent to the URL of a web hook any more: `params.reason`; as above'),
   post(ENDPOINTS.recovered, 'The URL of a web hook answers again; as above'),
 ]
-
-function post(name: string, sentence: string): EventInfo {
-  return { name, phases: ['post'], sentence }
-}
 
 /** @returns its undo */
 export function listenToXo(xo: Xo, accept: Accept): () => void {

@@ -12,6 +12,9 @@ import type { Accept } from './source.ts'
 /** Where the host has its REST API (`BASE_URL` in @xen-orchestra/rest-api/src/index.mts). */
 const BASE = '/rest/v0'
 
+/** What Express finds there: it takes a path in any case, and also from a whole URL (`DELETE http://xo/REST/v0/vms/1`). */
+const IN_BASE = /^(?:https?:\/\/[^/]*)?\/rest\/v0\//i
+
 /** One for each name in the table. A change by a route that is not in it is announced as `rest.<verb>.<path>`, and is not listed. */
 export const restChangeEvents: readonly EventInfo[] = [...new Set(ROUTES.values())]
   .filter(name => name !== null)
@@ -140,7 +143,7 @@ function hear<Message>(channel: string, listener: (message: Message) => unknown)
 
 /** Asked of every request of every HTTP server of this process. */
 function mayChange({ method }: Request, url: unknown): boolean {
-  return method !== 'GET' && VERBS.includes(method ?? '') && typeof url === 'string' && url.startsWith(`${BASE}/`)
+  return method !== 'GET' && VERBS.includes(method ?? '') && typeof url === 'string' && IN_BASE.test(url)
 }
 
 /** @param pattern - `undefined`: nothing is known of it */
@@ -194,7 +197,7 @@ function paramsOf({ originalUrl, query, body }: Request, path: string): object {
 /** Express has them too, but forgets them when a request fails. */
 function pathParamsOf(url: string, pattern: string): Readonly<Record<string, string>> {
   const regExp = pattern.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`).replaceAll(/:(\w+)/g, '(?<$1>[^/]+?)')
-  const { groups = {} } = new RegExp(`^${regExp}/?$`).exec(url.replace(/[?#].*$/s, '')) ?? {}
+  const { groups = {} } = new RegExp(`^(?:https?://[^/]*)?${regExp}/?$`, 'i').exec(url.replace(/[?#].*$/s, '')) ?? {}
   return Object.fromEntries(Object.entries(groups).map(([name, value]) => [name, decoded(value)]))
 }
 

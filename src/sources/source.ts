@@ -5,6 +5,7 @@ import type { ObjectSnapshot } from '../event/object.ts'
 import { messageOf } from '../problem.ts'
 import { textOf } from '../values.ts'
 import type { Signal } from '../xo.ts'
+import { settledSoon } from './look-up.ts'
 
 const log = createLogger('xo:xo-server-web-hooks')
 
@@ -90,7 +91,7 @@ export function listen<Args extends unknown[]>(
   const listener = AWAITED.has(event)
     ? (...args: Args): Promise<void> | undefined => {
         const answer = heard(...args)
-        return answer === undefined ? undefined : withinMs(MAX_HOLD_MS, answer)
+        return answer === undefined ? undefined : settledSoon(answer, undefined, MAX_HOLD_MS)
       }
     : (...args: Args): void => {
         void heard(...args)
@@ -155,15 +156,4 @@ function methodIn(args: readonly unknown[]): string | undefined {
     }
   }
   return undefined
-}
-
-/** Settles with `done`, or after `ms`. */
-function withinMs(ms: number, done: Promise<void>): Promise<void> {
-  return new Promise(resolve => {
-    const timer = setTimeout(resolve, ms).unref()
-    void done.then(() => {
-      clearTimeout(timer)
-      resolve()
-    })
-  })
 }

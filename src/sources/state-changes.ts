@@ -146,9 +146,9 @@ class Watch {
     this.#hasEnded = true
     this.#stopListening?.()
     this.#telling.end()
-    await this.#file?.close()
     this.#absences.clear()
     this.#states.clear()
+    await this.#file?.close()
   }
 
   #takeForGranted(watched: ReadonlySet<string>): void {

@@ -32,6 +32,9 @@ const MAX_BYTES = 64 * 1024 * 1024
 /** So many lines are read or written in one turn of the loop. */
 const SLICE_LINES = 500
 
+/** More changes do not wait to be written, as where the disk hangs: the file is written anew instead. */
+const MAX_CHANGED = 100_000
+
 /** It is written anew once it has this many lines more than objects, and twice as many. */
 const SPARE_LINES = 10_000
 
@@ -40,7 +43,7 @@ const SPARE_LINES = 10_000
  * plugin's data directory. A header, then a line for each change: `["<id>", <state>]`, `["<id>"]` for what is gone,
  * `{"away":"<pool>","since":<ms>}`, `{"at":<ms>}`. A line that cannot be read counts for nothing.
  *
- * Nothing here holds anybody up: the disk may hang. What cannot be written is not remembered, and that is all.
+ * Nothing here holds anybody up: the disk may hang. What could not be written is tried again, in a new file.
  */
 export class StateFile {
   readonly #openDirectory: () => Promise<string>
@@ -51,6 +54,7 @@ export class StateFile {
   /** By id, what is to be written. */
   #changed = new Map<string, State | undefined>()
   #away = new Map<string, number>()
+  /** Of the file; infinite: it is to be written anew. */
   #lines = 0
   #timer: NodeJS.Timeout | undefined
   #isClosed = false
@@ -75,6 +79,10 @@ export class StateFile {
 
   /** @param state - `undefined`: it is gone */
   note(id: string, state: State | undefined): void {
+    if (this.#changed.size >= MAX_CHANGED) {
+      this.#changed.clear()
+      this.#lines = Number.POSITIVE_INFINITY
+    }
     this.#changed.set(id, state)
     this.#schedule()
   }
@@ -100,17 +108,28 @@ export class StateFile {
 
   #schedule(): void {
     if (this.#path !== undefined && !this.#isClosed) {
-      this.#timer ??= setTimeout(() => {
-        this.#timer = undefined
-        this.#write()
-      }, DELAY_MS).unref()
+      this.#timer ??= setTimeout(() => void this.#writeInTurn(), DELAY_MS).unref()
+    }
+  }
+
+  /** The next write is not due before this one is over. */
+  async #writeInTurn(): Promise<void> {
+    this.#write()
+    await this.#writing
+    this.#timer = undefined
+    if (this.#changed.size > 0 || this.#away.size > 0 || this.#lines === Number.POSITIVE_INFINITY) {
+      this.#schedule()
     }
   }
 
   #write(): void {
     const path = this.#path
     if (path !== undefined) {
-      this.#writing = this.#writing.then(() => this.#writeNow(path)).catch(() => undefined)
+      this.#writing = this.#writing
+        .then(() => this.#writeNow(path))
+        .catch(() => {
+          this.#lines = Number.POSITIVE_INFINITY
+        })
     }
   }
 

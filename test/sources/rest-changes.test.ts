@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer } from 'node:http'
+import { createServer, request as httpRequest } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
@@ -66,6 +66,12 @@ async function listening(handle: Handled, { wants = () => true, xo = {}, onAccep
   return {
     signals,
     undo,
+    /** As it stands, which is not what `fetch` sends. */
+    async askRaw(method: string, path: string) {
+      const { port } = server.address() as AddressInfo
+      const [response] = (await once(httpRequest({ port, method, path }).end(), 'response')) as [IncomingMessage]
+      response.resume()
+    },
     async ask(method: string, path: string, init: RequestInit = {}) {
       const { port } = server.address() as AddressInfo
       const { status } = await fetch(`http://127.0.0.1:${port}/rest/v0${path}`, { ...init, method, redirect: 'manual' })
@@ -107,6 +113,15 @@ describe('a change by the REST API', () => {
     await ask(verb, path)
     expect(signals).toMatchObject([{ method, params }])
   })
+
+  it.each(['/REST/v0/VMS/Vm-1', 'http://xo.example.org/rest/v0/vms/Vm-1'])(
+    'is not hidden by a way of writing its path that Express understands: %s',
+    async path => {
+      const { askRaw, signals } = await listening(routeTo('/vms/:id'))
+      await askRaw('DELETE', path)
+      expect(signals).toMatchObject([{ method: 'vm.delete', params: { id: 'Vm-1' } }])
+    }
+  )
 
   it('by a route of a plugin is announced under its path, with the user of its context', async () => {
     const xo = { apiContext: { user: ALICE } }

@@ -476,6 +476,8 @@ describe('a pool', () => {
     const { host, told } = await watch()
     const objects = host.disconnectPool(POOL)
     await flushed()
+    const lostAt = Date.now()
+    vi.advanceTimersByTime(1_000)
     host.connectPool(objects.filter(({ id }) => id === POOL))
     await flushed()
     host.disconnectPool(POOL)
@@ -483,7 +485,7 @@ describe('a pool', () => {
     host.connectPool(objects.map(object => (object.id === 'vm-1' ? { ...object, ...running } : object)))
     await flushed()
     vi.advanceTimersByTime(60_000)
-    expect(told).toMatchObject([{ method: 'vm.started', missed: true }])
+    expect(told).toMatchObject([{ method: 'vm.started', missed: true, between: [lostAt, lostAt + 1_000] }])
   })
 
   it('of which other types are watched meanwhile takes those for granted', async () => {

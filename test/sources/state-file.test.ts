@@ -1,4 +1,4 @@
-import { appendFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -121,6 +121,18 @@ describe('what happens while xo-server is off', () => {
     await second.ready(`["${ids.haltedVm}"`)
     await second.stop()
     expect(second.methods()).toEqual([])
+  })
+
+  it('is not lost for good by a file that cannot be written for a while', { timeout: 30_000 }, async () => {
+    const { host, ready, file, stop } = await run(await folder())
+    await ready(ids.haltedVm)
+    await rm(file)
+    await mkdir(file)
+    host.changeObject(ids.runningVm, { tags: ['changed'] })
+    await vi.waitFor(() => stat(`${file}.new`), 10_000) // it has been tried
+    await rm(file, { recursive: true })
+    await ready(ids.haltedVm)
+    await stop()
   })
 
   it('keeps nobody waiting whose disk hangs', async () => {

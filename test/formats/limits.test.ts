@@ -8,7 +8,7 @@ import { describe, expect, it } from 'vitest'
 
 import { formats } from '../../src/formats/index.ts'
 import { hostileTexts } from '../fixtures/hostile-texts.ts'
-import { builtBy, samplesWith } from '../helpers/material.ts'
+import { builtBy, materialOf, optionsOf, samplesWith } from '../helpers/material.ts'
 import type { Words } from '../helpers/material.ts'
 
 type Json = Readonly<Record<string, unknown>>
@@ -145,6 +145,18 @@ describe.each(Object.keys(limits))('the limits of %s', format => {
   it('are kept with errors of many lines', () => {
     const error = 'é\n'.repeat(5_000)
     expectWithin(format, { user: 'bruce', name: 'web01', error, failures: 300 })
+  })
+
+  it('are kept by the format itself, with details longer than those of any message', () => {
+    const { event, object } = samplesWith()['failure']!
+    for (const unit of ['x', '&', '漢']) {
+      const material = materialOf(event, object)
+      const message = { ...material.message, details: unit.repeat(20_000) }
+      const { body } = formats.get(format)!.build({ ...material, message }, optionsOf(format))
+      for (const [part, size, max] of limits[format]!(JSON.parse(body.toString()) as Json, body.length)) {
+        expect(size, `${part} with ${unit}`).toBeLessThanOrEqual(max)
+      }
+    }
   })
 
   it('cut what matters least: the names are there, however long the error is', () => {

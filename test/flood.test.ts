@@ -2,14 +2,11 @@ import { setImmediate } from 'node:timers/promises'
 
 import { expect, it, onTestFinished, vi } from 'vitest'
 
-import type { Hook } from '../src/config/hook.ts'
 import { Courier } from '../src/courier.ts'
 import type { OutgoingRequest } from '../src/delivery/attempt.ts'
-import { parsePatterns } from '../src/matcher.ts'
 import { Relay } from '../src/relay.ts'
 import type { Signal } from '../src/xo.ts'
-import { hookTo } from './engine/fixtures.ts'
-import { problemsOf, runFlood } from './helpers/flood-run.ts'
+import { hookOf, problemsOf, runFlood } from './helpers/flood-run.ts'
 import { temporaryDirectory } from './helpers/journal-files.ts'
 import { startReceiver } from './sandbox/receiver.ts'
 
@@ -24,20 +21,6 @@ const HOOKS = [
   hookOf('same', 'vm.start', `${ORIGIN}/a`),
   hookOf('another', 'vm.start', `${ORIGIN}/b`),
 ]
-
-function hookOf(id: string, method: string, url: string): Hook {
-  return {
-    ...hookTo(url, { id, name: id }),
-    ...{
-      phases: ['pre', 'post'],
-      status: 'any',
-      waitForResponse: false,
-      mayRefuse: false,
-      refuseWhenSilent: false,
-      methods: parsePatterns(method),
-    },
-  }
-}
 
 /** A relay whose receivers answer only once the test says so. */
 function startRelay() {

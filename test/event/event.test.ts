@@ -3,20 +3,7 @@ import { describe, expect, it } from 'vitest'
 
 import { copyOf, freezeEvent, MAX_EVENT_BYTES, objectText, outcomeOf, withObject } from '../../src/event/event.ts'
 import type { Event } from '../../src/event/event.ts'
-import type { Signal } from '../../src/xo.ts'
-
-function signalOf(fields: Record<string, unknown> = {}): Signal {
-  return {
-    callId: 'k3y',
-    userId: 'a1',
-    userName: 'alice@example.org',
-    userIp: '192.0.2.10',
-    method: 'vm.start',
-    params: { id: 'vm1' },
-    timestamp: 1_700_000_000_000,
-    ...fields,
-  }
-}
+import { signalOf } from '../helpers/signal.ts'
 
 function valuesOf({ fields }: Event): Record<string, unknown> {
   return Object.fromEntries([...fields].map(([key, text]) => [key, JSON.parse(text) as unknown]))

@@ -8,19 +8,7 @@ import type { Phase } from '../../src/event/event.ts'
 import { formats } from '../../src/formats/index.ts'
 import type { Signal } from '../../src/xo.ts'
 import { builtBy } from '../helpers/material.ts'
-
-function signalOf(fields: Record<string, unknown> = {}): Signal {
-  return {
-    callId: 'k3y',
-    userId: 'a1',
-    userName: 'alice@example.org',
-    userIp: '192.0.2.10',
-    method: 'vm.start',
-    params: { id: 'vm1' },
-    timestamp: 1_700_000_000_000,
-    ...fields,
-  }
-}
+import { signalOf } from '../helpers/signal.ts'
 
 function bodyOf(format: string, phase: Phase, signal: Signal): string {
   return builtBy(format, freezeEvent('api', phase, signal)).body.toString()

@@ -7,8 +7,9 @@ import { Parser } from 'htmlparser2'
 import { describe, expect, it } from 'vitest'
 
 import { formats } from '../../src/formats/index.ts'
+import { eventOf } from '../engine/fixtures.ts'
 import { hostileTexts } from '../fixtures/hostile-texts.ts'
-import { builtBy, samplesWith } from '../helpers/material.ts'
+import { builtBy, materialOf, optionsOf, samplesWith } from '../helpers/material.ts'
 import type { Words } from '../helpers/material.ts'
 
 type Json = Readonly<Record<string, unknown>>
@@ -147,6 +148,19 @@ describe.each(Object.keys(limits))('the limits of %s', format => {
     expectWithin(format, { user: 'bruce', name: 'web01', error, failures: 300 })
   })
 
+  it('are kept by the format itself, with texts longer than those of any message', () => {
+    const { event, object } = samplesWith()['failure']!
+    for (const unit of ['x', '&', '漢']) {
+      const material = materialOf(event, object)
+      const [text, details] = [unit.repeat(10_000), unit.repeat(20_000)]
+      const message = { ...material.message, text, details }
+      const { body } = formats.get(format)!.build({ ...material, message }, optionsOf(format))
+      for (const [part, size, max] of limits[format]!(JSON.parse(body.toString()) as Json, body.length)) {
+        expect(size, `${part} with ${unit}`).toBeLessThanOrEqual(max)
+      }
+    }
+  })
+
   it('cut what matters least: the names are there, however long the error is', () => {
     for (const [what, body] of bodiesWith(format, { user: 'bruce', name: 'web01', error: 'no '.repeat(10_000) })) {
       const text = JSON.stringify(body)
@@ -213,5 +227,10 @@ describe('what others say of the bodies', () => {
         data: { callId: event.callId, method: event.method },
       })
     }
+  })
+
+  it('an attribute of a binary CloudEvent is percent-encoded in its header, as the binding has it', () => {
+    const { headers = [] } = builtBy('cloudevents-binary', eventOf({ callId: 'Euro € 😀 "50%"' }))
+    expect(headers[headers.indexOf('ce-id') + 1]).toBe('Euro%20%E2%82%AC%20%F0%9F%98%80%20%2250%25%22:post')
   })
 })

@@ -117,7 +117,8 @@ export function problemsOf({ calls, healthyCalls, health, replaced }: FloodRepor
   return problems
 }
 
-function hookOf(id: string, method: string, url: string): Hook {
+/** To all calls of these methods. */
+export function hookOf(id: string, method: string, url: string): Hook {
   return {
     ...hookTo(url, { id, name: id }),
     ...{

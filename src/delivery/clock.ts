@@ -1,4 +1,3 @@
-import { UNTRIED } from './kept.ts'
 import type { Kept, Progress, State } from './kept.ts'
 import type { RecoveredDelivery } from './journal.ts'
 import { MAX_RETRY_AFTER_MS } from './retry.ts'
@@ -115,12 +114,14 @@ export function keptOf(
     endpoint,
     state: progress === undefined ? { name: 'queued' } : stateOf(progress, clock, now, spreadMs),
     progress: {
-      ...UNTRIED,
       attempts: progress?.attempts ?? 0,
       failures: progress?.failures ?? 0,
       firstTriedAt: firstTriedAt === undefined ? undefined : Math.min(clock.fromDisk(firstTriedAt), now),
       expiresAt: Math.min(clock.fromDisk(expiresAt), now + leftMs),
       trigger: progress?.trigger ?? 'event',
+      failedIn: undefined,
+      hastenedAt: undefined,
+      isAhead: false,
     },
     ticket: 0,
     content: undefined,

@@ -14,6 +14,7 @@ import {
   parseStamp,
 } from './stored.ts'
 import type { LogRow, Stamp, StoredHead, StoredProgress } from './stored.ts'
+import { sharedTexts } from './texts.ts'
 
 /** Of what the journal writes. A store of a later version is left alone. */
 const FORMAT_VERSION = 2
@@ -167,7 +168,7 @@ async function readDeliveries(
   const { progresses, damaged: stray } = await readProgresses(db, isAlive)
   const deliveries: RecoveredDelivery[] = []
   const progressSizes = new Map<number, number>()
-  const once = onceEach()
+  const once = sharedTexts()
   let damaged = 0
   for await (const entries of entriesOf(db, KEYS.deliveries)) {
     isAlive()
@@ -201,21 +202,6 @@ async function readDeliveries(
   // without its delivery, a progress would be taken for that of another one under this number
   stray.push(...[...progresses.keys()].map(KEYS.progress))
   return { deliveries, progressSizes, lost: damaged + (known?.live.size ?? 0), stray }
-}
-
-/**
- * Texts that many deliveries have in common are kept once: there may be 100,000, and each collection of garbage while they
- * are read copies what they hold on to.
- */
-function onceEach(): (text: string) => string {
-  const known = new Map<string, string>()
-  return text => {
-    const same = known.get(text)
-    if (same === undefined) {
-      known.set(text, text)
-    }
-    return same ?? text
-  }
 }
 
 async function readLogPages(db: Level): Promise<LogPage[]> {

@@ -14,8 +14,18 @@ export interface Beginning {
   readonly legacy: string | undefined
   /** Of the host end: the same for one that it replaces, and for no other. Part of names of files. */
   readonly run: string
+  /** What the ones that it replaces have come to with what an earlier run has left in files. */
+  readonly leftovers: Leftovers
   /** Where a thread shows that it turns; absent where nobody watches. */
   readonly pulse?: { readonly shared: Int32Array; readonly beatMs: number }
+}
+
+/** Handings that an earlier run has left in files, by their numbers, which are below 0. */
+export interface Leftovers {
+  /** Of each delivery that need not be handed over again, one after the other: the number of its handing, and its place. */
+  readonly safe: readonly number[]
+  /** Those that have brought down too many threads. */
+  readonly guilty: readonly number[]
 }
 
 /** Place in the memory that a thread shares with its host: counts up as long as the thread turns. */
@@ -129,6 +139,12 @@ export function packed(number: number, { id, party, hooks, event, isTest, isQues
 /** Its number. */
 export function numberIn(text: Packed): number {
   return Number(text.slice(0, text.indexOf(END)))
+}
+
+/** That of its handing. */
+export function idIn(text: Packed): string {
+  const start = text.indexOf(END) + 1
+  return text.slice(start, text.indexOf(END, start))
 }
 
 export function renumbered(number: number, text: Packed): Packed {

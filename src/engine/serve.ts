@@ -57,6 +57,9 @@ class DeliveryEnd {
   readonly #places = new Map<string, readonly [number: number, place: number]>()
   /** It replaces another one, which may have put into the journal what is still to be handed over again. */
   readonly #isSuccessor: boolean
+  /** Of what an earlier run has left: `<number>-<place>` of the deliveries that are safe, and numbers of guilty handings. */
+  readonly #safeLeftovers: ReadonlySet<string>
+  readonly #guiltyLeftovers: readonly number[]
   /** What is to be reported. */
   #safe: number[] = []
   #others: string[] = []
@@ -72,9 +75,11 @@ class DeliveryEnd {
   #awaited: { resolve: (path: string) => void; reject: (error: Error) => void }[] = []
   #isClosed = false
 
-  constructor({ addresses, hasJournal, legacy, run }: Beginning, surroundings: Surroundings) {
+  constructor({ addresses, hasJournal, legacy, run, leftovers }: Beginning, surroundings: Surroundings) {
     this.#surroundings = surroundings
     this.#isSuccessor = legacy !== undefined
+    this.#safeLeftovers = new Set(pairsOf(leftovers.safe).map(([number, place]) => `${number}-${place}`))
+    this.#guiltyLeftovers = leftovers.guilty
     this.#intake = hasJournal ? new Intake(run) : undefined
     this.#courier = new Courier({
       addresses,
@@ -132,7 +137,7 @@ class DeliveryEnd {
 
   #obey(order: Order): void {
     if (typeof order === 'string') {
-      this.#work(order, handing => this.#courier.hand(handing))
+      this.#work(unpacked(order), handing => this.#courier.hand(handing))
       return
     }
     switch (order.type) {
@@ -171,9 +176,8 @@ class DeliveryEnd {
    *
    * @param onBug - see {@link Surroundings}
    */
-  #work(text: Packed, run: (handing: Handing) => void, onBug = this.#surroundings.onBug): void {
+  #work({ number, handing }: Numbered, run: (handing: Handing) => void, onBug = this.#surroundings.onBug): void {
     const { mark } = this.#surroundings
-    const { number, handing } = unpacked(text)
     this.#remember(number, handing)
     mark(number)
     try {
@@ -200,7 +204,7 @@ class DeliveryEnd {
     switch (question.name) {
       case 'ask': {
         let answers: Promise<Answers['ask']> = Promise.resolve([])
-        this.#work(question.handing, handing => {
+        this.#work(unpacked(question.handing), handing => {
           answers = this.#courier.ask(handing)
         })
         return answers
@@ -240,10 +244,9 @@ class DeliveryEnd {
    */
   async #takeOver(directory: string, isAlive: () => void): Promise<void> {
     const left = (await this.#intake?.takeOver(directory)) ?? []
-    const setAside = (): void => {} // to end the thread for it would lose what else was left
     for (let index = 0; index < left.length; ++index) {
       try {
-        this.#work(left[index]!, handing => this.#courier.hand(handing), setAside)
+        this.#workLeftover(left[index]!)
       } catch {
         // it was written by another version, and cannot be read
       }
@@ -252,6 +255,17 @@ class DeliveryEnd {
         isAlive()
       }
     }
+  }
+
+  /** @throws if it was written by another version, and cannot be read */
+  #workLeftover(text: Packed): void {
+    const { number, handing } = unpacked(text)
+    const hooks = handing.hooks.map((id, place) => (this.#safeLeftovers.has(`${number}-${place}`) ? '' : id))
+    const setAside = (): void => {} // what is thrown here is no reason to end the thread
+    const hand = (rest: Handing): void => this.#courier.hand(rest)
+    const giveUp = (rest: Handing): void => this.#courier.discard(remainsOf(rest), 'set aside')
+    const isGuilty = this.#guiltyLeftovers.includes(number)
+    this.#work({ number, handing: { ...handing, hooks } }, isGuilty ? giveUp : hand, setAside)
   }
 
   #remember(number: number, remains: Pick<Remains, 'id' | 'hooks'>): void {
@@ -347,6 +361,12 @@ class DeliveryEnd {
     this.#report({ closed: await this.#courier.health() })
     this.#isClosed = true
   }
+}
+
+type Numbered = ReturnType<typeof unpacked>
+
+function pairsOf(numbers: readonly number[]): [number, number][] {
+  return numbers.flatMap((number, index) => (index % 2 === 0 ? [[number, numbers[index + 1]!]] : []))
 }
 
 /** Something that is handed over, with or without a question about its first attempts. */

@@ -57,7 +57,7 @@ export function storedOf(kept: Kept, clock: DiskClock): StoredDelivery {
 /** How far a delivery has come; `undefined` while it is as it was accepted. */
 export function progressOf({ state, progress }: Kept, clock: DiskClock): StoredProgress | undefined {
   const { attempts, failures, trigger, firstTriedAt } = progress
-  const name = state.name === 'waiting' || state.name === 'dead' ? state.name : 'queued'
+  const name = storedName(state)
   if (name === 'queued' && attempts === 0 && trigger === 'event') {
     return undefined
   }
@@ -66,6 +66,18 @@ export function progressOf({ state, progress }: Kept, clock: DiskClock): StoredP
     ...lifetimeOf(progress, clock),
     ...(firstTriedAt !== undefined && { firstTriedAt: clock.toDisk(firstTriedAt) }),
     ...(state.name === 'waiting' && { dueAt: clock.toDisk(state.dueAt), stepMs: Math.round(state.stepMs) }),
+  }
+}
+
+function storedName(state: State): StoredProgress['state'] {
+  switch (state.name) {
+    case 'waiting':
+    case 'dead':
+      return state.name
+    case 'sending':
+      return state.isCancelled ? 'cancelled' : 'queued'
+    default:
+      return 'queued'
   }
 }
 

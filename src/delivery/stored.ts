@@ -40,7 +40,8 @@ export interface StoredContent {
 
 /** How far a delivery has come; there is none while it is as it was accepted. Instants are of the disk's clock. */
 export interface StoredProgress {
-  readonly state: 'queued' | 'waiting' | 'dead'
+  /** `cancelled`: it was, while an attempt was under way, and is not tried again. */
+  readonly state: 'queued' | 'waiting' | 'dead' | 'cancelled'
   readonly attempts: number
   readonly failures: number
   /** Of the next attempt. */
@@ -270,7 +271,7 @@ function parseInstant(value: unknown): number | undefined {
   return value === null ? Number.POSITIVE_INFINITY : isNumber(value) ? value : undefined
 }
 
-const STATES = ['queued', 'waiting', 'dead'] as const
+const STATES = ['queued', 'waiting', 'dead', 'cancelled'] as const
 const TRIGGERS = ['event', 'retry', 'replay', 'test'] as const satisfies readonly Trigger[]
 
 function isRow(value: unknown): value is LogRow {

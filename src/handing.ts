@@ -1,4 +1,5 @@
 import type { Delivery, Route } from './delivery/delivery.ts'
+import { sharedTexts } from './delivery/texts.ts'
 import { withObject } from './event/event.ts'
 import type { Event } from './event/event.ts'
 import { searchableOf } from './filter.ts'
@@ -83,7 +84,7 @@ export class Texts {
     if (format === undefined) {
       return { problem: 'there is no such format' }
     }
-    if (format.isPerDelivery === true) {
+    if (format.isPerDelivery === true || this.#handing.hooks.length === 1) {
       return this.#build(format, hook, index)
     }
     const key = JSON.stringify([hook.format, includeObject, target, template, places])
@@ -123,8 +124,10 @@ export function remainsOf({ id, event, hooks }: Handing): Remains {
   return { id, label: labelOf(event), hooks }
 }
 
+const sharedLabel = sharedTexts()
+
 export function labelOf({ method, outcome }: Pick<Event, 'method' | 'outcome'>): string {
-  return `${method} ${outcome}`
+  return sharedLabel(`${method} ${outcome}`)
 }
 
 /** @param index - the place of the hook in the handing */

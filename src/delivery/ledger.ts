@@ -4,7 +4,6 @@ import type { Content, Kept, Progress, State } from './kept.ts'
 import type { Payload } from './delivery.ts'
 import { Shares } from './shares.ts'
 import type { Resource } from './shares.ts'
-import { sharedTexts } from './texts.ts'
 import { Counter, NOTHING_ENDED, sumOf, tallyOf } from './tally.ts'
 import type { Ended, Tally } from './tally.ts'
 
@@ -47,7 +46,6 @@ export class Ledger {
   readonly #kept = new Map<string, Kept>()
   readonly #accounts = new Map<string, Account>()
   readonly #shares = new Shares()
-  readonly #once = sharedTexts()
   /** Of the payloads in memory. */
   readonly #users = new Map<Payload, Users>()
   #memory = 0
@@ -94,9 +92,7 @@ export class Ledger {
   }
 
   accept(delivery: Delivery, endpoint: string, now: number, maxLifetimeMs: number): Kept {
-    const { party = '', label } = delivery
-    const same = { ...delivery, party: this.#once(party), label: this.#once(label) }
-    const kept = newKept(this.#nextNumber++, same, endpoint, now, maxLifetimeMs)
+    const kept = newKept(this.#nextNumber++, delivery, endpoint, now, maxLifetimeMs)
     this.#use(kept.content)
     this.#add(kept)
     return kept

@@ -4,8 +4,10 @@ const MAX_KNOWN = 10_000
 /**
  * Gives for each text one that is equal, mostly the same as before: what 100,000 deliveries have in common is kept once, and
  * each collection of garbage copies it once.
+ *
+ * @param copied - makes the one that is kept
  */
-export function sharedTexts(): (text: string) => string {
+export function sharedTexts(copied = (text: string): string => text): (text: string) => string {
   const known = new Map<string, string>()
   return text => {
     const same = known.get(text)
@@ -15,7 +17,8 @@ export function sharedTexts(): (text: string) => string {
     if (known.size >= MAX_KNOWN) {
       known.clear()
     }
-    known.set(text, text)
-    return text
+    const own = copied(text)
+    known.set(own, own)
+    return own
   }
 }

@@ -1,6 +1,7 @@
 import type { Addresses, CourierEvent, EngineHealth, PlainSettings } from '../courier.ts'
 import type { Account, Page, Query, Selection } from '../delivery/account.ts'
 import type { DiscardReason } from '../delivery/delivery.ts'
+import { sharedTexts } from '../delivery/texts.ts'
 import type { Answer } from '../courier.ts'
 import type { Outcome, Phase, Source } from '../event/event.ts'
 import type { Handing, Remains } from '../handing.ts'
@@ -164,11 +165,11 @@ export function unpacked(text: Packed): { readonly number: number; readonly hand
   }
   const number = Number(next())
   const id = next()
-  const party = apart(next())
+  const party = shared(next())
   const source = next() as Source
   const phase = next() as Phase
   const outcome = next() as Outcome
-  const method = apart(next())
+  const method = shared(next())
   const callId = apart(next())
   const timestamp = Number(next())
   const kind = next()
@@ -202,3 +203,6 @@ function nameOf(text: string): string {
 function apart(part: string): string {
   return Buffer.from(part).toString()
 }
+
+/** As {@link apart}, of what many handings have in common. */
+const shared = sharedTexts(apart)

@@ -56,7 +56,7 @@ export class Held {
   readonly #entries = new Map<number, Entry>()
   /** By hook. */
   readonly #losses = new Map<string, Loss>()
-  readonly #leftovers = { safe: [] as number[], guilty: [] as number[] }
+  readonly #leftovers = { safe: [] as string[], guilty: [] as number[] }
   #bytes = 0
   #lastNumber = 0
 
@@ -103,7 +103,7 @@ export class Held {
   /** The delivery at this place of the handing has ended, or is on disk. Told twice it counts once. */
   safe(number: number, place: number): void {
     if (number < 0) {
-      this.#leftovers.safe.push(number, place)
+      this.#leftovers.safe.push(`${number}-${place}`)
       return
     }
     const entry = this.#entries.get(number)

@@ -23,8 +23,8 @@ export interface Beginning {
 
 /** Handings that an earlier run has left in files, by their numbers, which are below 0. */
 export interface Leftovers {
-  /** Of each delivery that need not be handed over again, one after the other: the number of its handing, and its place. */
-  readonly safe: readonly number[]
+  /** `<number>-<place>` of each delivery that need not be handed over again. */
+  readonly safe: readonly string[]
   /** Those that have brought down too many threads. */
   readonly guilty: readonly number[]
 }

@@ -12,7 +12,10 @@ import type { Answers, Batch, Beginning, Order, Packed, Question, Reply, Report 
 /** What need not be known at once is reported with all that happens in the meantime. */
 const REPORT_AFTER_MS = 20
 
-/** So long orders are worked off in one go: then comes what else there is to do, as writing to the disk. */
+/**
+ * So long orders are worked off in one turn of the event loop, however many batches come in it: then comes what else there is
+ * to do, as writing to the disk.
+ */
 const TURN_MS = 5
 
 /** So many handings that an earlier run has left are worked off in one go. */
@@ -51,15 +54,16 @@ class DeliveryEnd {
   #batches: Batch[] = []
   /** Of the first of these, what has been. */
   #obeyed = 0
+  /** Of the turn of the event loop in which orders are being worked off; `undefined`: none has been in this one. */
   #turn: NodeJS.Immediate | undefined
+  /** Instant after which nothing more is worked off in this turn. */
+  #turnEnd = 0
   #taken = 0
   /** Where the deliveries that are not safe stand, by id: the number of the handing, and the place. */
   readonly #places = new Map<string, readonly [number: number, place: number]>()
   /** It replaces another one, which may have put into the journal what is still to be handed over again. */
   readonly #isSuccessor: boolean
-  /** Of what an earlier run has left: `<number>-<place>` of the deliveries that are safe, and numbers of guilty handings. */
-  readonly #safeLeftovers: ReadonlySet<string>
-  readonly #guiltyLeftovers: readonly number[]
+  readonly #leftovers: { readonly safe: ReadonlySet<string>; readonly guilty: ReadonlySet<number> }
   /** What is to be reported. */
   #safe: number[] = []
   #others: string[] = []
@@ -78,8 +82,7 @@ class DeliveryEnd {
   constructor({ addresses, hasJournal, legacy, run, leftovers }: Beginning, surroundings: Surroundings) {
     this.#surroundings = surroundings
     this.#isSuccessor = legacy !== undefined
-    this.#safeLeftovers = new Set(pairsOf(leftovers.safe).map(([number, place]) => `${number}-${place}`))
-    this.#guiltyLeftovers = leftovers.guilty
+    this.#leftovers = { safe: new Set(leftovers.safe), guilty: new Set(leftovers.guilty) }
     this.#intake = hasJournal ? new Intake(run) : undefined
     this.#courier = new Courier({
       addresses,
@@ -108,20 +111,22 @@ class DeliveryEnd {
       }
     }
     this.#batches.push(batch)
-    if (this.#turn === undefined) {
-      this.#workOff()
-    } else {
-      this.#intake?.hurry()
-    }
+    this.#workOff()
   }
 
   #workOff(): void {
-    this.#turn = undefined
-    const end = performance.now() + TURN_MS
+    if (this.#turn === undefined) {
+      this.#turnEnd = performance.now() + TURN_MS
+      this.#turn = setImmediate(() => {
+        this.#turn = undefined
+        if (this.#batches.length > 0) {
+          this.#workOff()
+        }
+      })
+    }
     for (let batch = this.#batches[0]; batch !== undefined; batch = this.#batches[0]) {
       while (this.#obeyed < batch.orders.length) {
-        if (performance.now() > end) {
-          this.#turn = setImmediate(() => this.#workOff())
+        if (performance.now() > this.#turnEnd) {
           this.#intake?.hurry()
           return
         }
@@ -259,13 +264,13 @@ class DeliveryEnd {
 
   /** @throws if it was written by another version, and cannot be read */
   #workLeftover(text: Packed): void {
+    const { safe, guilty } = this.#leftovers
     const { number, handing } = unpacked(text)
-    const hooks = handing.hooks.map((id, place) => (this.#safeLeftovers.has(`${number}-${place}`) ? '' : id))
+    const hooks = handing.hooks.map((id, place) => (safe.has(`${number}-${place}`) ? '' : id))
     const setAside = (): void => {} // what is thrown here is no reason to end the thread
     const hand = (rest: Handing): void => this.#courier.hand(rest)
     const giveUp = (rest: Handing): void => this.#courier.discard(remainsOf(rest), 'set aside')
-    const isGuilty = this.#guiltyLeftovers.includes(number)
-    this.#work({ number, handing: { ...handing, hooks } }, isGuilty ? giveUp : hand, setAside)
+    this.#work({ number, handing: { ...handing, hooks } }, guilty.has(number) ? giveUp : hand, setAside)
   }
 
   #remember(number: number, remains: Pick<Remains, 'id' | 'hooks'>): void {
@@ -364,10 +369,6 @@ class DeliveryEnd {
 }
 
 type Numbered = ReturnType<typeof unpacked>
-
-function pairsOf(numbers: readonly number[]): [number, number][] {
-  return numbers.flatMap((number, index) => (index % 2 === 0 ? [[number, numbers[index + 1]!]] : []))
-}
 
 /** Something that is handed over, with or without a question about its first attempts. */
 function handingIn(order: Order): Packed | undefined {

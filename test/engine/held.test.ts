@@ -110,7 +110,7 @@ it('of what stands in files it knows what is safe, and what brings down one thre
   held.safe(-5, 0)
   held.safe(-5, 2)
   expect(held.setAside(-7)).toBeUndefined()
-  expect(held.leftovers).toEqual({ safe: [-5, 0, -5, 2], guilty: [-7] })
+  expect(held.leftovers).toEqual({ safe: ['-5-0', '-5-2'], guilty: [-7] })
   expect([held.size, held.bytes]).toEqual([0, 0])
 })
 

@@ -48,7 +48,7 @@ describe('with a thread of its own, the plugin', () => {
     const receiver = await openReceiver()
     await sandbox.plugins.configure(PLUGIN_ID, { hooks: [hookTo(receiver.url, { type: 'pre/post' })] })
     const before = await leftoversAtRest(sandbox)
-    for (let cycle = 0; cycle < 10; ++cycle) {
+    for (let cycle = 0; cycle < 6; ++cycle) {
       await sandbox.plugins.load(PLUGIN_ID)
       expect(threads.size).toBe(1)
       await startVm(sandbox)

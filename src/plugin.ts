@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { createLogger } from '@xen-orchestra/log'
 import { invalidParameters } from 'xo-common/api-errors.js'
 
+import { openFaces } from './admin/faces.ts'
 import { Configuration } from './configuration.ts'
 import { unknownPattern } from './config/parse.ts'
 import { parseAddressRules } from './transport/address-guard.ts'
@@ -10,6 +11,7 @@ import { parseProxies } from './transport/proxy.ts'
 import type { Addresses, Engine, ProxySettings } from './engine/engine.ts'
 import { Mailer } from './mail.ts'
 import { Relay } from './relay.ts'
+import type { TestReport } from './relay.ts'
 import { asOfNow, Reporter, SparseLog } from './report.ts'
 import type { Alert } from './report.ts'
 import { sampleEvent, sampleObject } from './sample.ts'
@@ -146,15 +148,16 @@ export class WebHooksPlugin {
 
   /** @throws `invalidParameters` if any request fails: XO's page shows its data, and only that of a test that throws. */
   async test(): Promise<void> {
-    const methods = this.#knownMethods()
-    const reports = await this.#loaded?.relay.test((hook, phase) => ({
-      signal: sampleEvent(hook, phase, methods),
-      object: sampleObject,
-    }))
-    const failed = reports?.filter(({ ok }) => !ok) ?? []
-    if (reports !== undefined && failed.length > 0) {
+    const reports = this.#loaded === undefined ? [] : await this.#test(this.#loaded.relay)
+    const failed = reports.filter(({ ok }) => !ok)
+    if (failed.length > 0) {
       invalidParameters(`${failed.length} of ${reports.length} test requests failed`, reports)
     }
+  }
+
+  #test(relay: Relay, id?: string): Promise<TestReport[]> {
+    const methods = this.#knownMethods()
+    return relay.test((hook, phase) => ({ signal: sampleEvent(hook, phase, methods), object: sampleObject }), id)
   }
 
   /** From here on events are heard and delivered. One that throws leaves nothing behind. */
@@ -186,6 +189,10 @@ export class WebHooksPlugin {
       this.#undo.push(() => void (this.#statesSaved = endStates()))
       this.#undo.push(this.#onceRegistered(() => this.#warnOfUnknownMethods()))
       this.#undo.push(this.#onStop(() => this.unload()))
+      const { questions } = relay
+      const [settings, hooks] = [() => this.#configuration.settings, () => this.#configuration.shown]
+      const test = (id: string): Promise<TestReport[]> => this.#test(relay, id)
+      this.#undo.push(openFaces(this.#xo, { questions, settings, hooks, test }, log))
       this.#loaded = { relay, unlisten }
       return relay
     } catch (error) {

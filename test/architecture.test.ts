@@ -10,6 +10,7 @@ const FLOORS = [
   'index.ts',
   'listen/',
   'plugin.ts',
+  'admin/',
   'configuration.ts',
   'correction.ts',
   'mail.ts',

@@ -163,7 +163,10 @@ export interface Candidate extends Pick<Account, 'id' | 'owner' | 'label' | 'acc
 }
 
 /** Whether a delivery is meant. */
-export function isSelected({ id, endpoint, owner, acceptedAt, ...about }: Candidate, which: Selection): boolean {
+export function isSelected(
+  { id, endpoint, owner, label, call, acceptedAt, answer }: Candidate,
+  which: Selection
+): boolean {
   return (
     (which.id === undefined || which.id === id) &&
     (which.ids === undefined || which.ids.includes(id)) &&
@@ -171,9 +174,9 @@ export function isSelected({ id, endpoint, owner, acceptedAt, ...about }: Candid
     (which.owner === undefined || which.owner === owner) &&
     (which.since === undefined || acceptedAt >= which.since) &&
     (which.until === undefined || acceptedAt < which.until) &&
-    (which.call === undefined || which.call === about.call) &&
-    (which.answer === undefined || (about.answer !== undefined && isAnswer(about.answer, which.answer))) &&
-    (which.subject === undefined || isMatch(which.subject, subjectOf(about.label)))
+    (which.call === undefined || which.call === call) &&
+    (which.answer === undefined || (answer !== undefined && isAnswer(answer, which.answer))) &&
+    (which.subject === undefined || isMatch(which.subject, subjectOf(label)))
   )
 }
 

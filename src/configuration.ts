@@ -8,6 +8,8 @@ import { identify, knownOf, loadKnown, nothingKnown, saveKnown, withIds } from '
 import type { Known } from './config/identity.ts'
 import { parseConfig, settingsOf } from './config/parse.ts'
 import type { ParsedConfig } from './config/parse.ts'
+import { shownHooks } from './config/shown.ts'
+import type { ShownHook } from './config/shown.ts'
 import { mendSecrets } from './config/stray-secrets.ts'
 import type { Identified } from './config/stray-secrets.ts'
 import { Correction } from './correction.ts'
@@ -83,6 +85,12 @@ export class Configuration {
 
   get settings(): Settings {
     return this.#settings
+  }
+
+  /** All hooks, for whoever looks at them. */
+  get shown(): readonly ShownHook[] {
+    const { raw, ids, parsed } = this.#accepted ?? { raw: undefined, ids: [], parsed: { problems: [] } }
+    return shownHooks(raw, ids, this.#known.key, new Set(this.#settings.hooks.map(({ id }) => id)), parsed.problems)
   }
 
   /**

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 
-import type { Account, EndpointHealth, EndpointReport, Page, Query, Selection } from './delivery/account.ts'
+import type { Account, Details, EndpointHealth, EndpointReport, Page, Query, Selection } from './delivery/account.ts'
 import type { Connect, Connection } from './delivery/attempt.ts'
 import { describeOutcome } from './delivery/delivery.ts'
 import type { Attempt, Delivery, DiscardReason, Endpoint } from './delivery/delivery.ts'
@@ -215,11 +215,13 @@ export class Courier {
   }
 
   async list(query: Query): Promise<Page<Account>> {
+    await this.#dispatcher.controls.recall()
     return this.#dispatcher.controls.list(query)
   }
 
-  async get(id: string): Promise<Account | undefined> {
-    return this.#dispatcher.controls.get(id)
+  async get(id: string): Promise<Details | undefined> {
+    await this.#dispatcher.controls.recall()
+    return this.#dispatcher.controls.details(id)
   }
 
   async replay(which: Selection): Promise<number> {

@@ -272,10 +272,14 @@ export class Relay {
     await this.#within(longestMs, this.#engine.ask(handing))
   }
 
-  /** Sends a sample event of each phase of each hook, all at once, without retry. */
-  test(sampleOf: (hook: Hook, phase: Phase) => Sample): Promise<TestReport[]> {
-    const active = this.#settings.hooks.filter(isActive)
-    const tests = active.flatMap(hook => hook.phases.map(phase => ({ hook, phase })))
+  /**
+   * Sends a sample event of each phase of each hook, all at once, without retry.
+   *
+   * @param id - of one hook, which may be disabled
+   */
+  test(sampleOf: (hook: Hook, phase: Phase) => Sample, id?: string): Promise<TestReport[]> {
+    const meant = this.#settings.hooks.filter(hook => (id === undefined ? isActive(hook) : hook.id === id))
+    const tests = meant.flatMap(hook => hook.phases.map(phase => ({ hook, phase })))
     return Promise.all(
       tests.map(async ({ hook, phase }) => {
         const { signal, object } = sampleOf(hook, phase)

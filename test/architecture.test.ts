@@ -10,6 +10,7 @@ const FLOORS = [
   'index.ts',
   'listen/',
   'plugin.ts',
+  'admin/',
   'host-settings.ts',
   'configuration.ts',
   'correction.ts',

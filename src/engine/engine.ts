@@ -1,5 +1,5 @@
 import type { Answer, CourierEvent, EngineHealth, PlainSettings } from '../courier.ts'
-import type { Account, Page, Query, Selection } from '../delivery/account.ts'
+import type { Account, Details, Page, Query, Selection } from '../delivery/account.ts'
 import type { Handing } from '../handing.ts'
 
 // the host side imports what crosses the seam from here, and nothing from below
@@ -9,12 +9,16 @@ export type { Handing, PlainHook } from '../handing.ts'
 export type {
   Account,
   AccountStatus,
+  Details,
   EndpointHealth,
   EndpointReport,
+  LastAttempt,
   Page,
+  PastAttempt,
   Query,
   Selection,
 } from '../delivery/account.ts'
+export { ACCOUNT_STATUSES } from '../delivery/account.ts'
 export type { ProxyReport } from '../delivery/proxies.ts'
 export type { ProxySettings } from '../transport/proxy.ts'
 
@@ -41,9 +45,9 @@ export interface Engine {
   ask(handing: Handing): Promise<readonly Answer[]>
   /** One attempt for each hook, apart from the queues: the Test button. Never rejects. */
   probe(handing: Handing): Promise<readonly Answer[]>
-  /** What is kept, the newest first. */
+  /** What is kept and what is over, the newest first. */
   list(query: Query): Promise<Page<Account>>
-  get(id: string): Promise<Account | undefined>
+  get(id: string): Promise<Details | undefined>
   /** Tries again now, each as the same delivery: a dead one anew, a waiting one ahead of its time. @returns how many */
   replay(which: Selection): Promise<number>
   /** Discards what is kept; what is under way, once its attempt is over, if that fails. @returns how many */

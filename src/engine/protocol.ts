@@ -1,5 +1,5 @@
 import type { Addresses, CourierEvent, EngineHealth, PlainSettings } from '../courier.ts'
-import type { Account, Page, Query, Selection } from '../delivery/account.ts'
+import type { Account, Details, Page, Query, Selection } from '../delivery/account.ts'
 import type { DiscardReason } from '../delivery/delivery.ts'
 import type { Answer } from '../courier.ts'
 import type { Outcome, Phase, Source } from '../event/event.ts'
@@ -60,7 +60,7 @@ export interface Answers {
   readonly ask: readonly Answer[]
   readonly probe: readonly Answer[]
   readonly list: Page<Account>
-  readonly get: Account | undefined
+  readonly get: Details | undefined
   readonly replay: number
   readonly cancel: number
   readonly pause: boolean

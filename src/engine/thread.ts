@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 
 import type { Addresses, Answer, EngineHealth, PlainSettings } from '../courier.ts'
-import type { Account, Page, Query, Selection } from '../delivery/account.ts'
+import type { Account, Details, Page, Query, Selection } from '../delivery/account.ts'
 import type { Legacy } from '../delivery/restart.ts'
 import { NOTHING_ENDED, tallyOf } from '../delivery/tally.ts'
 import type { Handing } from '../handing.ts'
@@ -152,7 +152,7 @@ export class ThreadEngine implements Engine {
     return this.#question({ name: 'list', query })
   }
 
-  get(id: string): Promise<Account | undefined> {
+  get(id: string): Promise<Details | undefined> {
     return this.#question({ name: 'get', id })
   }
 

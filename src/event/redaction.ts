@@ -71,6 +71,8 @@ const TABLE: readonly (readonly [method: RegExp, masks: Masks])[] = [
   [/^plugin\.get$/, { result: { '*': { configuration: hide } } }],
   [/^plugin\.configure$/, { params: { configuration: hide }, error: { data: hide } }],
   [/^plugin\.test$/, { params: { data: hide }, error: { data: hide } }],
+  // the plugin's own: what it tells of an event is no news, and would be told of again
+  [/^webHooks\./, { result: hide }],
   // api/remote.mjs
   [/^remote\./, { params: REMOTE, result: { ...REMOTE, '*': REMOTE } }],
   // api/cloud-config.mjs, api/vm.mjs: user data is where passwords and keys of guests are written

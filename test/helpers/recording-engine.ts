@@ -45,8 +45,8 @@ export class RecordingEngine implements Engine {
     return this.onProbe(handing)
   }
 
-  list(): Promise<{ items: [] }> {
-    return Promise.resolve({ items: [] })
+  list(): Promise<{ items: []; total: 0 }> {
+    return Promise.resolve({ items: [], total: 0 })
   }
 
   get(): Promise<undefined> {

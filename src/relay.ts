@@ -35,7 +35,10 @@ export interface RelayOptions {
 }
 
 /** What one can ask of the delivery side. */
-export type Questions = Pick<Engine, 'list' | 'get' | 'replay' | 'cancel' | 'pause' | 'resume' | 'health'>
+export type Questions = Pick<
+  Engine,
+  'list' | 'get' | 'replay' | 'cancel' | 'pause' | 'resume' | 'health' | 'statistics' | 'recentEvents' | 'rehearse'
+>
 
 /** What became of one test request. */
 export interface TestReport {

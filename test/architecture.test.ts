@@ -25,6 +25,8 @@ const FLOORS = [
   'matcher.ts',
   'engine/',
   'courier.ts',
+  'recent.ts',
+  'subscriptions.ts',
   'handing.ts',
   'filter.ts',
   'formats/',

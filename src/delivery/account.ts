@@ -17,6 +17,8 @@ export interface Selection {
   readonly until?: number
   /** The first word of its label is like this: `*` stands for anything. */
   readonly subject?: string
+  /** The third word of its label. */
+  readonly object?: string
   /** Key of its order. */
   readonly call?: string
   /** What the last attempt came to: see {@link LastAttempt.answer}, or a class of statuses like `5xx`. */
@@ -28,6 +30,8 @@ export interface Query extends Selection {
   readonly status?: readonly AccountStatus[]
   /** Of an earlier page: what comes after it. */
   readonly cursor?: string
+  /** {@link Page.latest} of an earlier page: only what has changed since, the oldest change first. */
+  readonly changedSince?: string
   /** @default 100 */
   readonly limit?: number
 }
@@ -38,6 +42,12 @@ export interface Page<T> {
   readonly total: number
   /** Absent: there is no more. */
   readonly cursor?: string
+  /** Where the changes stand, for {@link Query.changedSince}. */
+  readonly latest: string
+  /** Of changes: there are more, after `latest`. */
+  readonly hasMore?: true
+  /** Of changes: they are not known any more from there on, and everything has to be listed anew. */
+  readonly isOutdated?: true
 }
 
 export const ACCOUNT_STATUSES = ['queued', 'held', 'waiting', 'sending', 'dead', 'delivered', 'discarded'] as const
@@ -50,6 +60,7 @@ export interface Account {
   readonly owner: string
   /** Absent: it has never had one. */
   readonly endpoint?: string
+  /** Words: what it is about, what became of that, and the object of that, if there is one. */
   readonly label: string
   /** Key of its order. */
   readonly call?: string
@@ -155,37 +166,47 @@ export function accountOf(kept: Kept, last: LastAttempt | undefined, toEpoch: (i
 }
 
 /** What of a delivery decides whether it is meant. */
-export interface Candidate extends Pick<Account, 'id' | 'owner' | 'label' | 'acceptedAt'> {
+export interface Candidate {
+  readonly id: string
+  readonly owner: string
+  readonly label: string
+  readonly acceptedAt: number
   readonly endpoint: string | undefined
-  readonly call: string | undefined
-  /** Of its last attempt. */
-  readonly answer: string | undefined
+  readonly order: { readonly key: string } | undefined
 }
 
-/** Whether a delivery is meant. */
-export function isSelected(
-  { id, endpoint, owner, label, call, acceptedAt, answer }: Candidate,
-  which: Selection
-): boolean {
-  return (
-    (which.id === undefined || which.id === id) &&
-    (which.ids === undefined || which.ids.includes(id)) &&
-    (which.endpoint === undefined || which.endpoint === endpoint) &&
-    (which.owner === undefined || which.owner === owner) &&
-    (which.since === undefined || acceptedAt >= which.since) &&
-    (which.until === undefined || acceptedAt < which.until) &&
-    (which.call === undefined || which.call === call) &&
-    (which.answer === undefined || (answer !== undefined && isAnswer(answer, which.answer))) &&
-    (which.subject === undefined || isMatch(which.subject, subjectOf(label)))
-  )
-}
-
-/** A label is its subject, a space, and what became of that. */
-export function subjectOf(label: string): string {
-  const end = label.lastIndexOf(' ')
-  return end === -1 ? label : label.slice(0, end)
-}
-
-function isAnswer(answer: string, wanted: string): boolean {
-  return answer === wanted || (/^[1-5]xx$/.test(wanted) && answer.length === 3 && answer[0] === wanted[0])
+/**
+ * Whether a delivery is meant, by a function that many can be put to: what is asked of the subject is looked into once for
+ * each subject.
+ *
+ * @param answerOf - what the last attempt of a delivery came to; asked only where that matters
+ */
+export function selector(
+  { id, ids, endpoint, owner, since, until, subject, object, call, answer }: Selection,
+  answerOf: (id: string) => string | undefined
+): (candidate: Candidate) => boolean {
+  const wanted = ids && new Set(ids)
+  const subjects = new Map<string, boolean>()
+  const isSubject = (pattern: string, label: string): boolean => {
+    const [name = ''] = label.split(' ', 1)
+    let isMeant = subjects.get(name)
+    if (isMeant === undefined) {
+      isMeant = isMatch(pattern, name)
+      subjects.set(name, isMeant)
+    }
+    return isMeant
+  }
+  const isAnswered = (pattern: string, came: string | undefined): boolean =>
+    came === pattern || (came !== undefined && /^[1-5]xx$/.test(pattern) && came.length === 3 && came[0] === pattern[0])
+  return each =>
+    (id === undefined || id === each.id) &&
+    (wanted === undefined || wanted.has(each.id)) &&
+    (endpoint === undefined || endpoint === each.endpoint) &&
+    (owner === undefined || owner === each.owner) &&
+    (since === undefined || each.acceptedAt >= since) &&
+    (until === undefined || each.acceptedAt < until) &&
+    (call === undefined || call === each.order?.key) &&
+    (object === undefined || each.label.endsWith(` ${object}`)) &&
+    (subject === undefined || isSubject(subject, each.label)) &&
+    (answer === undefined || isAnswered(answer, answerOf(each.id)))
 }

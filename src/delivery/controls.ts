@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 
-import { accountOf, isSelected } from './account.ts'
-import type { Account, Candidate, Details, EndpointHealth, Page, Query, RequestDetails, Selection } from './account.ts'
+import { accountOf, selector } from './account.ts'
+import type { Account, Details, EndpointHealth, Page, Query, RequestDetails, Selection } from './account.ts'
 import { attempt } from './attempt.ts'
 import type { Attempt, Delivery, Route } from './delivery.ts'
 import { replayed } from './fate.ts'
@@ -13,6 +13,7 @@ import type { Line, Lines } from './lines.ts'
 import type { Origins } from './origins.ts'
 import type { Budget, Queues } from './queues.ts'
 import type { Recorder } from './recorder.ts'
+import type { EngineStatistics } from './statistics.ts'
 import type { Tally } from './tally.ts'
 
 export interface Stats extends Tally {
@@ -65,7 +66,7 @@ export class Controls {
   /** One that is kept, or over and in the log. Never rejects. */
   async details(id: string): Promise<Details | undefined> {
     const { history, ledger } = this.#options
-    const account = this.get(id) ?? history.ended(id)
+    const account = this.get(id) ?? history.ofEnded(id)
     if (account === undefined) {
       return undefined
     }
@@ -123,6 +124,18 @@ export class Controls {
     }
   }
 
+  statistics(): EngineStatistics {
+    const { history, lines } = this.#options
+    const { statistics } = history
+    const now = Date.now()
+    statistics.retain(endpoint => lines.get(endpoint) !== undefined)
+    const known = lines.all().flatMap(({ lane: { endpoint } }) => {
+      const ofEndpoint = statistics.of(endpoint.id, now)
+      return ofEndpoint === undefined ? [] : [[endpoint.id, ofEndpoint] as const]
+    })
+    return { attempts: statistics.totals, endpoints: new Map(known) }
+  }
+
   /**
    * Tries again now: a dead letter as the same delivery with a new budget of attempts, one that is waiting ahead of its
    * time. Those that are under way or about to be are left alone. @returns how many there are
@@ -159,7 +172,7 @@ export class Controls {
     const { history, ledger } = this.#options
     const ids = which.id === undefined ? which.ids : [which.id]
     const kept = ids === undefined ? [...ledger.all()] : ids.map(id => ledger.byId(id))
-    return kept.filter(each => each !== undefined).filter(each => isSelected(candidateOf(each, history), which))
+    return kept.filter(each => each !== undefined).filter(selector(which, id => history.lastOf(id)?.answer))
   }
 
   /** Nothing is sent to an endpoint until it is resumed. @returns whether there is such an endpoint */
@@ -208,11 +221,6 @@ export class Controls {
     wake(line)
     return wasDisabled ? 'new' : wasInTrouble ? 'same' : undefined
   }
-}
-
-function candidateOf(kept: Kept, history: History): Candidate {
-  const { id, owner, endpoint, label, order, acceptedAt } = kept
-  return { id, owner, endpoint, label, acceptedAt, call: order.key, answer: history.lastOf(id)?.answer }
 }
 
 /** Of this process; for people to read. */

@@ -22,7 +22,6 @@ import { recall, restore, stateOf } from './restart.ts'
 import type { Legacy, Parts } from './restart.ts'
 import { Room } from './room.ts'
 import { Routes } from './routes.ts'
-import { endRow } from './rows.ts'
 import { Sender } from './sender.ts'
 
 const DAY_MS = 24 * 60 * 60_000
@@ -252,6 +251,7 @@ export class Dispatcher {
 
   /** After each transition of the ledger's: whoever has to know hears of it here. */
   #changed(kept: Kept, before: State | undefined): void {
+    this.#history.changed(kept.id)
     if (!kept.isQuestion) {
       this.#recorder?.heard(kept, before)
     }
@@ -272,7 +272,7 @@ export class Dispatcher {
   #told(ended: Pick<Kept, 'number' | 'id' | 'owner'> & Partial<Kept>, how: Ending, count = 1): void {
     const { id, owner } = ended
     if (how !== 'delivered') {
-      this.#history.log(endRow(ended, how, count))
+      this.#history.ended(ended, how, count)
       this.#tell({ type: 'discarded', id, owner, reason: how, count })
     }
     this.#tell({ type: 'safe', id })

@@ -1,29 +1,17 @@
-import { accountOf, answerOf, isSelected } from './account.ts'
+import { accountOf, selector } from './account.ts'
 import type { Account, AccountStatus, Candidate, LastAttempt, Page, PastAttempt, Query } from './account.ts'
-import { describeOutcome } from './delivery.ts'
-import type { AttemptOutcome, Trigger } from './delivery.ts'
-import type { Kept } from './kept.ts'
+import { Changes } from './changes.ts'
+import type { Attempt, Endpoint } from './delivery.ts'
+import { accountOfEntry, addOlder, attemptIn, entryIn, lastOf, statusOf } from './entry.ts'
+import type { Entry } from './entry.ts'
+import type { Ending, Kept, State } from './kept.ts'
 import type { Ledger } from './ledger.ts'
 import type { Recorder } from './recorder.ts'
-import { isCount, isNumber, isObject, isText } from './stored.ts'
-import type { LogRow } from './stored.ts'
+import { attemptRow, endRow } from './rows.ts'
+import { Statistics } from './statistics.ts'
+import { isText } from './stored.ts'
 
-/** What the log says of one delivery, in short. */
-interface Entry extends Candidate {
-  /** Order of acceptance. */
-  readonly number: number
-  /** Of the latest row, epoch ms. */
-  readonly at: number
-  /** How it ended, or `dead`, by the latest row; `undefined`: it goes on. */
-  readonly settled: string | undefined
-  readonly attempts: number
-  readonly bytes: number | undefined
-  readonly last: LastAttempt | undefined
-  readonly count: number | undefined
-}
-
-/** Words on an outcome are kept up to this length. */
-const MAX_WORDS = 200
+type Log = Pick<Recorder, 'log' | 'readLog' | 'isReadable'>
 
 const PAGE_LENGTH = 100
 
@@ -31,14 +19,18 @@ const PAGE_LENGTH = 100
 const CLOCK_SLACK_MS = 60 * 60_000
 
 /**
- * The delivery log, written through here, and an index of it in memory: by it all deliveries can be listed, those that are
- * kept and those that are over, without reading the disk each time.
+ * The delivery log, written through here, and what can be told of it without reading the disk each time: an index by which
+ * all deliveries are listed, those that are kept and those that are over, what has changed lately, and statistics.
  *
  * What an earlier run has logged is read once, when it is first asked for.
  */
 export class History {
-  readonly #recorder: Pick<Recorder, 'log' | 'readLog' | 'isReadable'> | undefined
+  readonly statistics = new Statistics()
+  readonly #log: Log | undefined
   readonly #max: number
+  /** Rows that are older are of an earlier run, epoch ms. */
+  readonly #beganAt = Date.now()
+  readonly #changes = new Changes(this.#beganAt.toString(36))
   /** By id, the latest last. */
   #settled = new Map<string, Entry>()
   /** Tried, and not over. */
@@ -46,64 +38,141 @@ export class History {
   #recalling: Promise<void> | undefined
 
   /** @param max - so many that are over, and as many that are not, are in the index */
-  constructor(recorder: Pick<Recorder, 'log' | 'readLog' | 'isReadable'> | undefined, max: number) {
-    this.#recorder = recorder
+  constructor(log: Log | undefined, max: number) {
+    this.#log = log
     this.#max = max
   }
 
-  log(row: LogRow): void {
-    this.#recorder?.log(row)
-    const entry = this.#add(row)
-    // the one that has changed least lately goes
-    for (const entries of entry === undefined ? [] : [this.#settled, this.#open]) {
-      if (entries.size > this.#max) {
-        entries.delete(entries.keys().next().value!)
-      }
+  /** A delivery has come into another state. */
+  changed(id: string): void {
+    this.#changes.note(id)
+  }
+
+  /** @param state - what the attempt has made of the delivery */
+  attempted(kept: Kept, attempt: Attempt, endpoint: Endpoint, state: State): void {
+    const { outcome, startedAt, durationMs } = attempt
+    const row = attemptRow(kept, attempt, endpoint, state)
+    this.#log?.log(row)
+    this.statistics.count(endpoint.id, startedAt, durationMs, outcome)
+    const entry = this.#entryOf(kept)
+    entry.endpoint = endpoint.id
+    entry.attempts = attempt.number
+    entry.last = lastOf(startedAt, durationMs, outcome)
+    this.#put(entry, startedAt, row.settled)
+  }
+
+  /** A delivery has ended without an attempt, or as many alike. */
+  ended(kept: Pick<Kept, 'number' | 'id' | 'owner'> & Partial<Kept>, how: Ending, count = 1): void {
+    const row = endRow(kept, how, count)
+    this.#log?.log(row)
+    const entry = this.#entryOf(kept)
+    entry.endpoint = kept.endpoint ?? entry.endpoint
+    entry.count = count > 1 ? count : undefined
+    this.#put(entry, row.at, how)
+    this.#changes.note(kept.id)
+  }
+
+  /** @returns the one that is known, out of its place, or a new one */
+  #entryOf(kept: Pick<Kept, 'number' | 'id' | 'owner'> & Partial<Kept>): Entry {
+    const { number, id, owner, endpoint, label = '', order, acceptedAt = Date.now(), bytes } = kept
+    const known = this.#known(id)
+    if (known !== undefined) {
+      this.#settled.delete(id)
+      this.#open.delete(id)
+      return known
+    }
+    // written out: copies of parts of it would cost more than all else
+    return {
+      number,
+      id,
+      owner,
+      endpoint,
+      label,
+      order,
+      acceptedAt,
+      bytes,
+      at: acceptedAt,
+      attempts: 0,
+      settled: undefined,
+      last: undefined,
+      count: undefined,
     }
   }
 
-  /** Rows of one delivery may come in any order, and more than once. */
-  #add(row: LogRow): Entry | undefined {
-    const before = this.#settled.get(row.id) ?? this.#open.get(row.id)
-    const entry = entryOf(row, before)
-    if (entry !== undefined) {
-      this.#settled.delete(row.id)
-      this.#open.delete(row.id)
-      ;(entry.settled === undefined ? this.#open : this.#settled).set(row.id, entry)
+  #known(id: string): Entry | undefined {
+    return this.#settled.get(id) ?? this.#open.get(id)
+  }
+
+  /** The entry's latest row is of now. The one that has changed least lately goes. */
+  #put(entry: Entry, at: number, settled: string | undefined): void {
+    entry.at = at
+    entry.settled = settled
+    const entries = settled === undefined ? this.#open : this.#settled
+    entries.set(entry.id, entry)
+    if (entries.size > this.#max) {
+      entries.delete(entries.keys().next().value!)
     }
-    return entry
   }
 
   /** Settles once the index has all that the log has, if that can be read at present. Never rejects. */
   async recall(): Promise<void> {
-    if (this.#recorder === undefined || (this.#recalling === undefined && !this.#recorder.isReadable)) {
+    const log = this.#log
+    if (log === undefined || (this.#recalling === undefined && !log.isReadable)) {
       return
     }
-    this.#recalling ??= this.#recall(this.#recorder).catch(() => {
+    this.#recalling ??= this.#recall(log).catch(() => {
       this.#recalling = undefined
     })
     await this.#recalling
   }
 
-  async #recall(recorder: Pick<Recorder, 'readLog'>): Promise<void> {
-    for await (const row of recorder.readLog()) {
-      if (this.#settled.size < this.#max || this.#settled.has(row.id)) {
-        this.#add(row)
+  async #recall(log: Log): Promise<void> {
+    const found = new Map<string, Entry>()
+    const counted: (readonly [endpoint: string, at: number, durationMs: number, isOk: boolean])[] = []
+    for await (const row of log.readLog()) {
+      // what this run has written is known
+      if (row.at >= this.#beganAt || this.#known(row.id) !== undefined) {
+        continue
+      }
+      const past = attemptIn(row)
+      const entry = found.get(row.id)
+      if (entry !== undefined) {
+        addOlder(entry, row, past)
+      } else if (found.size < 2 * this.#max) {
+        const made = entryIn(row, past)
+        if (made !== undefined) {
+          found.set(row.id, made)
+        }
+      }
+      if (past !== undefined && isText(row['endpoint'])) {
+        counted.push([row['endpoint'], past.at, past.durationMs, past.ok])
       }
     }
-    const sorted = (entries: ReadonlyMap<string, Entry>): Map<string, Entry> =>
-      new Map([...entries].sort(([, a], [, b]) => a.at - b.at).slice(-this.#max))
-    this.#settled = sorted(this.#settled)
-    this.#open = sorted(this.#open)
+    // not before all is read: it may have to be read again
+    counted.forEach(each => this.statistics.recall(...each))
+    const older = [...found].sort(([, a], [, b]) => a.at - b.at)
+    const isOver = ({ settled }: Entry): boolean => settled !== undefined
+    this.#settled = this.#withOlder(
+      older.filter(([, entry]) => isOver(entry)),
+      this.#settled
+    )
+    this.#open = this.#withOlder(
+      older.filter(([, entry]) => !isOver(entry)),
+      this.#open
+    )
+  }
+
+  #withOlder(older: readonly [string, Entry][], entries: ReadonlyMap<string, Entry>): Map<string, Entry> {
+    return new Map([...older.filter(([id]) => this.#known(id) === undefined), ...entries].slice(-this.#max))
   }
 
   /** The last attempt of what is kept. */
   lastOf(id: string): LastAttempt | undefined {
-    return (this.#open.get(id) ?? this.#settled.get(id))?.last
+    return this.#known(id)?.last
   }
 
   /** One that is over. */
-  ended(id: string): Account | undefined {
+  ofEnded(id: string): Account | undefined {
     const entry = this.#settled.get(id)
     return entry === undefined || entry.settled === 'dead' ? undefined : accountOfEntry(entry)
   }
@@ -113,44 +182,69 @@ export class History {
    * in between the two questions is not missed, and nothing is told twice.
    */
   page(ledger: Ledger, query: Query, toEpoch: (instant: number) => number): Page<Account> {
-    const { status, cursor, limit = PAGE_LENGTH, ...which } = query
-    const wanted = status && new Set(status)
-    const before = cursor === undefined ? Number.POSITIVE_INFINITY : Number(cursor)
-    const meant: (Kept | Entry)[] = []
-    let total = 0
-    const take = (candidate: Kept | Entry, now: AccountStatus, about: Candidate): void => {
-      if ((wanted === undefined || wanted.has(now)) && isSelected(about, which)) {
-        ++total
-        if (candidate.number < before) {
-          meant.push(candidate)
-        }
-      }
+    if (query.changedSince !== undefined) {
+      return this.#changedSince(query.changedSince, ledger, query, toEpoch)
     }
+    const { cursor, limit = PAGE_LENGTH } = query
+    const isMeant = this.#selector(query)
+    const newest = new Newest(limit + 1, cursor === undefined ? Number.POSITIVE_INFINITY : Number(cursor))
     for (const kept of ledger.all()) {
-      const { id, owner, endpoint, label, acceptedAt, order } = kept
-      const answer = which.answer === undefined ? undefined : this.lastOf(id)?.answer
-      take(kept, kept.state.name as AccountStatus, { id, owner, endpoint, label, acceptedAt, call: order.key, answer })
+      if (isMeant(kept, kept.state.name as AccountStatus)) {
+        newest.add(kept)
+      }
     }
     for (const entry of this.#settled.values()) {
       // a dead letter is in the ledger, or is none any more
-      if (entry.settled !== 'dead' && ledger.byId(entry.id) === undefined) {
-        take(entry, entry.settled === 'delivered' ? 'delivered' : 'discarded', entry)
+      if (entry.settled !== 'dead' && isMeant(entry, statusOf(entry)) && ledger.byId(entry.id) === undefined) {
+        newest.add(entry)
       }
     }
-    const items = meant.sort((a, b) => b.number - a.number).slice(0, limit)
+    const found = newest.sorted()
+    const items = found.slice(0, limit)
     return {
       items: items.map(each =>
         'settled' in each ? accountOfEntry(each) : accountOf(each, this.lastOf(each.id), toEpoch)
       ),
-      total,
-      ...(meant.length > limit && { cursor: String(items.at(-1)?.number ?? 0) }),
+      total: newest.total,
+      latest: this.#changes.latest,
+      ...(found.length > limit && { cursor: String(items.at(-1)?.number ?? 0) }),
     }
+  }
+
+  #changedSince(point: string, ledger: Ledger, query: Query, toEpoch: (instant: number) => number): Page<Account> {
+    const { latest } = this.#changes
+    const changes = this.#changes.after(point)
+    if (changes === undefined) {
+      return { items: [], total: 0, latest, isOutdated: true }
+    }
+    const { limit = PAGE_LENGTH } = query
+    const isMeant = this.#selector(query)
+    const items: Account[] = []
+    for (const { id, point: after } of changes) {
+      const kept = ledger.byId(id)
+      const entry = kept === undefined ? this.#settled.get(id) : undefined
+      if (kept !== undefined && isMeant(kept, kept.state.name as AccountStatus)) {
+        items.push(accountOf(kept, this.lastOf(id), toEpoch))
+      } else if (entry !== undefined && entry.settled !== 'dead' && isMeant(entry, statusOf(entry))) {
+        items.push(accountOfEntry(entry))
+      }
+      if (items.length === limit && after !== latest) {
+        return { items, total: items.length, latest: after, hasMore: true }
+      }
+    }
+    return { items, total: items.length, latest }
+  }
+
+  #selector({ status, ...which }: Query): (candidate: Candidate, status: AccountStatus) => boolean {
+    const wanted = status && new Set(status)
+    const isSelected = selector(which, id => this.lastOf(id)?.answer)
+    return (candidate, now) => (wanted === undefined || wanted.has(now)) && isSelected(candidate)
   }
 
   /** What the log has of the attempts of a delivery, the first one first. Rejects while it cannot be read. */
   async attemptsOf({ id, acceptedAt }: Pick<Account, 'id' | 'acceptedAt'>): Promise<PastAttempt[]> {
     const attempts: PastAttempt[] = []
-    for await (const row of this.#recorder?.readLog() ?? []) {
+    for await (const row of this.#log?.readLog() ?? []) {
       const past = row.id === id ? attemptIn(row) : undefined
       if (past !== undefined) {
         attempts.push(past)
@@ -163,73 +257,37 @@ export class History {
   }
 }
 
-/** `undefined`: a row that says too little, as one of an earlier version. */
-function entryOf(row: LogRow, before: Entry | undefined): Entry | undefined {
-  const { id, owner, at, settled, endpoint, label, call, acceptedAt, bytes, count } = row
-  const number = row['number']
-  if (!isCount(number)) {
-    return undefined
-  }
-  const past = attemptIn(row)
-  const last: LastAttempt | undefined = past && {
-    at: past.at,
-    durationMs: past.durationMs,
-    answer: past.answer,
-    outcome: past.outcome.slice(0, MAX_WORDS),
-  }
-  const isLatest = before === undefined || at >= before.at
-  const newest = last !== undefined && (before?.last === undefined || last.at >= before.last.at) ? last : before?.last
-  return {
-    ...{ id, owner, number },
-    endpoint: isText(endpoint) ? endpoint : before?.endpoint,
-    label: isText(label) ? label : (before?.label ?? ''),
-    call: isText(call) ? call : before?.call,
-    acceptedAt: isNumber(acceptedAt) ? acceptedAt : (before?.acceptedAt ?? at),
-    at: isLatest ? at : before.at,
-    settled: isLatest ? settled : before.settled,
-    attempts: Math.max(before?.attempts ?? 0, past?.number ?? 0),
-    bytes: isNumber(bytes) ? bytes : before?.bytes,
-    last: newest,
-    answer: newest?.answer,
-    count: isNumber(count) ? count : before?.count,
-  }
-}
+type Listed = Kept | Entry
 
-function accountOfEntry(entry: Entry): Account {
-  const { id, owner, endpoint, label, call, settled, acceptedAt, at, bytes, attempts, last, count } = entry
-  const isDelivered = settled === 'delivered'
-  return {
-    ...{ id, owner, label, acceptedAt, attempts },
-    endedAt: at,
-    status: isDelivered ? 'delivered' : 'discarded',
-    ...(!isDelivered && settled !== undefined && { reason: settled }),
-    ...(endpoint !== undefined && { endpoint }),
-    ...(call !== undefined && { call }),
-    ...(bytes !== undefined && { bytes }),
-    ...(last !== undefined && { last }),
-    ...(count !== undefined && { count }),
-  }
-}
+/** The newest of many, by number, without sorting all of them. */
+class Newest {
+  readonly #length: number
+  /** Only what has a smaller number is wanted. */
+  readonly #before: number
+  /** What has no greater number is not among the newest. */
+  #above = -1
+  #found: Listed[] = []
+  /** How many there were, wanted or not. */
+  total = 0
 
-/** What a row says of an attempt; `undefined`: it is about none, or not as this version writes it. */
-function attemptIn(row: LogRow): PastAttempt | undefined {
-  const attempt = row['attempt']
-  if (!isObject(attempt) || !isObject(attempt['outcome'])) {
-    return undefined
+  constructor(length: number, before: number) {
+    this.#length = length
+    this.#before = before
   }
-  const { number, trigger, durationMs, outcome } = attempt
-  if (!isCount(number) || !isNumber(durationMs) || !isText(trigger)) {
-    return undefined
+
+  add(each: Listed): void {
+    ++this.total
+    const { number } = each
+    if (number < this.#before && number > this.#above) {
+      this.#found.push(each)
+      if (this.#found.length >= 4 * this.#length + 100) {
+        this.#found = this.sorted()
+        this.#above = this.#found.at(-1)!.number
+      }
+    }
   }
-  // as `attemptRow` has written it
-  const came = outcome as unknown as AttemptOutcome & { readonly excerpt?: unknown }
-  return {
-    ...{ number, durationMs },
-    trigger: trigger as Trigger,
-    at: row.at,
-    answer: answerOf(came),
-    ok: came.kind === 'answered' && came.ok === true,
-    outcome: describeOutcome(came),
-    ...(isText(came.excerpt) && { excerpt: came.excerpt }),
+
+  sorted(): Listed[] {
+    return this.#found.sort((a, b) => b.number - a.number).slice(0, this.#length)
   }
 }

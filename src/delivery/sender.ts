@@ -16,7 +16,6 @@ import type { Queues } from './queues.ts'
 import type { Recorder } from './recorder.ts'
 import type { Room } from './room.ts'
 import type { Routes } from './routes.ts'
-import { attemptRow } from './rows.ts'
 
 /** What happened to a request. */
 export type SenderEvent =
@@ -34,7 +33,7 @@ export interface SenderOptions {
   readonly queues: Queues
   readonly room: Room
   readonly recorder: Recorder | undefined
-  readonly history: Pick<History, 'log'>
+  readonly history: Pick<History, 'attempted'>
   /** A dead letter is kept for this long. */
   readonly maxDeadMs: number
   readonly random: () => number
@@ -169,7 +168,7 @@ export class Sender {
     })
     tell({ type: 'attempted', kept, endpoint, attempt: done })
     if (isReceivers || !isProbe) {
-      history.log(attemptRow(kept, done, endpoint, state)) // probes of a proxy that is down would fill the log
+      history.attempted(kept, done, endpoint, state) // probes of a proxy that is down would fill the log
     }
     ledger.enter(kept, state, progress)
     if (state.name === 'dead') {

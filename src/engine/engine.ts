@@ -1,6 +1,8 @@
 import type { Answer, CourierEvent, EngineHealth, PlainSettings } from '../courier.ts'
 import type { Account, Details, Page, Query, Selection } from '../delivery/account.ts'
-import type { Handing } from '../handing.ts'
+import type { EngineStatistics } from '../delivery/statistics.ts'
+import type { Handing, PlainHook } from '../handing.ts'
+import type { RecentEvent, Rehearsal } from '../recent.ts'
 
 // the host side imports what crosses the seam from here, and nothing from below
 export type { Addresses, Answer, CourierEvent, EngineHealth, PlainSettings } from '../courier.ts'
@@ -18,6 +20,9 @@ export type {
   Query,
   Selection,
 } from '../delivery/account.ts'
+export type { EndpointStatistics, EngineStatistics } from '../delivery/statistics.ts'
+export { DURATION_BOUNDS_MS } from '../delivery/statistics.ts'
+export type { RecentEvent, Rehearsal } from '../recent.ts'
 export { ACCOUNT_STATUSES } from '../delivery/account.ts'
 export type { ProxyReport } from '../delivery/proxies.ts'
 export type { ProxySettings } from '../transport/proxy.ts'
@@ -57,6 +62,11 @@ export interface Engine {
   /** An endpoint that is paused, disabled, failing or held back by `Retry-After` gets a new chance. */
   resume(endpoint: string): Promise<boolean>
   health(): Promise<EngineHealth>
+  statistics(): Promise<EngineStatistics>
+  /** Events that were handed over lately, the latest first. */
+  recentEvents(): Promise<readonly RecentEvent[]>
+  /** What a hook would have sent of recent events. @param events - their ids */
+  rehearse(hook: PlainHook, events: readonly string[]): Promise<readonly Rehearsal[]>
   /** @returns its undo. A listener that throws harms nobody. */
   listen(listener: (event: EngineEvent) => void): () => void
   /** Requests under way may end within `graceMs`. Leaves no thread, timer, socket or file; settles soon after `graceMs`. */

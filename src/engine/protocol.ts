@@ -3,7 +3,9 @@ import type { Account, Details, Page, Query, Selection } from '../delivery/accou
 import type { DiscardReason } from '../delivery/delivery.ts'
 import type { Answer } from '../courier.ts'
 import type { Outcome, Phase, Source } from '../event/event.ts'
-import type { Handing, Remains } from '../handing.ts'
+import type { EngineStatistics } from '../delivery/statistics.ts'
+import type { Handing, PlainHook, Remains } from '../handing.ts'
+import type { RecentEvent, Rehearsal } from '../recent.ts'
 
 /** What the delivery side is started with. */
 export interface Beginning {
@@ -53,7 +55,8 @@ export type Question =
   | { readonly name: 'get'; readonly id: string }
   | { readonly name: 'replay' | 'cancel'; readonly which: Selection }
   | { readonly name: 'pause' | 'resume'; readonly endpoint: string }
-  | { readonly name: 'health' }
+  | { readonly name: 'health' | 'statistics' | 'recent events' }
+  | { readonly name: 'rehearse'; readonly hook: PlainHook; readonly events: readonly string[] }
 
 /** What each question is answered with. */
 export interface Answers {
@@ -66,6 +69,9 @@ export interface Answers {
   readonly pause: boolean
   readonly resume: boolean
   readonly health: EngineHealth
+  readonly statistics: EngineStatistics
+  readonly 'recent events': readonly RecentEvent[]
+  readonly rehearse: readonly Rehearsal[]
 }
 
 export type Reply =

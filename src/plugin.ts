@@ -12,7 +12,7 @@ import { proxyOf, staticOptionsOf } from './host-settings.ts'
 import type { StaticOptions } from './host-settings.ts'
 import { Mailer } from './mail.ts'
 import { Relay } from './relay.ts'
-import type { TestReport } from './relay.ts'
+import type { TestReport } from './test-report.ts'
 import { asOfNow, Reporter, SparseLog } from './report.ts'
 import type { Alert } from './report.ts'
 import { failureOf, sampleEvent, sampleObject } from './sample.ts'
@@ -202,10 +202,12 @@ export class WebHooksPlugin {
         })
       )
       this.#undo.push(this.#onStop(() => this.#stop()))
-      const { questions } = relay
-      const [settings, hooks] = [() => this.#configuration.settings, () => this.#configuration.shown]
-      const test = (id: string): Promise<TestReport[]> => this.#test(relay, id)
-      this.#undo.push(openFaces(this.#xo, { questions, settings, hooks, test }, log))
+      const face = {
+        ...{ questions: relay.questions, configuration: this.#configuration, heard: relay },
+        namesOf: (method: string) => namesOf(this.#xo, method),
+        test: (id: string) => this.#test(relay, id),
+      }
+      this.#undo.push(openFaces(this.#xo, face, log))
       this.#loaded = { relay, unlisten }
       return relay
     } catch (error) {

@@ -1,3 +1,4 @@
+import type { Outcome } from './event/event.ts'
 import type { Filter } from './filter.ts'
 import type { Instance } from './formats/index.ts'
 import { objectIdOf, Texts } from './handing.ts'
@@ -15,7 +16,7 @@ export interface RecentEvent {
   readonly id: string
   readonly source: string
   readonly phase: string
-  readonly outcome: string
+  readonly outcome: Outcome
   readonly method: string
   readonly callId: string
   /** Epoch ms. */

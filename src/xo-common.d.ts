@@ -6,6 +6,9 @@ declare module 'xo-common/api-errors.js' {
   export function forbiddenOperation(operation: string, reason: string): never
   /** Throws; the API's code 1, REST's 404. */
   export function noSuchObject(id: string, type: string): never
+  /** Throws; the API's code 16, REST's 409. */
+  export function objectAlreadyExists(about: { objectId: string; objectType: string }): never
+
   /** Throws; the API's code 25, REST's 409. */
   export function incorrectState(about: { actual: string; expected: string; object: string; property: string }): never
 }

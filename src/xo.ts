@@ -84,6 +84,8 @@ export interface ApiContext {
 export interface User {
   readonly id: string
   readonly email: string
+  /** `admin`: may do everything. */
+  readonly permission?: string
 }
 
 /** A record of the log of jobs: their beginning under the id of the run, their end under an id of its own. */
@@ -140,13 +142,13 @@ export type ApiImplementation = ((params: unknown) => Promise<unknown>) & {
  * Source: @xen-orchestra/rest-api/src/router/{types,external-router}.mts
  */
 export interface RestRoute {
-  readonly method: 'get' | 'post' | 'delete'
+  readonly method: 'get' | 'post' | 'patch' | 'delete'
   readonly endpoint: string
   readonly description: string
   readonly tags: readonly string[]
   readonly params?: Readonly<Record<string, RestField>>
   readonly query?: Readonly<Record<string, RestField>>
-  readonly middlewares?: readonly { readonly name: 'json' }[]
+  readonly middlewares?: readonly { readonly name: 'json'; readonly options?: object }[]
   readonly responses: readonly {
     readonly status: number
     readonly description: string
@@ -166,6 +168,10 @@ export interface RestRequest {
   readonly params: Readonly<Record<string, string>>
   readonly query: Readonly<Record<string, unknown>>
   readonly body?: unknown
+  /** By name, in lower case. */
+  readonly headers: Readonly<Record<string, unknown>>
+  readonly cookies?: Readonly<Record<string, unknown>>
+  readonly ip?: string | undefined
   is(type: string): string | false | null
 }
 
@@ -175,6 +181,10 @@ export interface RestResponse {
   type(type: string): RestResponse
   json(value: unknown): unknown
   send(text: string): unknown
+  set(header: string, value: string): unknown
+  write(text: string): unknown
+  end(): unknown
+  on(event: 'close', listener: () => void): unknown
 }
 
 export interface Xo {
@@ -222,6 +232,12 @@ export interface Xo {
   getStore(namespace: 'logs'): Promise<LogStore>
   /** Without an id, the host answers with any user at all. */
   getUser(id: string): Promise<User>
+  /** Whose session it is; rejects if it is none any more (packages/xo-server/src/xo-mixins/authentication.mjs). */
+  authenticateUser?(
+    credentials: { readonly token: string },
+    about: { readonly ip?: string | undefined },
+    options: { readonly bypassTaskCreation: boolean }
+  ): Promise<{ readonly user: User }>
   /** What packages/xo-server/src/{index,xo-mixins/authentication}.mjs tell the audit plugin. */
   on(event: 'xo:audit', listener: (name: string, data: unknown) => void): unknown
   /** At the end of each run, failed or not; and for those that a restart has interrupted, once plugins are registered. */

@@ -18,6 +18,7 @@ const FLOORS = [
   'report.ts',
   'sample.ts',
   'relay.ts',
+  'test-report.ts',
   'subject.ts',
   'verdict.ts',
   'config/',

@@ -1,16 +1,20 @@
-import { incorrectState } from 'xo-common/api-errors.js'
+import { incorrectState, noSuchObject } from 'xo-common/api-errors.js'
 
 import type { ShownHook } from '../config/shown.ts'
-import type { Settings } from '../config/hook.ts'
-import type { Questions, TestReport } from '../relay.ts'
+import type { Hook, Settings } from '../config/hook.ts'
+import type { Configuration } from '../configuration.ts'
+import type { Questions, Relay } from '../relay.ts'
 import { hookableEvents } from '../sources/index.ts'
+import type { TestReport } from '../test-report.ts'
 import type { Xo } from '../xo.ts'
 
 /** What operations are made of, but for the host. */
 export interface AdminOptions {
   readonly questions: Questions
-  readonly settings: () => Settings
-  readonly hooks: () => readonly ShownHook[]
+  readonly configuration: Pick<Configuration, 'settings' | 'shown' | 'hooks' | 'change' | 'draft'>
+  readonly heard: Pick<Relay, 'heardAt' | 'listenersOf'>
+  /** All names of an API method that has aliases, the given one included. */
+  readonly namesOf: (method: string) => readonly string[]
   /** Sends a sample event of each phase of a hook. */
   readonly test: (hook: string) => Promise<readonly TestReport[]>
   /** Of a clock that never goes back, ms. @default `performance.now` */
@@ -22,6 +26,10 @@ interface HookableEvent {
   readonly name: string
   readonly kind: 'api' | 'event'
   readonly description?: string
+  /** Hooks that are about it. */
+  readonly hooks: readonly { readonly id: string; readonly name: string }[]
+  /** When it came last, epoch ms, if that is known. */
+  readonly heardAt?: number
 }
 
 /** The delivery side has this long to answer. */
@@ -45,21 +53,64 @@ export class Admin {
   }
 
   get settings(): Settings {
-    return this.#options.settings()
+    return this.#options.configuration.settings
   }
 
-  get hooks(): readonly ShownHook[] {
-    return this.#options.hooks()
+  /** As an administrator may see them. */
+  get hooks(): readonly (ShownHook & { readonly endpoint?: string })[] {
+    const endpoints = new Map(this.settings.hooks.map(({ id, route }) => [id, route.endpoint.id]))
+    return this.#options.configuration.shown.map(hook => {
+      const endpoint = endpoints.get(hook.id)
+      return endpoint === undefined ? hook : { ...hook, endpoint }
+    })
+  }
+
+  /** @throws `noSuchObject` of xo-common */
+  hook(id: string): ShownHook {
+    return this.hooks.find(hook => hook.id === id) ?? noSuchObject(id, 'hook')
+  }
+
+  /** As they are saved, each with its id, secrets included. */
+  get savedHooks(): readonly unknown[] {
+    return this.#options.configuration.hooks
+  }
+
+  /** See {@link Configuration.change}. */
+  change(edit: Parameters<Configuration['change']>[0]): Promise<void> {
+    return this.#options.configuration.change(edit)
+  }
+
+  /** A hook as it would be, if it was enabled. @throws `invalidParameters` of xo-common, if it cannot be used */
+  draft(fields: Readonly<Record<string, unknown>>): Hook {
+    const { disabled: _, ...enabled } = fields
+    return this.#options.configuration.draft(enabled)
+  }
+
+  /** One that is disabled may be wrong. @throws `invalidParameters` of xo-common */
+  check(fields: Readonly<Record<string, unknown>>): void {
+    if (fields['disabled'] !== true) {
+      this.draft(fields)
+    }
+  }
+
+  namesOf(method: string): readonly string[] {
+    return this.#options.namesOf(method)
   }
 
   /** What a hook can be about, as of now: other plugins add methods. */
   get events(): HookableEvent[] {
+    const { heard } = this.#options
+    const infoOf = (name: string): Pick<HookableEvent, 'hooks' | 'heardAt'> => {
+      const heardAt = heard.heardAt(name)
+      const hooks = heard.listenersOf(name).map(({ id, name: called }) => ({ id, name: called }))
+      return { hooks, ...(heardAt !== undefined && { heardAt }) }
+    }
     const byName = new Map<string, HookableEvent>()
     for (const { name, sentence } of hookableEvents) {
-      byName.set(name, { name, kind: 'event', description: sentence })
+      byName.set(name, { name, kind: 'event', description: sentence, ...infoOf(name) })
     }
     for (const name of Object.keys(this.#xo.apiMethods)) {
-      byName.set(name, { name, kind: 'api' })
+      byName.set(name, { name, kind: 'api', ...infoOf(name) })
     }
     return [...byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
   }

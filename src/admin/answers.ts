@@ -1,5 +1,12 @@
 import type { Admin } from './admin.ts'
-import type { Account, Details, EndpointHealth, EngineHealth } from '../engine/engine.ts'
+import type {
+  Account,
+  Details,
+  EndpointHealth,
+  EndpointStatistics,
+  EngineHealth,
+  EngineStatistics,
+} from '../engine/engine.ts'
 
 // What answers are made of: plain data, times in epoch ms, no secret, and of a URL its origin.
 
@@ -22,9 +29,15 @@ export interface EndpointAnswer {
   /** Of the next request at the earliest, where it is held back. */
   readonly nextTryAt?: number
   readonly lastError?: string
+  /** Absent: nothing was sent there that is still known. */
+  readonly statistics?: EndpointStatistics
 }
 
-export function endpointsOf({ endpoints }: EngineHealth, { settings }: Admin): EndpointAnswer[] {
+export function endpointsOf(
+  { endpoints }: EngineHealth,
+  { endpoints: statistics }: EngineStatistics,
+  { settings }: Admin
+): EndpointAnswer[] {
   return [...endpoints].map(([id, health]) => {
     const leadsHere = ({ route }: { readonly route: { readonly endpoint: { readonly id: string } } }): boolean =>
       route.endpoint.id === id
@@ -32,7 +45,8 @@ export function endpointsOf({ endpoints }: EngineHealth, { settings }: Admin): E
       .filter(leadsHere)
       .map(hook => ({ id: hook.id, name: hook.name }))
     const isUnusable = settings.others.some(leadsHere) && !settings.hooks.some(leadsHere)
-    return endpointOf(id, health, hooks, isUnusable)
+    const known = statistics.get(id)
+    return { ...endpointOf(id, health, hooks, isUnusable), ...(known && { statistics: known }) }
   })
 }
 
@@ -81,19 +95,21 @@ export interface DeliveryAnswer extends Omit<Account, 'owner' | 'label' | 'dueAt
   readonly method: string
   /** What became of the call: `started`, `success` or `failure`. */
   readonly outcome: string
+  /** Id of the object that it is about. */
+  readonly object?: string
   readonly nextAttemptAt?: number
   readonly lastAttempt?: Account['last']
 }
 
 export function deliveryOf({ owner, label, dueAt, last, ...account }: Account, admin: Admin): DeliveryAnswer {
-  const end = label.lastIndexOf(' ')
+  const [method = '', outcome = '', object] = label.split(' ')
   const hookName = admin.nameOf(owner)
   return {
     ...account,
     hook: owner,
     ...(hookName !== undefined && { hookName }),
-    method: label.slice(0, Math.max(0, end)),
-    outcome: label.slice(end + 1),
+    ...{ method, outcome },
+    ...(object !== undefined && { object }),
     ...(dueAt !== undefined && { nextAttemptAt: dueAt }),
     ...(last !== undefined && { lastAttempt: last }),
   }

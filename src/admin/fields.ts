@@ -19,6 +19,8 @@ interface Branch {
   readonly about?: string
   /** Of an object. */
   readonly fields?: Fields
+  /** An object of any fields: whoever is given it looks into it. */
+  readonly isOpen?: true
 }
 
 export type Fields = Readonly<Record<string, Field>>
@@ -56,6 +58,11 @@ export function parseParams<P extends Fields>(fields: P, given: unknown): Params
   return given as ParamsOf<P>
 }
 
+/** Names in braces of a path. */
+export function parameterNames(path: string): string[] {
+  return [...path.matchAll(/{(\w+)}/g)].map(([, name = '']) => name)
+}
+
 /** @throws `invalidParameters` of xo-common */
 export function refuse(...problems: readonly Problem[]): never {
   const texts = problems.map(({ path, expected, got }) => `${path}: expected ${expected}, got ${got}`)
@@ -86,7 +93,7 @@ function problemsIn(fields: Fields, given: unknown, base: string): Problem[] {
       if (field.optional !== true) {
         problems.push({ path, expected: `a value of type ${field.type}`, got: 'nothing' })
       }
-    } else if (field.type === 'object') {
+    } else if (field.type === 'object' && !('isOpen' in field && isRecord(value))) {
       problems.push(...problemsIn('fields' in field ? (field.fields ?? {}) : {}, value, path))
     } else if (kindOf(value) !== field.type || value === '') {
       problems.push({

@@ -1,5 +1,6 @@
 import type { EndpointAnswer } from './answers.ts'
-import type { EngineHealth } from '../engine/engine.ts'
+import { DURATION_BOUNDS_MS } from '../engine/engine.ts'
+import type { EngineHealth, EngineStatistics } from '../engine/engine.ts'
 
 export const OPEN_METRICS = 'application/openmetrics-text; version=1.0.0; charset=utf-8'
 
@@ -8,7 +9,11 @@ export const OPEN_METRICS = 'application/openmetrics-text; version=1.0.0; charse
  *
  * Source: OpenMetrics 1.0, https://github.com/prometheus/OpenMetrics
  */
-export function metricsOf(health: EngineHealth, endpoints: readonly EndpointAnswer[]): string {
+export function metricsOf(
+  health: EngineHealth,
+  attempts: EngineStatistics['attempts'],
+  endpoints: readonly EndpointAnswer[]
+): string {
   const { accepted, delivered, pending, dead, discarded } = health
   const labelled = (value: (endpoint: EndpointAnswer) => number): Sample[] =>
     endpoints.map(endpoint => [{ endpoint: endpoint.id, origin: endpoint.origin ?? '' }, value(endpoint)])
@@ -20,6 +25,13 @@ export function metricsOf(health: EngineHealth, endpoints: readonly EndpointAnsw
       [{ status: 'delivered', reason: '' }, delivered],
       ...Object.entries(discarded).map(([reason, count]): Sample => [{ status: 'discarded', reason }, count]),
     ]),
+    ...family(
+      'web_hooks_attempts',
+      'counter',
+      'Requests since the start, by what they came to.',
+      Object.entries(attempts.outcomes).map(([outcome, count]): Sample => [{ outcome }, count])
+    ),
+    ...histogram('web_hooks_attempt_seconds', 'How long requests took, since the start.', attempts),
     ...family('web_hooks_pending', 'gauge', 'Deliveries that wait or are being sent.', [[{}, pending]]),
     ...family('web_hooks_dead_letters', 'gauge', 'Deliveries that are not tried again by themselves.', [[{}, dead]]),
     ...family('web_hooks_journal_up', 'gauge', 'Whether what waits is on disk.', [
@@ -47,6 +59,29 @@ function family(name: string, type: 'counter' | 'gauge', help: string, samples: 
     `# HELP ${name} ${help}`,
     ...samples.map(([labels, value]) => `${sampleName}${labelsOf(labels)} ${value}`),
   ]
+}
+
+/** With the unit in its name, as OpenMetrics wants it. */
+function histogram(name: string, help: string, { durations, durationMs }: EngineStatistics['attempts']): string[] {
+  let sum = 0
+  const buckets = durations.map((count, bin) => {
+    sum += count
+    const bound = DURATION_BOUNDS_MS[bin]
+    return `${name}_bucket${labelsOf({ le: bound === undefined ? '+Inf' : decimal(bound / 1_000) })} ${sum}`
+  })
+  return [
+    `# TYPE ${name} histogram`,
+    `# UNIT ${name} seconds`,
+    `# HELP ${name} ${help}`,
+    ...buckets,
+    `${name}_count ${sum}`,
+    `${name}_sum ${decimal(durationMs / 1_000)}`,
+  ]
+}
+
+/** `1.0`: the canonical way to write a whole number. */
+function decimal(value: number): string {
+  return Number.isInteger(value) ? value.toFixed(1) : String(value)
 }
 
 function labelsOf(labels: Readonly<Record<string, string>>): string {

@@ -19,6 +19,8 @@ export interface ShownHook {
   /** Why it is left out. */
   readonly problem?: string
   readonly fields: Readonly<Record<string, unknown>>
+  /** Another one with each change of the hook. */
+  readonly etag: string
 }
 
 /** Texts that anyone may see who may see hooks. Any other is taken for a secret, those of later versions too. */
@@ -60,8 +62,17 @@ export function shownHooks(
       isUsable: usable.has(id),
       ...(problem && { problem: `expected ${problem.expected}, got ${problem.got}` }),
       fields: shownFields(fields, key, ''),
+      etag: etagOf(item, key),
     }
   })
+}
+
+/** @param item - a hook of the configuration, with its id or without */
+export function etagOf({ id: _, ...fields }: Readonly<Record<string, unknown>>, key: string): string {
+  return createHmac('sha256', key)
+    .update(`etag ${JSON.stringify(fields)}`)
+    .digest('base64url')
+    .slice(0, 16)
 }
 
 function shownFields(fields: Readonly<Record<string, unknown>>, key: string, base: string): Record<string, unknown> {

@@ -1,96 +1,22 @@
 import { expect, it } from 'vitest'
 
-import {
-  bodyOf,
-  call,
-  clientOf,
-  eventually,
-  openReceiver,
-  PLUGIN_ID,
-  pluginLog,
-  startPlugin,
-  userOf,
-} from '../helpers/running-plugin.ts'
-import { operations } from '../../src/admin/operations.ts'
+import { die, openMetricsProblems, rest, startOperated, USER } from '../helpers/operated-plugin.ts'
+import { bodyOf, call, clientOf, eventually, PLUGIN_ID, pluginLog, userOf } from '../helpers/running-plugin.ts'
+import { operations } from '../../src/admin/faces.ts'
 import type { Params } from '../sandbox/config.ts'
 import { ADMIN } from '../sandbox/sandbox.ts'
-import type { Credentials, Sandbox } from '../sandbox/sandbox.ts'
-
-const USER: Credentials = { email: 'user@example.org', password: 'user' }
-const SECRET = 'sup3r-s3cret-t0ken'
-
-interface Answer {
-  readonly status: number
-  readonly type: string
-  readonly text: string
-  readonly body: Params
-}
-
-async function rest(
-  { url }: Sandbox,
-  verb: string,
-  path: string,
-  { body, as = ADMIN, type = 'application/json' }: { body?: unknown; as?: Credentials | null; type?: string } = {}
-): Promise<Answer> {
-  const response = await fetch(
-    `${url.replace('ws:', 'http:').replace(/api\/$/, '')}rest/v0/plugins/web-hooks/${path}`,
-    {
-      method: verb,
-      headers: {
-        ...(as && { authorization: `Basic ${Buffer.from(`${as.email}:${as.password}`).toString('base64')}` }),
-        ...(verb === 'POST' && { 'content-type': type }),
-      },
-      ...(verb === 'POST' && { body: type === 'application/json' ? JSON.stringify(body ?? {}) : 'dryRun=true' }),
-    }
-  )
-  const text = await response.text()
-  const contentType = response.headers.get('content-type') ?? ''
-  const isJson = contentType.startsWith('application/json')
-  return { status: response.status, type: contentType, text, body: isJson ? (JSON.parse(text) as Params) : {} }
-}
-
-/** A receiver that is down until it is mended, and a hook to it with secrets wherever there can be some. */
-async function start() {
-  let status = 404
-  const receiver = await openReceiver(({ url }) => ({ status, body: `no ${url} for <b>you</b>, ${SECRET}` }))
-  const hook = {
-    ...{ name: 'Inventory', method: 'vm.*', type: 'post', format: 'json' },
-    url: `${new URL(receiver.url).origin}/hooks/p4th-s3cret?key=qu3ry-s3cret`.replace(
-      'http://',
-      'http://someone:us3r-s3cret@'
-    ),
-    authentication: { headers: `X-Key: ${SECRET}`, passphrase: 'signing-s3cret-of-32-characters-' },
-  }
-  const sandbox = await startPlugin({ saved: { hooks: [hook] } })
-  sandbox.host.addApiMethod('vm.inspect', () => 'as it is')
-  return { sandbox, receiver, mend: () => void (status = 200) }
-}
-
-/** One dead letter for each call. */
-async function die(sandbox: Sandbox, count: number): Promise<Params[]> {
-  for (let n = 0; n < count; ++n) {
-    await call(sandbox, 'vm.inspect')
-  }
-  // a 404 is tried again for an hour
-  return eventually(async () => {
-    const { items } = (await call(sandbox, 'webHooks.getDeliveries')) as { items: Params[] }
-    expect(items).toHaveLength(count)
-    expect(items.every(({ attempts }) => attempts === 1)).toBe(true)
-    return items
-  })
-}
 
 it('tells of a delivery what came of it, and sends it again once the receiver is mended', async () => {
-  const { sandbox, receiver, mend } = await start()
+  const { sandbox, receiver, mend } = await startOperated()
   const [item] = await die(sandbox, 1)
   expect(item).toMatchObject({
-    ...{ hookName: 'Inventory', method: 'vm.inspect', outcome: 'success', status: 'waiting', attempts: 1 },
+    ...{ hookName: 'Inventory', method: 'vm.inspect', outcome: 'success' },
     lastAttempt: { answer: '404', outcome: expect.stringContaining('answered 404') as string },
   })
   const id = String(item!['id'])
   const details = await rest(sandbox, 'GET', `deliveries/${id}`)
   expect(details.body).toMatchObject({
-    ...{ id, status: 'waiting', bytes: expect.any(Number) as number, nextAttemptAt: expect.any(Number) as number },
+    ...{ id, bytes: expect.any(Number) as number },
     request: {
       headers: { 'webhook-id': id, 'X-XO-Event': 'vm.inspect' },
       body: expect.stringContaining('as it is') as string,
@@ -101,11 +27,12 @@ it('tells of a delivery what came of it, and sends it again once the receiver is
   expect(await rest(sandbox, 'POST', `deliveries/${id}/actions/replay`)).toMatchObject({ status: 202, body: { id } })
   const over = await eventually(async () => {
     const { body } = await rest(sandbox, 'GET', `deliveries/${id}`)
-    expect(body).toMatchObject({ status: 'delivered', attempts: 2, lastAttempt: { answer: '200' } })
+    expect(body).toMatchObject({ status: 'delivered', lastAttempt: { answer: '200' } })
     return body
   })
   expect(over).not.toHaveProperty('request')
-  expect(receiver.requests.map(request => bodyOf(request)['method'])).toEqual(['vm.inspect', 'vm.inspect'])
+  expect(receiver.requests.length).toBeGreaterThan(1)
+  expect(new Set(receiver.requests.map(request => bodyOf(request)['method']))).toEqual(new Set(['vm.inspect']))
   for (const [verb, path] of [
     ['POST', `deliveries/${id}/actions/replay`],
     ['DELETE', `deliveries/${id}`],
@@ -116,7 +43,7 @@ it('tells of a delivery what came of it, and sends it again once the receiver is
 })
 
 it('lists by any filter, page by page, the newest first; cancels one', async () => {
-  const { sandbox } = await start()
+  const { sandbox } = await startOperated()
   const all = (await die(sandbox, 5)).map(({ id }) => id)
   const listed = async (query: string) => {
     const { status, body } = await rest(sandbox, 'GET', `deliveries?${query}`)
@@ -138,7 +65,7 @@ it('lists by any filter, page by page, the newest first; cancels one', async () 
   const from = new Date(Date.now() - 60_000).toISOString()
   for (const [query, expected] of [
     ['status=discarded', all.slice(0, 1)],
-    ['status=waiting,dead', all.slice(1)],
+    ['status=waiting,sending,queued,held,dead', all.slice(1)],
     [`hook=${String(hook)}&endpoint=${String(endpoint)}`, all],
     ['hook=nobody', []],
     ['method=vm.*', all],
@@ -158,7 +85,7 @@ it('lists by any filter, page by page, the newest first; cancels one', async () 
 })
 
 it('pauses an endpoint and resumes it', async () => {
-  const { sandbox, receiver, mend } = await start()
+  const { sandbox, receiver, mend } = await startOperated()
   mend()
   const endpoints = async () => ((await call(sandbox, 'webHooks.getEndpoints')) as { items: Params[] }).items
   const [before] = await endpoints()
@@ -178,13 +105,14 @@ it('pauses an endpoint and resumes it', async () => {
 })
 
 it('shows hooks, tests them, and tells of events, health and metrics', async () => {
-  const { sandbox, receiver } = await start()
+  const { sandbox, receiver } = await startOperated()
   const { items } = (await call(sandbox, 'webHooks.getHooks')) as { items: Params[] }
   const set = { set: true, fingerprint: expect.stringMatching(/^[0-9a-f]{6}$/) as string }
   const { origin } = new URL(receiver.url)
   expect(items).toEqual([
     {
       ...{ id: expect.any(String) as string, name: 'Inventory', isUsable: true },
+      ...{ endpoint: expect.any(String) as string, etag: expect.any(String) as string },
       fields: {
         ...{ name: 'Inventory', method: 'vm.*', type: 'post', format: 'json', url: { ...set, origin } },
         authentication: { headers: set, passphrase: set },
@@ -204,24 +132,19 @@ it('shows hooks, tests them, and tells of events, health and metrics', async () 
   expect(await call(sandbox, 'webHooks.getHealth')).toEqual({
     ...{ accepted: 0, delivered: 0, pending: 0, dead: 0, discarded: {}, undecided: {} },
     endpoints: { working: 1 },
+    attempts: { ok: 0, refused: 0, unreachable: 0, 'timed-out': 0 },
+    lastHour: { delivered: 0, failed: 0 },
   })
   await die(sandbox, 1)
   const { type, text } = await rest(sandbox, 'GET', 'metrics')
   expect(type).toContain('application/openmetrics-text')
   expect(text).toContain(`origin="${origin}"} 1\n`)
-  // each line is a comment or a sample of the family that was named before it
-  let family = ''
-  for (const line of text.split('\n').slice(0, -2)) {
-    family = /^# TYPE (\w+) (?:counter|gauge)$/.exec(line)?.[1] ?? family
-    expect(line).toMatch(
-      new RegExp(`^(?:# (?:TYPE|HELP) ${family} .+|${family}(?:_total)?(?:{(?:\\w+="[^"\\n]*",?)+})? \\d+)$`)
-    )
-  }
+  expect(openMetricsProblems(text)).toEqual([])
   expect(text.endsWith('\n# EOF\n')).toBe(true)
 })
 
 it('is open to administrators only, by each method and route', async () => {
-  const { sandbox } = await start()
+  const { sandbox } = await startOperated()
   sandbox.host.users.set('user', { id: 'user', ...USER, name: USER.email, permission: 'none' })
   const someone = await clientOf(sandbox, USER)
   for (const { name, rest: way } of operations) {
@@ -241,15 +164,16 @@ it('is open to administrators only, by each method and route', async () => {
 })
 
 it('refuses what it does not understand, the same by both faces', async () => {
-  const { sandbox } = await start()
+  const { sandbox } = await startOperated()
   for (const { rest: way } of operations) {
     const [verb, path] = way
     const at = path.replace('{id}', 'any')
     expect([path, (await rest(sandbox, verb.toUpperCase(), `${at}?stauts=dead`)).status]).toEqual([path, 422])
-    if (verb === 'post') {
+    if (verb === 'post' || verb === 'patch') {
       const type = 'application/x-www-form-urlencoded'
-      expect([path, (await rest(sandbox, 'POST', at, { type })).status]).toEqual([path, 415])
-      expect([path, (await rest(sandbox, 'POST', at, { body: { stauts: 'dead' } })).status]).toEqual([path, 422])
+      const as = verb.toUpperCase()
+      expect([path, (await rest(sandbox, as, at, { type })).status]).toEqual([path, 415])
+      expect([path, (await rest(sandbox, as, at, { body: { stauts: 'dead' } })).status]).toEqual([path, 422])
     }
   }
   for (const [query, path] of [
@@ -279,7 +203,7 @@ it('refuses what it does not understand, the same by both faces', async () => {
 })
 
 it('never tells a secret, of a URL its origin only', async () => {
-  const { sandbox } = await start()
+  const { sandbox } = await startOperated()
   const [item] = await die(sandbox, 1)
   const ids = { deliveries: item!['id'], endpoints: item!['endpoint'], hooks: item!['hook'] }
   for (const { rest: way } of operations) {
@@ -291,7 +215,7 @@ it('never tells a secret, of a URL its origin only', async () => {
 })
 
 it('is closed with the plugin, and not missed on a host that has neither face', async () => {
-  const { sandbox } = await start()
+  const { sandbox } = await startOperated()
   await sandbox.plugins.unload(PLUGIN_ID)
   await expect(call(sandbox, 'webHooks.getHealth')).rejects.toThrow('method not found')
   expect((await rest(sandbox, 'GET', 'health')).status).toBe(404)

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 
 import { Admin } from '../../src/admin/admin.ts'
-import { operations } from '../../src/admin/operations.ts'
+import { operations } from '../../src/admin/faces.ts'
 import type { Questions } from '../../src/relay.ts'
 import type { Xo } from '../../src/xo.ts'
 import { startEngine } from '../helpers/engine.ts'
@@ -30,8 +30,12 @@ async function start(count: number) {
   } satisfies Partial<Questions>
   const admin = new Admin({ apiMethods: {} } as Xo, {
     questions: questions as unknown as Questions,
-    settings: () => ({ hooks: [], others: [], notify: [] }),
-    hooks: () => [],
+    configuration: {
+      ...{ settings: { hooks: [], others: [], notify: [] }, shown: [], hooks: [] },
+      ...{ change: () => Promise.resolve(), draft: () => expect.unreachable() },
+    },
+    heard: { heardAt: () => undefined, listenersOf: () => [] },
+    namesOf: method => [method],
     test: () => Promise.resolve([]),
     now: () => Date.now(),
   })

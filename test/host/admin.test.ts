@@ -1,5 +1,5 @@
 import { expect, it, onTestFinished } from 'vitest'
-import { operations } from '../../src/admin/operations.ts'
+import { operations } from '../../src/admin/faces.ts'
 import type { Params } from '../sandbox/config.ts'
 import { hookTo, openDownReceiver, setUpRealHost } from './setup.ts'
 

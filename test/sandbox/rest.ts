@@ -67,11 +67,17 @@ export class RestApi {
         type: name => (response.setHeader('content-type', name), res),
         json: value => send(status, 'application/json', JSON.stringify(value)),
         send: value => response.writeHead(status).end(value),
+        set: (name, value) => response.setHeader(name, value),
+        write: value => response.write(value),
+        end: () => response.end(),
+        on: (event, listener) => response.on(event, listener),
       }
       const values = found.pattern.exec(url.pathname)!.slice(1).map(decodeURIComponent)
       const req: RestRequest = {
         params: Object.fromEntries(found.names.map((name, index) => [name, values[index]!])),
         query: coerced(url.searchParams, found.route),
+        headers: request.headers,
+        ip: request.socket.remoteAddress,
         body: type === 'application/json' && body !== '' ? JSON.parse(body) : {},
         is: wanted => type === wanted && wanted,
       }

@@ -1,39 +1,24 @@
 import { incorrectState, noSuchObject } from 'xo-common/api-errors.js'
 
 import type { Admin } from './admin.ts'
-import { deliveryOf, detailsOf, endpointsOf } from './answers.ts'
+import { deliveryOf, detailsOf } from './answers.ts'
 import { refuse, shownValue } from './fields.ts'
 import type { Fields, ParamsOf } from './fields.ts'
-import { metricsOf, OPEN_METRICS } from './metrics.ts'
+import { ENDPOINT_ID, HOOK_ID, ID, limitOf, operation } from './operation.ts'
+import type { Operation } from './operation.ts'
 import { ACCOUNT_STATUSES } from '../engine/engine.ts'
 import type { Account, AccountStatus, Query, Selection } from '../engine/engine.ts'
-
-/** Something that an administrator can ask for or do. All faces are made from these. */
-export interface Operation {
-  /** Of the method of JSON-RPC, below `webHooks.`; absent: there is only REST. */
-  readonly name?: string
-  /** Below `/rest/v0/plugins/web-hooks/`; what is in braces is a parameter. */
-  readonly rest: readonly [verb: 'get' | 'post' | 'delete', path: string]
-  readonly about: string
-  readonly params: Fields
-  /** Absent: nothing comes of it. */
-  readonly result?: Fields
-  /** Of the answer of REST. @default 200, or 204 without a result */
-  readonly status?: 202
-  /** The result is a text of this type. */
-  readonly contentType?: string
-  /** @param params - as `params` says */
-  readonly run: (admin: Admin, params: never) => Promise<unknown>
-}
-
-const ID = { type: 'string', about: 'its id', example: '8d6a3a61-94d5-4a3c-a4ff-3dc1ed4ae1bd-0' } as const
-const ENDPOINT_ID = { type: 'string', about: 'its id', example: 'Qm0vQ2hKx1n8b3Ta' } as const
-const HOOK_ID = { type: 'string', about: 'its id', example: 'cJk2n0s6mVQ1xqfa' } as const
 
 const FILTER = {
   hook: { type: 'string', optional: true, about: 'id of a hook', example: 'cJk2n0s6mVQ1xqfa' },
   endpoint: { type: 'string', optional: true, about: 'id of an endpoint', example: 'Qm0vQ2hKx1n8b3Ta' },
   method: { type: 'string', optional: true, about: 'of the event; * stands for anything', example: 'vm.*' },
+  object: {
+    type: 'string',
+    optional: true,
+    about: 'id of the object that the event is about',
+    example: '67aac198-0174-11ea-8d71-362b9e155667',
+  },
   call: { type: 'string', optional: true, about: 'callId of the event', example: 'hx7l2m3x0q' },
   answer: {
     type: 'string',
@@ -54,12 +39,16 @@ const LIST_OF = {
   items: { type: 'array' },
   total: { type: 'number' },
   next: { type: 'string', optional: true },
+  latest: { type: 'string' },
+  hasMore: { type: 'boolean', optional: true },
+  isOutdated: { type: 'boolean', optional: true },
 } as const
 
 const DELIVERY = {
   ...{ id: ID, hook: HOOK_ID, endpoint: { ...ENDPOINT_ID, optional: true } },
   method: { type: 'string' },
   outcome: { type: 'string' },
+  object: { type: 'string', optional: true },
   call: { type: 'string', optional: true },
   status: { type: 'string' },
   reason: { type: 'string', optional: true },
@@ -73,94 +62,21 @@ const DELIVERY = {
 const MAX_PAGE = 200
 const DEFAULT_PAGE = 50
 const MAX_REPLAYED = 10_000
+/** There is one for each hook and phase. */
+const MAX_OF_CALL = 1_000
 /** So many are replayed in one go: in between, the delivery side does what else there is. */
 const REPLAYED_AT_ONCE = 200
 
-/** Gives `run` the type of its parameters. */
-function operation<P extends Fields>(
-  definition: Omit<Operation, 'params' | 'run'> & {
-    readonly params: P
-    readonly run: (admin: Admin, params: ParamsOf<P>) => Promise<unknown>
-  }
-): Operation {
-  return definition
-}
-
-export const operations: readonly Operation[] = [
-  operation({
-    name: 'getHealth',
-    rest: ['get', 'health'],
-    about:
-      'How deliveries stand: accepted = delivered + pending + dead + discarded, over the life of the journal; how many endpoints are in which state; why the journal is not in use, if it is not.',
-    params: {},
-    result: {
-      accepted: { type: 'number' },
-      delivered: { type: 'number' },
-      pending: { type: 'number' },
-      dead: { type: 'number' },
-      discarded: { type: 'object', about: 'by reason' },
-      endpoints: { type: 'object', about: 'how many, by state' },
-      undecided: { type: 'object', about: 'events for which a filter took too long, by hook' },
-      journal: { type: 'string', optional: true, about: 'why it is not in use' },
-    },
-    async run(admin) {
-      const health = await admin.ask(questions => questions.health())
-      const { accepted, delivered, pending, dead, discarded, undecided, journal } = health
-      const endpoints: Record<string, number> = {}
-      for (const { state } of endpointsOf(health, admin)) {
-        endpoints[state] = (endpoints[state] ?? 0) + 1
-      }
-      const problem = journal === undefined ? {} : { journal }
-      return {
-        ...{ accepted, delivered, pending, dead, discarded, endpoints },
-        undecided: Object.fromEntries(undecided),
-        ...problem,
-      }
-    },
-  }),
-  operation({
-    name: 'getEndpoints',
-    rest: ['get', 'endpoints'],
-    about:
-      'Where requests go, with what waits there. state: working, failing, held back (until nextTryAt), paused, disabled, or unusable (its hook is left out).',
-    params: {},
-    result: { items: { type: 'array' } },
-    async run(admin) {
-      return { items: endpointsOf(await admin.ask(questions => questions.health()), admin) }
-    },
-  }),
-  operation({
-    name: 'pauseEndpoint',
-    rest: ['post', 'endpoints/{id}/actions/pause'],
-    about: 'Nothing is sent there until it is resumed, over restarts too. What waits and comes is kept.',
-    params: { id: ENDPOINT_ID },
-    async run(admin, { id }) {
-      if (!(await admin.ask(questions => questions.pause(id)))) {
-        noSuchObject(id, 'endpoint')
-      }
-    },
-  }),
-  operation({
-    name: 'resumeEndpoint',
-    rest: ['post', 'endpoints/{id}/actions/resume'],
-    about:
-      'An endpoint that is paused, disabled, failing or held back gets a new chance, and what waits there is sent. Once a second at most.',
-    params: { id: ENDPOINT_ID },
-    run: (admin, { id }) =>
-      admin.heavy(`resume ${id}`, async () => {
-        if (!(await admin.ask(questions => questions.resume(id)))) {
-          noSuchObject(id, 'endpoint')
-        }
-      }),
-  }),
+export const deliveryOperations: readonly Operation[] = [
   operation({
     name: 'getDeliveries',
     rest: ['get', 'deliveries'],
-    about: `Deliveries that are kept and those of the log, the newest first. next: the cursor of the next page. status: a list, with commas, of ${ACCOUNT_STATUSES.join(', ')}.`,
+    about: `Deliveries that are kept and those of the log, the newest first. next: the cursor of the next page. latest: given as since, it asks for what has changed after this answer, the oldest change first; hasMore: there is more after the new latest; isOutdated: that is not known any more, so list anew. status: a list, with commas, of ${ACCOUNT_STATUSES.join(', ')}.`,
     params: {
       status: { type: 'string', optional: true, about: 'a list with commas', example: 'dead,waiting' },
       ...FILTER,
       cursor: { type: 'string', optional: true, about: 'next of an earlier answer' },
+      since: { type: 'string', optional: true, about: 'latest of an earlier answer' },
       limit: {
         type: 'number',
         optional: true,
@@ -169,18 +85,19 @@ export const operations: readonly Operation[] = [
       },
     },
     result: LIST_OF,
-    async run(admin, { status, cursor, limit, ...filter }) {
+    async run(admin, { status, cursor, since, limit, ...filter }) {
       const query: Query = {
         ...selectionOf(filter),
         ...(status !== undefined && { status: statusesOf(status) }),
         ...(cursor !== undefined && { cursor: numberIn(cursor) }),
+        ...(since !== undefined && { changedSince: since }),
         limit: limitOf(limit, DEFAULT_PAGE, MAX_PAGE),
       }
-      const page = await admin.ask(questions => questions.list(query))
+      const { items, cursor: next, ...page } = await admin.ask(questions => questions.list(query))
       return {
-        items: page.items.map(account => deliveryOf(account, admin)),
-        total: page.total,
-        ...(page.cursor !== undefined && { next: Buffer.from(page.cursor).toString('base64url') }),
+        items: items.map(account => deliveryOf(account, admin)),
+        ...page,
+        ...(next !== undefined && { next: Buffer.from(next).toString('base64url') }),
       }
     },
   }),
@@ -254,61 +171,16 @@ export const operations: readonly Operation[] = [
     },
   }),
   operation({
-    name: 'getHooks',
-    rest: ['get', 'hooks'],
-    about:
-      'The hooks as they are configured. Instead of a secret there is { set: true, fingerprint }: equal secrets have equal fingerprints. Of a URL its origin is shown.',
-    params: {},
-    result: { items: { type: 'array' } },
-    run: async admin => ({ items: admin.hooks }),
-  }),
-  operation({
-    name: 'getHook',
-    rest: ['get', 'hooks/{id}'],
-    about: 'One hook, as in the list.',
-    params: { id: HOOK_ID },
-    result: {
-      id: HOOK_ID,
-      name: { type: 'string' },
-      isUsable: { type: 'boolean' },
-      problem: { type: 'string', optional: true },
-      fields: { type: 'object' },
-    },
-    run: async (admin, { id }) => admin.hooks.find(hook => hook.id === id) ?? noSuchObject(id, 'hook'),
-  }),
-  operation({
-    name: 'testHook',
-    rest: ['post', 'hooks/{id}/actions/test'],
-    about:
-      'Sends a sample event of each phase, marked as a test, apart from the queue; also of a hook that is disabled.',
-    params: { id: HOOK_ID },
-    result: { items: { type: 'array' } },
+    name: 'getCall',
+    rest: ['get', 'calls/{id}'],
+    about: 'All deliveries of one call, of its pre and its post, in the order in which they came.',
+    params: { id: { type: 'string', about: 'callId of its events', example: 'hx7l2m3x0q' } },
+    result: { id: { type: 'string' }, items: { type: 'array' } },
     async run(admin, { id }) {
-      if (!admin.settings.hooks.some(hook => hook.id === id)) {
-        const isThere = admin.settings.others.some(hook => hook.id === id)
-        return isThere
-          ? incorrectState({ actual: 'unusable', expected: 'usable', object: id, property: 'state' })
-          : noSuchObject(id, 'hook')
-      }
-      return { items: await admin.heavy(`test ${id}`, () => admin.test(id)) }
-    },
-  }),
-  operation({
-    name: 'getEvents',
-    rest: ['get', 'events'],
-    about: 'What a hook can be about: methods of the API, and other events.',
-    params: {},
-    result: { items: { type: 'array' } },
-    run: async admin => ({ items: admin.events }),
-  }),
-  operation({
-    rest: ['get', 'metrics'],
-    about: 'For Prometheus: OpenMetrics 1.0.',
-    params: {},
-    contentType: OPEN_METRICS,
-    async run(admin) {
-      const health = await admin.ask(questions => questions.health())
-      return metricsOf(health, endpointsOf(health, admin))
+      const { items } = await admin.ask(questions => questions.list({ call: id, limit: MAX_OF_CALL }))
+      return items.length === 0
+        ? noSuchObject(id, 'call')
+        : { id, items: items.map(account => deliveryOf(account, admin)).reverse() }
     },
   }),
 ]
@@ -364,13 +236,6 @@ function numberIn(cursor: string): string {
   return /^\d{1,16}$/.test(number)
     ? number
     : refuse({ path: 'cursor', expected: '"next" of an earlier answer', got: shownValue(cursor) })
-}
-
-function limitOf(limit: number | undefined, otherwise: number, max: number): number {
-  if (limit !== undefined && !(Number.isInteger(limit) && limit >= 1 && limit <= max)) {
-    refuse({ path: 'limit', expected: `a whole number from 1 to ${max}`, got: shownValue(limit) })
-  }
-  return limit ?? otherwise
 }
 
 function accountIn({

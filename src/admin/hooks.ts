@@ -85,8 +85,8 @@ export const hookOperations: readonly Operation[] = [
           incorrectState({ actual, expected: ifMatch, object: id, property: 'etag' })
         }
         const after = patched(before, patch)
-        refuseAny(secretsLeftBehind(before, after, patch))
         admin.check(after)
+        refuseAny(secretsLeftBehind(before, after, patch))
         return hooks.map(hook => (hook === before ? after : hook))
       })
       return admin.hook(id)

@@ -25,7 +25,7 @@ export class Changes {
   }
 
   /**
-   * What has changed after a point, each once, the oldest change first; with it, the point up to which that is known once it
+   * What has changed after a point, each once, the one that has changed last comes last; with it, the point up to which that is known once it
    * has been looked at.
    *
    * @returns `undefined`: nobody knows any more what has changed since
@@ -36,14 +36,17 @@ export class Changes {
     return run === this.#run && from <= this.#count && from >= this.#count - LENGTH ? this.#each(from) : undefined
   }
 
+  /** A delivery stands where it has changed last: whoever asks for some after the other is told of it once. */
   *#each(from: number): Generator<{ id: string; point: string }> {
-    const seen = new Set<string>()
-    for (let at = from; at < this.#count; ++at) {
+    const latest = new Map<string, number>()
+    for (let at = this.#count - 1; at >= from; --at) {
       const id = this.#ids[at % LENGTH]!
-      if (!seen.has(id)) {
-        seen.add(id)
-        yield { id, point: this.#pointAt(at + 1) }
+      if (!latest.has(id)) {
+        latest.set(id, at)
       }
+    }
+    for (const [id, at] of [...latest].reverse()) {
+      yield { id, point: this.#pointAt(at + 1) }
     }
   }
 

@@ -12,6 +12,7 @@ export interface Answer {
   readonly status: number
   readonly type: string
   readonly text: string
+  readonly headers: Headers
   readonly body: Params
 }
 
@@ -22,30 +23,37 @@ interface Request {
   readonly headers?: Readonly<Record<string, string>>
 }
 
+export function restUrl({ url }: Sandbox, path: string): string {
+  return `${url.replace('ws:', 'http:').replace(/api\/$/, '')}rest/v0/plugins/web-hooks/${path}`
+}
+
 /** A request to the plugin's part of the REST API; without `as`, of an administrator. */
 export async function rest(
-  { url }: Sandbox,
+  sandbox: Sandbox,
   verb: string,
   path: string,
   { body, as = ADMIN, type = 'application/json', headers }: Request = {}
 ): Promise<Answer> {
   const hasBody = verb === 'POST' || verb === 'PATCH'
-  const response = await fetch(
-    `${url.replace('ws:', 'http:').replace(/api\/$/, '')}rest/v0/plugins/web-hooks/${path}`,
-    {
-      method: verb,
-      headers: {
-        ...(as && { authorization: `Basic ${Buffer.from(`${as.email}:${as.password}`).toString('base64')}` }),
-        ...(hasBody && { 'content-type': type }),
-        ...headers,
-      },
-      ...(hasBody && { body: type === 'application/json' ? JSON.stringify(body ?? {}) : 'dryRun=true' }),
-    }
-  )
+  const response = await fetch(restUrl(sandbox, path), {
+    method: verb,
+    headers: {
+      ...(as && { authorization: `Basic ${Buffer.from(`${as.email}:${as.password}`).toString('base64')}` }),
+      ...(hasBody && { 'content-type': type }),
+      ...headers,
+    },
+    ...(hasBody && { body: type === 'application/json' ? JSON.stringify(body ?? {}) : 'dryRun=true' }),
+  })
   const text = await response.text()
   const contentType = response.headers.get('content-type') ?? ''
   const isJson = contentType.startsWith('application/json')
-  return { status: response.status, type: contentType, text, body: isJson ? (JSON.parse(text) as Params) : {} }
+  return {
+    status: response.status,
+    type: contentType,
+    headers: response.headers,
+    text,
+    body: isJson ? (JSON.parse(text) as Params) : {},
+  }
 }
 
 /** A receiver that is down until it is mended, and a hook to it with secrets wherever there can be some. */
@@ -103,8 +111,8 @@ export function openMetricsProblems(text: string): string[] {
       problems.push(line)
     }
     if (!line.startsWith('#')) {
-      problems.push(...(seen.has(line.replace(/ \S+$/, '')) ? [`twice: ${line}`] : []))
-      seen.add(line.replace(/ \S+$/, ''))
+      problems.push(...(seen.has(`sample ${line.replace(/ \S+$/, '')}`) ? [`twice: ${line}`] : []))
+      seen.add(`sample ${line.replace(/ \S+$/, '')}`)
     }
   }
   return problems

@@ -1,20 +1,23 @@
 import { isDeepStrictEqual } from 'node:util'
 
-import { invalidParameters } from 'xo-common/api-errors.js'
+import { incorrectState, invalidParameters } from 'xo-common/api-errors.js'
 
 import { itemsOf } from './config/hook.ts'
-import type { Settings } from './config/hook.ts'
+import type { Hook, Settings } from './config/hook.ts'
 import { identify, knownOf, loadKnown, nothingKnown, saveKnown, withIds } from './config/identity.ts'
 import type { Known } from './config/identity.ts'
 import { parseConfig, settingsOf } from './config/parse.ts'
 import type { ParsedConfig } from './config/parse.ts'
+import { etagOf, shownHooks } from './config/shown.ts'
+import type { ShownHook } from './config/shown.ts'
 import { mendSecrets } from './config/stray-secrets.ts'
 import type { Identified } from './config/stray-secrets.ts'
-import { Correction } from './correction.ts'
+import { Correction, PLUGIN_ID } from './correction.ts'
 import { describeProblem, messageOf } from './problem.ts'
 import type { Problem } from './problem.ts'
 import type { Log } from './report.ts'
 import { settledSoon } from './sources/look-up.ts'
+import { isRecord } from './values.ts'
 import type { Xo } from './xo.ts'
 
 /** A save waits this long until it is on disk which secrets the host is about to save in the wrong places. */
@@ -30,6 +33,24 @@ export interface ConfigurationOptions {
   readonly log: Log
   /** The settings are others now. */
   readonly onChange: (settings: Settings) => void
+}
+
+/** Somebody else's save may come in between so often. */
+const MAX_TRIES = 5
+
+/** What becomes of the hooks. @param etag - of one of them */
+export type Edit = (hooks: readonly unknown[], etag: (hook: Item) => string) => readonly unknown[]
+
+type Item = Readonly<Record<string, unknown>>
+
+/** A configuration that was made here out of another one, and is on its way through the host. */
+interface Order {
+  readonly next: unknown
+  readonly from: Accepted | undefined
+  /** What it came to, once it has been taken. */
+  taken?: Accepted | undefined
+  /** Another one has come before it. */
+  isOutdated?: boolean
 }
 
 /** For this long after a save, the host may be saving another one that it has begun before. */
@@ -72,6 +93,8 @@ export class Configuration {
   /** What is on disk, as text. */
   #written = ''
   #writing: Promise<void> | undefined
+  #order: Order | undefined
+  #changing: Promise<void> = Promise.resolve()
 
   constructor({ xo, getDataDir, log, onChange }: ConfigurationOptions) {
     this.#xo = xo
@@ -83,6 +106,17 @@ export class Configuration {
 
   get settings(): Settings {
     return this.#settings
+  }
+
+  /** All hooks, for whoever looks at them. */
+  get shown(): readonly ShownHook[] {
+    const { raw, ids, parsed } = this.#accepted ?? { raw: undefined, ids: [], parsed: { problems: [] } }
+    return shownHooks(raw, ids, this.#known.key, new Set(this.#settings.hooks.map(({ id }) => id)), parsed.problems)
+  }
+
+  /** As they are saved, each with its id, secrets included. */
+  get hooks(): readonly unknown[] {
+    return itemsOf(withIds(this.#accepted?.raw, this.#accepted?.ids ?? []))
   }
 
   /**
@@ -100,7 +134,82 @@ export class Configuration {
     if (arrival === 'outdated') {
       throw new Error('a later configuration has been saved in the meantime')
     }
-    return this.#accepted === undefined ? this.#accept(raw) : this.#replace(raw, this.#accepted)
+    const order = this.#order
+    if (order === undefined || !isDeepStrictEqual(raw, order.next)) {
+      return this.#accepted === undefined ? this.#accept(raw) : this.#replace(raw, this.#accepted)
+    }
+    if (this.#accepted !== order.from) {
+      order.isOutdated = true
+      throw new Error('another configuration has been saved in the meantime')
+    }
+    const saving = this.#accepted === undefined ? this.#accept(raw) : this.#replace(raw, this.#accepted, true)
+    order.taken = this.#accepted
+    return saving
+  }
+
+  /**
+   * Changes the hooks that are saved, through the host as everybody does. One change at a time: each begins with what the one
+   * before it has left, so that none is lost; neither is what somebody saves in the form in between.
+   *
+   * Rejects with what `edit` throws, and with `invalidParameters` of xo-common if something is wrong with what comes of it:
+   * nothing has changed then.
+   *
+   * @param edit - is given the hooks, each with its id; may be called more than once
+   */
+  change(edit: Edit): Promise<void> {
+    const done = this.#changing.then(() => this.#change(edit))
+    this.#changing = done.catch(() => {})
+    return done
+  }
+
+  async #change(edit: Edit): Promise<void> {
+    const { configurePlugin } = this.#xo
+    if (configurePlugin === undefined) {
+      throw new Error('this host saves nothing for plugins')
+    }
+    for (let tries = 0; tries < MAX_TRIES; ++tries) {
+      const from = this.#accepted
+      const config = withIds(from?.raw, from?.ids ?? [])
+      const hooks = edit(itemsOf(config), hook => etagOf(hook, this.#known.key))
+      const order: Order = { next: { ...(isRecord(config) ? config : {}), hooks }, from }
+      this.#order = order
+      try {
+        await configurePlugin.call(this.#xo, PLUGIN_ID, order.next)
+      } catch (error) {
+        if (order.isOutdated === true) {
+          continue
+        }
+        throw error
+      } finally {
+        this.#order = undefined
+      }
+      if (order.taken !== undefined && this.#accepted !== order.taken) {
+        this.#saveAgain() // somebody's save has come while this one was being written, over which it may be now
+      }
+      return
+    }
+    incorrectState({ actual: 'being saved', expected: 'at rest', object: PLUGIN_ID, property: 'configuration' })
+  }
+
+  #saveAgain(): void {
+    const { raw, ids } = this.#accepted!
+    this.#correction.order(withIds(raw, ids), () => {})
+  }
+
+  /** A hook that is not saved, as it would be. @throws `invalidParameters` of xo-common, with every problem */
+  draft(fields: Item): Hook {
+    const parsed = parseConfig({ hooks: [fields] }, Object.keys(this.#xo.apiMethods))
+    const { settings } = settingsOf(parsed, ['draft'], nothingKnown())
+    const [hook] = settings.hooks
+    if (hook === undefined) {
+      // there are no other hooks here
+      const problems = parsed.problems.map(problem => ({
+        ...problem,
+        path: problem.path.replace(/^hooks\[0\]\.?/, ''),
+      }))
+      return invalidParameters(problems.map(describeProblem).join('; '), problems)
+    }
+    return hook
   }
 
   /**
@@ -152,14 +261,17 @@ export class Configuration {
     this.#use(settings)
   }
 
-  #replace(next: unknown, before: Accepted): Promise<void> | undefined {
+  /** @param isOwn - it was made here: each secret is where it belongs */
+  #replace(next: unknown, before: Accepted, isOwn = false): Promise<void> | undefined {
     const known = this.#known
     const ids = identify(itemsOf(next), known)
     const {
       config: raw,
       mended,
       problems: stray,
-    } = mendSecrets({ config: next, ids }, { config: before.raw, ids: before.ids }, this.#savedEarlier())
+    } = isOwn
+      ? { config: next, mended: [], problems: [] }
+      : mendSecrets({ config: next, ids }, { config: before.raw, ids: before.ids }, this.#savedEarlier())
     const parsed = parseConfig(raw, Object.keys(this.#xo.apiMethods))
     const { settings, problems: doubtful } = settingsOf(parsed, ids, withoutDoubts(known, ids, parsed, before))
     const mistakes = parsed.problems.filter(({ path }) => !stray.some(other => other.path === path))

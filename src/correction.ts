@@ -5,7 +5,7 @@ import type { Log } from './report.ts'
 import type { ApiContext, Xo } from './xo.ts'
 
 /** The plugin's id at its host: the name of its folder without what says that it is a plugin. */
-const PLUGIN_ID = 'web-hooks'
+export const PLUGIN_ID = 'web-hooks'
 
 /** By then the host has saved what it was given, whoever has asked for that. */
 const SAVED_WITHIN_MS = 5_000

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 
-import type { Account, EndpointHealth, EndpointReport, Page, Query, Selection } from './delivery/account.ts'
+import type { Account, Details, EndpointHealth, EndpointReport, Page, Query, Selection } from './delivery/account.ts'
+import type { EngineStatistics } from './delivery/statistics.ts'
 import type { Connect, Connection } from './delivery/attempt.ts'
 import { describeOutcome } from './delivery/delivery.ts'
 import type { Attempt, Delivery, DiscardReason, Endpoint } from './delivery/delivery.ts'
@@ -15,12 +16,13 @@ import { parseAddressRules } from './transport/address-guard.ts'
 import { Names } from './transport/names.ts'
 import type { ProxySettings } from './transport/proxy.ts'
 import { connectTo } from './transport/transport.ts'
-import { parseFilter } from './filter.ts'
-import type { Filter } from './filter.ts'
 import { formats, judged } from './formats/index.ts'
 import type { Instance } from './formats/index.ts'
-import { deliveryOf, idOf, labelOf, Texts } from './handing.ts'
+import { deliveryOf, idOf, Texts } from './handing.ts'
 import type { Handing, PlainHook, Remains } from './handing.ts'
+import { RecentEvents } from './recent.ts'
+import type { RecentEvent, Rehearsal } from './recent.ts'
+import { filterOf, Subscriptions } from './subscriptions.ts'
 
 export interface PlainSettings {
   readonly hooks: readonly PlainHook[]
@@ -85,17 +87,6 @@ export interface CourierOptions {
   readonly connect?: Connect
 }
 
-/** A hook whose filter was not decided in time so often is switched off until the next configuration. */
-const MAX_UNDECIDED = 3
-
-/** A hook of the settings, ready for use. */
-interface Subscription {
-  readonly hook: PlainHook
-  readonly filter: Filter | undefined
-  /** Events since the configuration for which the filter took too long. */
-  undecided: number
-}
-
 /**
  * The delivery side's facade: takes an event and its hooks, and makes deliveries of them. Filters and formats run here,
  * within the call of {@link hand}; the rest is the dispatcher's.
@@ -109,11 +100,12 @@ export class Courier {
   readonly #names = new Names()
   readonly #configured: Promise<void>
   #setConfigured: () => void = () => {}
-  #subscriptions: ReadonlyMap<string, Subscription> = new Map()
+  readonly #subscriptions = new Subscriptions((hook, isSwitchedOff) =>
+    this.#emit({ type: 'undecided', hook, isSwitchedOff })
+  )
+  readonly #recent = new RecentEvents()
   #proxy: ProxySettings = {}
   #instance: Instance = {}
-  /** By hook, since the start. */
-  readonly #undecided = new Map<string, number>()
   /** Why the journal is not in use. */
   #journalProblem: string | undefined
 
@@ -155,12 +147,7 @@ export class Courier {
     const isProxyNew = !isDeepStrictEqual(proxy, this.#proxy)
     this.#proxy = proxy
     this.#instance = instance
-    this.#subscriptions = new Map(hooks.map(hook => [hook.id, { hook, filter: filterOf(hook), undecided: 0 }]))
-    for (const id of this.#undecided.keys()) {
-      if (!this.#subscriptions.has(id)) {
-        this.#undecided.delete(id)
-      }
-    }
+    this.#subscriptions.set(hooks)
     if (isProxyNew) {
       this.#dispatcher.reconnect()
     }
@@ -207,7 +194,7 @@ export class Courier {
   async #test(handing: Handing, index: number, hook: PlainHook, texts: Texts): Promise<Attempt> {
     const payload = texts.payloadFor(hook, index)
     if (!('problem' in payload)) {
-      return this.#dispatcher.controls.test(deliveryOf(handing, index, hook, payload, texts.headers), hook.route)
+      return this.#dispatcher.controls.test(deliveryOf(handing, index, hook, payload, texts), hook.route)
     }
     const reason = `the event cannot be written in this format: ${payload.problem}`
     const outcome = { kind: 'unreachable', code: 'UNFORMATTED', reason } as const
@@ -215,11 +202,27 @@ export class Courier {
   }
 
   async list(query: Query): Promise<Page<Account>> {
+    await this.#dispatcher.controls.recall()
     return this.#dispatcher.controls.list(query)
   }
 
-  async get(id: string): Promise<Account | undefined> {
-    return this.#dispatcher.controls.get(id)
+  async get(id: string): Promise<Details | undefined> {
+    await this.#dispatcher.controls.recall()
+    return this.#dispatcher.controls.details(id)
+  }
+
+  /** Of this run and, as far as the delivery log reaches, of earlier ones. */
+  async statistics(): Promise<EngineStatistics> {
+    await this.#dispatcher.controls.recall()
+    return this.#dispatcher.controls.statistics()
+  }
+
+  async recentEvents(): Promise<readonly RecentEvent[]> {
+    return this.#recent.list()
+  }
+
+  async rehearse(hook: PlainHook, events: readonly string[]): Promise<readonly Rehearsal[]> {
+    return this.#recent.rehearse(hook, filterOf(hook), events, this.#instance)
   }
 
   async replay(which: Selection): Promise<number> {
@@ -241,7 +244,7 @@ export class Courier {
   async health(): Promise<EngineHealth> {
     return {
       ...this.#dispatcher.stats(),
-      undecided: new Map(this.#undecided),
+      undecided: this.#subscriptions.undecided,
       ...(this.#journalProblem !== undefined && { journal: this.#journalProblem }),
     }
   }
@@ -278,20 +281,21 @@ export class Courier {
   /** What is to be sent; what is not is counted on the way, unless a filter does not want it. */
   #deliveriesOf(handing: Handing, onUnwanted: (hook: string) => void = () => {}): Made[] {
     const texts = new Texts(handing, this.#instance)
+    this.#recent.add(handing)
     const made: Made[] = []
     handing.hooks.forEach((owner, index) => {
       if (owner === '') {
         return
       }
       const id = idOf(handing, index)
-      const delivery = { id, owner, label: labelOf(handing.event) }
+      const delivery = { id, owner, label: texts.label }
       const subscription = this.#subscriptions.get(owner)
       if (subscription === undefined) {
         this.#discard(delivery, 'hook removed')
         return
       }
       const { hook } = subscription
-      switch (this.#verdict(subscription, texts)) {
+      switch (this.#subscriptions.verdict(subscription, () => texts.searchable)) {
         case 'unwanted':
           onUnwanted(owner)
           this.#onSafe(id)
@@ -307,26 +311,9 @@ export class Courier {
         this.#emit({ type: 'unformatted', hook: owner, method: handing.event.method, error: payload.problem })
         return
       }
-      made.push({ hook, delivery: deliveryOf(handing, index, hook, payload, texts.headers) })
+      made.push({ hook, delivery: deliveryOf(handing, index, hook, payload, texts) })
     })
     return made
-  }
-
-  #verdict(subscription: Subscription, texts: Texts): 'wanted' | 'unwanted' | 'switched off' {
-    const { filter, hook } = subscription
-    if (filter === undefined) {
-      return 'wanted'
-    }
-    if (subscription.undecided >= MAX_UNDECIDED) {
-      return 'switched off'
-    }
-    const isWanted = filter(texts.searchable)
-    if (isWanted === undefined) {
-      ++subscription.undecided
-      this.#undecided.set(hook.id, (this.#undecided.get(hook.id) ?? 0) + 1)
-      this.#emit({ type: 'undecided', hook: hook.id, isSwitchedOff: subscription.undecided === MAX_UNDECIDED })
-    }
-    return isWanted === false ? 'unwanted' : 'wanted'
   }
 
   #discard(delivery: Pick<Delivery, 'id' | 'owner' | 'label'>, reason: DiscardReason): void {
@@ -389,10 +376,4 @@ function understood(connection: Connection, { service }: Endpoint): Connection {
     close: () => connection.close(),
     destroy: () => connection.destroy(),
   }
-}
-
-/** What a filter cannot be read from keeps nothing from being sent: better one too many than one too few. */
-function filterOf({ filter: text }: PlainHook): Filter | undefined {
-  const filter = text === undefined ? undefined : parseFilter(text)
-  return typeof filter === 'function' ? filter : undefined
 }

@@ -15,6 +15,21 @@ export function standInOrder(pieces: readonly string[], text: string, from = 0, 
   return true
 }
 
+/** `*` stands for any characters, dots too. */
+export function isMatch(pattern: string, method: string): boolean {
+  if (!pattern.includes('*')) {
+    return pattern === method
+  }
+  const [head = '', ...rest] = pattern.split('*')
+  const tail = rest.pop() ?? ''
+  return (
+    method.length >= head.length + tail.length &&
+    method.startsWith(head) &&
+    method.endsWith(tail) &&
+    standInOrder(rest, method, head.length, method.length - tail.length)
+  )
+}
+
 const ASCII = /^[\0-\x7f]*$/
 
 /**

@@ -2,6 +2,7 @@ import type { Delivery, Route } from './delivery/delivery.ts'
 import { sharedTexts } from './delivery/texts.ts'
 import { withObject } from './event/event.ts'
 import type { Event } from './event/event.ts'
+import { createdIdOf, idIn } from './event/object.ts'
 import { searchableOf } from './filter.ts'
 import type { Searchable } from './filter.ts'
 import { formats, messageAbout } from './formats/index.ts'
@@ -56,6 +57,7 @@ export class Texts {
   /** The event with its object. */
   readonly #whole: Event
   readonly #instance: Instance
+  #label: string | undefined
   #searchable: Searchable | undefined
   #message: Message | undefined
   /** By format and options. */
@@ -67,6 +69,11 @@ export class Texts {
     this.#whole = withObject(event, object)
     this.#instance = instance
     this.headers = headersOf(handing)
+  }
+
+  /** The same for all deliveries of the event. */
+  get label(): string {
+    return (this.#label ??= [labelOf(this.#handing.event), objectIdOf(this.#handing)].filter(Boolean).join(' '))
   }
 
   get searchable(): Searchable {
@@ -126,8 +133,36 @@ export function remainsOf({ id, event, hooks }: Handing): Remains {
 
 const sharedLabel = sharedTexts()
 
+/** The words of a label, but for the object. */
 export function labelOf({ method, outcome }: Pick<Event, 'method' | 'outcome'>): string {
   return sharedLabel(`${method} ${outcome}`)
+}
+
+/** Larger parameters and results are not looked into for an id. */
+const MAX_LOOKED_INTO = 4_096
+
+/** An id that can be one word of a label. */
+const WORD = /^[!-~]{1,100}$/
+
+/** The id of the object that an event is about, as far as the event tells. */
+export function objectIdOf({ event, object }: Pick<Handing, 'event' | 'object'>): string | undefined {
+  const { method, outcome, fields } = event
+  const snapshot = /^{"id":"([!-~]{1,100}?)"/.exec(object ?? '')?.[1]
+  if (snapshot !== undefined) {
+    return snapshot
+  }
+  const valueOf = (field: string): unknown => {
+    const text = fields.get(field)
+    try {
+      return text === undefined || text.length > MAX_LOOKED_INTO ? undefined : JSON.parse(text)
+    } catch {
+      return undefined // it may have been kept on a disk
+    }
+  }
+  const created = outcome === 'success' ? createdIdOf({ method, result: valueOf('result') }) : undefined
+  // whether there is such an object is not known here
+  const id = created ?? idIn({ method, params: valueOf('params') }, named => named)
+  return id !== undefined && WORD.test(id) ? id : undefined
 }
 
 /** @param index - the place of the hook in the handing */
@@ -136,14 +171,14 @@ export function deliveryOf(
   index: number,
   { id, name, route }: PlainHook,
   payload: Built,
-  headers: readonly string[]
+  { headers, label }: Texts
 ): Delivery {
   const { event, party, isQuestion = false } = handing
   return {
     id: idOf(handing, index),
     owner: id,
     party,
-    label: labelOf(event),
+    label,
     payload,
     headers: [...headers, 'X-XO-Hook', headerText(name), ...(payload.headers ?? [])],
     order: { key: event.callId, leads: event.phase === 'pre' },

@@ -1,5 +1,5 @@
 import type { Outcome, Phase } from './event/event.ts'
-import { standInOrder } from './glob.ts'
+import { isMatch } from './glob.ts'
 
 /** Which methods a hook wants. */
 export interface MethodPatterns {
@@ -32,21 +32,6 @@ export function parsePatterns(text: string): MethodPatterns {
     include: words.filter(word => !word.startsWith('!')),
     exclude: words.filter(word => word.startsWith('!')).map(word => word.slice(1)),
   }
-}
-
-/** `*` stands for any characters, dots too. */
-export function isMatch(pattern: string, method: string): boolean {
-  if (!pattern.includes('*')) {
-    return pattern === method
-  }
-  const [head = '', ...rest] = pattern.split('*')
-  const tail = rest.pop() ?? ''
-  return (
-    method.length >= head.length + tail.length &&
-    method.startsWith(head) &&
-    method.endsWith(tail) &&
-    standInOrder(rest, method, head.length, method.length - tail.length)
-  )
 }
 
 /** Whether one of the names of a method is wanted, and none is left out again. */

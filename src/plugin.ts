@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { createLogger } from '@xen-orchestra/log'
 import { invalidParameters } from 'xo-common/api-errors.js'
 
+import { openFaces } from './admin/faces.ts'
 import { Configuration } from './configuration.ts'
 import { suggestionFor, unknownPatterns } from './config/methods.ts'
 import { parseProxies } from './transport/proxy.ts'
@@ -11,6 +12,7 @@ import { proxyOf, staticOptionsOf } from './host-settings.ts'
 import type { StaticOptions } from './host-settings.ts'
 import { Mailer } from './mail.ts'
 import { Relay } from './relay.ts'
+import type { TestReport } from './test-report.ts'
 import { asOfNow, Reporter, SparseLog } from './report.ts'
 import type { Alert } from './report.ts'
 import { failureOf, sampleEvent, sampleObject } from './sample.ts'
@@ -148,15 +150,19 @@ export class WebHooksPlugin {
 
   /** @throws `invalidParameters` if any request fails: XO's page shows its data, and only that of a test that throws. */
   async test(): Promise<void> {
-    const methods = this.#knownMethods()
-    const reports = await this.#loaded?.relay.test((hook, phase) => {
-      const signal = sampleEvent(hook, phase, methods)
-      return { signal, object: sampleObject(signal.method) }
-    })
+    const reports = this.#loaded && (await this.#test(this.#loaded.relay))
     const failure = reports && failureOf(reports)
     if (failure !== undefined) {
       invalidParameters(failure.message, failure.reports)
     }
+  }
+
+  #test(relay: Relay, id?: string): Promise<TestReport[]> {
+    const methods = this.#knownMethods()
+    return relay.test((hook, phase) => {
+      const signal = sampleEvent(hook, phase, methods)
+      return { signal, object: sampleObject(signal.method) }
+    }, id)
   }
 
   /** From here on events are heard and delivered. One that throws leaves nothing behind. */
@@ -196,6 +202,12 @@ export class WebHooksPlugin {
         })
       )
       this.#undo.push(this.#onStop(() => this.#stop()))
+      const face = {
+        ...{ questions: relay.questions, configuration: this.#configuration, heard: relay },
+        namesOf: (method: string) => namesOf(this.#xo, method),
+        test: (id: string) => this.#test(relay, id),
+      }
+      this.#undo.push(openFaces(this.#xo, face, log))
       this.#loaded = { relay, unlisten }
       return relay
     } catch (error) {

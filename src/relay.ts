@@ -2,10 +2,8 @@ import { randomUUID } from 'node:crypto'
 
 import { isActive } from './config/hook.ts'
 import type { Hook, Settings } from './config/hook.ts'
-import { describeOutcome } from './delivery/delivery.ts'
-import type { Layer } from './delivery/delivery.ts'
-import type { Answer, Engine, EngineHealth, Handing, PlainHook, ProxySettings } from './engine/engine.ts'
-import { formats, hintOf } from './formats/index.ts'
+import type { Engine, EngineHealth, Handing, PlainHook, ProxySettings } from './engine/engine.ts'
+import { formats } from './formats/index.ts'
 import { freezeEvent, objectText, outcomeOf } from './event/event.ts'
 import type { Event, Phase, Source } from './event/event.ts'
 import type { ObjectSnapshot } from './event/object.ts'
@@ -13,6 +11,8 @@ import { Matcher } from './matcher.ts'
 import type { ObjectSource } from './sources/objects.ts'
 import type { Refusal } from './sources/source.ts'
 import { Subject } from './subject.ts'
+import { reportOf } from './test-report.ts'
+import type { TestReport } from './test-report.ts'
 import { refusalBy } from './verdict.ts'
 import type { Signal } from './xo.ts'
 
@@ -21,6 +21,9 @@ const TEST_SLACK_MS = 5_000
 
 /** The delivery side may take this much longer to close than it is given: it has a journal to close. */
 const CLOSE_SLACK_MS = 4_000
+
+/** Names of events of which it is known when they came last. */
+const MAX_NAMES = 5_000
 
 /** It knows at once how deliveries stand. */
 const LAST_WORD_MS = 1_000
@@ -35,24 +38,10 @@ export interface RelayOptions {
 }
 
 /** What one can ask of the delivery side. */
-export type Questions = Pick<Engine, 'list' | 'get' | 'replay' | 'cancel' | 'pause' | 'resume' | 'health'>
-
-/** What became of one test request. */
-export interface TestReport {
-  readonly hook: string
-  readonly type: Phase
-  /** Where it went; the rest of a URL is secret. */
-  readonly origin: string
-  readonly ok: boolean
-  /** In words. */
-  readonly outcome: string
-  /** Where it failed, if no answer came. */
-  readonly layer?: Layer
-  readonly status?: number
-  /** What may be wrong, where it failed. */
-  readonly hint?: string
-  readonly durationMs: number
-}
+export type Questions = Pick<
+  Engine,
+  'list' | 'get' | 'replay' | 'cancel' | 'pause' | 'resume' | 'health' | 'statistics' | 'recentEvents' | 'rehearse'
+>
 
 /** What a test sends: an event that the hook would be sent, and the object that it is about. */
 export interface Sample {
@@ -76,6 +65,7 @@ export class Relay {
   #isAnyAsking = false
   #isAnyRefusing = false
   readonly #listeners = new Set<() => void>()
+  readonly #heardAt = new Map<string, number>()
   /** Ends the waiting for each answer of the delivery side. */
   readonly #waiting = new Set<() => void>()
 
@@ -113,6 +103,17 @@ export class Relay {
     const { hooks, others, instance } = settings
     this.#engine.configure({ hooks: [...hooks, ...others].map(plainOf), proxy, ...(instance && { instance }) })
     this.#listeners.forEach(listener => listener())
+  }
+
+  /** When an event of this name came last, epoch ms; of those that no hook wants, only API calls are heard. */
+  heardAt(method: string): number | undefined {
+    return this.#heardAt.get(method)
+  }
+
+  /** The hooks that are about events of this name. */
+  listenersOf(method: string): readonly Hook[] {
+    const { started = [], success = [], failure = [] } = this.#matcher.match(method) ?? {}
+    return [...new Set([...started, ...success, ...failure])]
   }
 
   /** Whether any hook is about events of this name. Costs one look-up. */
@@ -193,6 +194,10 @@ export class Relay {
     about: (() => ObjectSnapshot | undefined) | undefined,
     isAsked: boolean
   ): Promise<void> | undefined {
+    // names are few: more of them are somebody making them up
+    if (this.#heardAt.size < MAX_NAMES || this.#heardAt.has(signal.method)) {
+      this.#heardAt.set(signal.method, Date.now())
+    }
     const matches = this.#matcher.match(signal.method)
     if (matches === undefined) {
       return undefined
@@ -272,10 +277,14 @@ export class Relay {
     await this.#within(longestMs, this.#engine.ask(handing))
   }
 
-  /** Sends a sample event of each phase of each hook, all at once, without retry. */
-  test(sampleOf: (hook: Hook, phase: Phase) => Sample): Promise<TestReport[]> {
-    const active = this.#settings.hooks.filter(isActive)
-    const tests = active.flatMap(hook => hook.phases.map(phase => ({ hook, phase })))
+  /**
+   * Sends a sample event of each phase of each hook, all at once, without retry.
+   *
+   * @param id - of one hook, which may be disabled
+   */
+  test(sampleOf: (hook: Hook, phase: Phase) => Sample, id?: string): Promise<TestReport[]> {
+    const meant = this.#settings.hooks.filter(hook => (id === undefined ? isActive(hook) : hook.id === id))
+    const tests = meant.flatMap(hook => hook.phases.map(phase => ({ hook, phase })))
     return Promise.all(
       tests.map(async ({ hook, phase }) => {
         const { signal, object } = sampleOf(hook, phase)
@@ -342,7 +351,17 @@ function handingOf(event: Event, hooks: readonly Hook[], object?: Handing['objec
 }
 
 /** What crosses to the delivery side, and nothing else of a hook. */
-function plainOf({ id, name, format, includeObject, filter, target, template, places, route }: PlainHook): PlainHook {
+export function plainOf({
+  id,
+  name,
+  format,
+  includeObject,
+  filter,
+  target,
+  template,
+  places,
+  route,
+}: PlainHook): PlainHook {
   return {
     ...{ id, name, format, includeObject, route },
     ...(filter !== undefined && { filter }),
@@ -356,23 +375,4 @@ function plainOf({ id, name, format, includeObject, filter, target, template, pl
 function partyOf({ source, fields }: Event): string {
   const userId = fields.get('userId')
   return source !== 'api' ? source : userId === undefined ? 'not signed in' : String(JSON.parse(userId))
-}
-
-function reportOf(hook: Hook, type: Phase, attempt: Answer['attempt']): TestReport {
-  const about = { hook: hook.name, type, origin: new URL(hook.route.endpoint.url).origin }
-  if (attempt === undefined) {
-    return { ...about, ok: false, outcome: 'given up: the delivery side does not answer', durationMs: 0 }
-  }
-  const { outcome, durationMs } = attempt
-  const ok = outcome.kind === 'answered' && outcome.ok
-  const hint = hintOf(hook.format, new URL(hook.route.endpoint.url))
-  return {
-    ...about,
-    ok,
-    ...(!ok && hint !== undefined && { hint }),
-    outcome: describeOutcome(outcome),
-    ...('layer' in outcome && { layer: outcome.layer }),
-    ...('status' in outcome && { status: outcome.status }),
-    durationMs: Math.round(durationMs),
-  }
 }

@@ -3,7 +3,7 @@ import type { Phase } from './event/event.ts'
 import type { ObjectSnapshot } from './event/object.ts'
 import { isWanted } from './matcher.ts'
 import { hookableEvents, isBackupRun, listedEvents } from './sources/index.ts'
-import type { TestReport } from './relay.ts'
+import type { TestReport } from './test-report.ts'
 import type { Signal } from './xo.ts'
 
 /** Characters in a line of XO's dialog. */

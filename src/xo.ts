@@ -84,6 +84,8 @@ export interface ApiContext {
 export interface User {
   readonly id: string
   readonly email: string
+  /** `admin`: may do everything. */
+  readonly permission?: string
 }
 
 /** A record of the log of jobs: their beginning under the id of the run, their end under an id of its own. */
@@ -126,7 +128,72 @@ export interface XoConfig {
   readonly noProxy?: string | null
 }
 
+/** A method of the API, with what the host reads off it. */
+export type ApiImplementation = ((params: unknown) => Promise<unknown>) & {
+  readonly description?: string
+  /** In XO's dialect of JSON schema, by name. */
+  readonly params?: Readonly<Record<string, object>>
+  readonly permission?: string
+}
+
+/**
+ * A route of the REST API. Without `security`, administrators only.
+ *
+ * Source: @xen-orchestra/rest-api/src/router/{types,external-router}.mts
+ */
+export interface RestRoute {
+  readonly method: 'get' | 'post' | 'patch' | 'delete'
+  readonly endpoint: string
+  readonly description: string
+  readonly tags: readonly string[]
+  readonly params?: Readonly<Record<string, RestField>>
+  readonly query?: Readonly<Record<string, RestField>>
+  readonly middlewares?: readonly { readonly name: 'json'; readonly options?: object }[]
+  readonly responses: readonly {
+    readonly status: number
+    readonly description: string
+    readonly schema?: Readonly<Record<string, RestField>>
+  }[]
+  /** What it returns is sent, if it has not answered itself. */
+  callback(context: { readonly req: RestRequest; readonly res: RestResponse }): Promise<unknown>
+}
+
+export type RestField =
+  | { readonly type: 'string' | 'number' | 'boolean'; readonly optional?: true; readonly example?: unknown }
+  | { readonly type: 'object'; readonly fields: Readonly<Record<string, RestField>>; readonly optional?: true }
+  | { readonly type: 'array'; readonly items: RestField; readonly optional?: true }
+
+/** Of Express. */
+export interface RestRequest {
+  readonly params: Readonly<Record<string, string>>
+  readonly query: Readonly<Record<string, unknown>>
+  readonly body?: unknown
+  /** By name, in lower case. */
+  readonly headers: Readonly<Record<string, unknown>>
+  readonly cookies?: Readonly<Record<string, unknown>>
+  readonly ip?: string | undefined
+  is(type: string): string | false | null
+}
+
+/** Of Express. */
+export interface RestResponse {
+  status(code: number): RestResponse
+  type(type: string): RestResponse
+  json(value: unknown): unknown
+  send(text: string): unknown
+  set(header: string, value: string): unknown
+  write(text: string): unknown
+  end(): unknown
+  on(event: 'close', listener: () => void): unknown
+}
+
 export interface Xo {
+  /** Adds all methods of a namespace, or none; returns its undo. Absent from bare hosts. */
+  readonly addApiMethods?: (
+    methods: Readonly<Record<string, Readonly<Record<string, ApiImplementation>>>>
+  ) => () => void
+  /** Adds routes below `/rest/v0<base>`; returns its undo. Absent from bare hosts and those before 2025. */
+  readonly registerRestRoutes?: (routes: readonly RestRoute[], base: string) => () => void
   /** By name. An alias is a getter for the method it stands for. */
   readonly apiMethods: Record<string, ApiMethod>
   /** A new object for each API call, the same wherever that call leads; outside of calls any. */
@@ -165,6 +232,12 @@ export interface Xo {
   getStore(namespace: 'logs'): Promise<LogStore>
   /** Without an id, the host answers with any user at all. */
   getUser(id: string): Promise<User>
+  /** Whose session it is; rejects if it is none any more (packages/xo-server/src/xo-mixins/authentication.mjs). */
+  authenticateUser?(
+    credentials: { readonly token: string },
+    about: { readonly ip?: string | undefined },
+    options: { readonly bypassTaskCreation: boolean }
+  ): Promise<{ readonly user: User }>
   /** What packages/xo-server/src/{index,xo-mixins/authentication}.mjs tell the audit plugin. */
   on(event: 'xo:audit', listener: (name: string, data: unknown) => void): unknown
   /** At the end of each run, failed or not; and for those that a restart has interrupted, once plugins are registered. */

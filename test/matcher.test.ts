@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
 import type { Phase } from '../src/event/event.ts'
-import { isMatch, Matcher, parsePatterns } from '../src/matcher.ts'
+import { isMatch } from '../src/glob.ts'
+import { Matcher, parsePatterns } from '../src/matcher.ts'
 import type { Matchable } from '../src/matcher.ts'
 
 interface NamedHook extends Matchable {

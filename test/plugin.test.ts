@@ -343,7 +343,7 @@ describe('what happens on the delivery side', () => {
     Object.assign(host, { sendEmail: (mail: { markdown: string }) => Promise.resolve(mails.push(mail)) })
     const { report } = event as Extract<EngineEvent, { type: 'health' }>
     const tally = { accepted: 9, delivered: 0, pending: 777, dead: 0, discarded: {} }
-    const endpoints = new Map([[report.endpoint, { ...tally, health: report.health }]])
+    const endpoints = new Map([[report.endpoint, { ...tally, origin: report.origin, health: report.health }]])
     const health = { ...(await engine.health()), endpoints }
     engine.onHealth = () => Promise.resolve(health)
     await vi.advanceTimersByTimeAsync(60_000)

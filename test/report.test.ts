@@ -259,6 +259,7 @@ describe('an alert that was put off', () => {
   }
   const healthOf = (health: Partial<EndpointHealth['health']>): EndpointHealth => ({
     ...{ accepted: 9, delivered: 0, pending: 7, dead: 2, discarded: {} },
+    origin: 'https://hooks.example',
     health: { ...HEALTHY, ...health },
   })
   const FAILING = { failuresInRow: 8, failingSince: 0, lastError: 'answered 503' }

@@ -1,6 +1,7 @@
 import { EVENT_NAMES } from './form.ts'
 import type { Problem } from '../problem.ts'
-import { isMatch, isWanted } from '../matcher.ts'
+import { isMatch } from '../glob.ts'
+import { isWanted } from '../matcher.ts'
 import type { Matchable, MethodPatterns } from '../matcher.ts'
 import { hookableEvents, isRefusable, RUN_EVENTS } from '../sources/index.ts'
 

@@ -96,6 +96,23 @@ export function mendSecrets(next: Identified, previous: Identified, earlier: rea
   return { config: mended.length === 0 ? next.config : { ...(next.config as Item), hooks }, mended, problems }
 }
 
+/**
+ * Secrets that would go to another origin than they were saved for, as somebody has changed a hook's URL and has not typed
+ * them again.
+ *
+ * @param typed - what was given of the hook now
+ */
+export function secretsLeftBehind(before: Item, after: Item, typed: Item): Problem[] {
+  const [from, to] = [originOf(before), originOf(after)]
+  if (from === to || from.replace(/^http:/, 'https:') === to) {
+    return []
+  }
+  return leavesOf(after)
+    .filter(({ path, value }) => isHiddenName(path.at(-1)!) && secretIn(value) !== undefined)
+    .filter(({ path }) => valueAt(typed, path) === undefined)
+    .map(({ path }) => ({ path: path.join('.'), expected: ANEW, got: `the one for ${from}` }))
+}
+
 type Decision =
   | { readonly kind: 'keep' }
   | { readonly kind: 'replace'; readonly secret: string }

@@ -1,8 +1,11 @@
-import { accountOf, isSelected, pageOf } from './account.ts'
-import type { Account, EndpointHealth, Page, Query, Selection } from './account.ts'
+import { isUtf8 } from 'node:buffer'
+
+import { accountOf, selector } from './account.ts'
+import type { Account, Details, EndpointHealth, Page, Query, RequestDetails, Selection } from './account.ts'
 import { attempt } from './attempt.ts'
 import type { Attempt, Delivery, Route } from './delivery.ts'
 import { replayed } from './fate.ts'
+import type { History } from './history.ts'
 import type { LogRow } from './journal.ts'
 import type { Kept } from './kept.ts'
 import type { Ledger } from './ledger.ts'
@@ -10,6 +13,7 @@ import type { Line, Lines } from './lines.ts'
 import type { Origins } from './origins.ts'
 import type { Budget, Queues } from './queues.ts'
 import type { Recorder } from './recorder.ts'
+import type { EngineStatistics } from './statistics.ts'
 import type { Tally } from './tally.ts'
 
 export interface Stats extends Tally {
@@ -24,10 +28,14 @@ export interface ControlsOptions {
   readonly queues: Queues
   readonly wake: (line: Line) => void
   /** How an endpoint is, is to be written when it changes; the delivery log is read back. */
-  readonly recorder: Pick<Recorder, 'stateChanged' | 'readLog'> | undefined
+  readonly recorder: Pick<Recorder, 'stateChanged' | 'readLog' | 'read'> | undefined
+  readonly history: History
   /** What is replayed after its end is kept for this long. */
   readonly maxLifetimeMs: number
 }
+
+/** A larger body is not shown. */
+const MAX_SHOWN_BYTES = 256 * 1024
 
 /** What an operator looks at and does: deliveries one by one or many, and endpoints. */
 export class Controls {
@@ -37,13 +45,47 @@ export class Controls {
     this.#options = options
   }
 
+  /** What is kept and what is over, the newest first. Of earlier runs only what {@link recall} has found. */
   list(query: Query): Page<Account> {
-    return pageOf(this.#options.ledger.all(), query, toEpoch)
+    const { history, ledger } = this.#options
+    return history.page(ledger, query, toEpoch)
   }
 
+  /** Settles once what is over of earlier runs is known too, if it can be. Never rejects. */
+  recall(): Promise<void> {
+    return this.#options.history.recall()
+  }
+
+  /** One that is kept. */
   get(id: string): Account | undefined {
-    const kept = this.#options.ledger.byId(id)
-    return kept && accountOf(kept, toEpoch)
+    const { history, ledger } = this.#options
+    const kept = ledger.byId(id)
+    return kept && accountOf(kept, history.lastOf(id), toEpoch)
+  }
+
+  /** One that is kept, or over and in the log. Never rejects. */
+  async details(id: string): Promise<Details | undefined> {
+    const { history, ledger } = this.#options
+    const account = this.get(id) ?? history.ofEnded(id)
+    if (account === undefined) {
+      return undefined
+    }
+    const kept = ledger.byId(id)
+    const [past, request] = await Promise.all([
+      history.attemptsOf(account).catch(() => undefined),
+      kept && this.#requestOf(kept).catch(() => undefined),
+    ])
+    return { ...account, ...(past && { history: past }), ...(request && { request }) }
+  }
+
+  async #requestOf(kept: Kept): Promise<RequestDetails | undefined> {
+    const content = kept.content ?? (await this.#options.recorder?.read(kept))
+    if (content === undefined) {
+      return undefined
+    }
+    const { contentType, body } = content.payload
+    const isShown = body.length <= MAX_SHOWN_BYTES && isUtf8(body)
+    return { headers: content.headers, contentType, ...(isShown && { body: body.toString() }) }
   }
 
   /** The rows of the delivery log, the latest first. */
@@ -64,9 +106,12 @@ export class Controls {
     const now = performance.now()
     const healthOf = ({ lane }: Line): EndpointHealth => {
       const heldUntil = origins.heldUntil(lane.origin)
+      const circuit = lane.circuitAt(now)
       return {
         ...ledger.tally(lane.endpoint.id),
-        health: { ...lane.health, circuit: lane.circuitAt(now) },
+        origin: lane.origin,
+        health: { ...lane.health, circuit },
+        ...(circuit.name === 'open' && { retryAt: Math.round(toEpoch(circuit.until)) }),
         ...(heldUntil > now && { pausedUntil: Math.round(toEpoch(heldUntil)) }),
       }
     }
@@ -77,6 +122,18 @@ export class Controls {
       pending: tally.pending + early,
       endpoints: new Map(lines.all().map(line => [line.lane.endpoint.id, healthOf(line)])),
     }
+  }
+
+  statistics(): EngineStatistics {
+    const { history, lines } = this.#options
+    const { statistics } = history
+    const now = Date.now()
+    statistics.retain(endpoint => lines.get(endpoint) !== undefined)
+    const known = lines.all().flatMap(({ lane: { endpoint } }) => {
+      const ofEndpoint = statistics.of(endpoint.id, now)
+      return ofEndpoint === undefined ? [] : [[endpoint.id, ofEndpoint] as const]
+    })
+    return { attempts: statistics.totals, endpoints: new Map(known) }
   }
 
   /**
@@ -112,9 +169,10 @@ export class Controls {
   }
 
   #selected(which: Selection): Kept[] {
-    const { ledger } = this.#options
-    const kept = which.id === undefined ? [...ledger.all()] : [ledger.byId(which.id)]
-    return kept.filter(each => each !== undefined).filter(each => isSelected(each, which))
+    const { history, ledger } = this.#options
+    const ids = which.id === undefined ? which.ids : [which.id]
+    const kept = ids === undefined ? [...ledger.all()] : ids.map(id => ledger.byId(id))
+    return kept.filter(each => each !== undefined).filter(selector(which, id => history.lastOf(id)?.answer))
   }
 
   /** Nothing is sent to an endpoint until it is resumed. @returns whether there is such an endpoint */

@@ -3,6 +3,7 @@ import { Controls } from './controls.ts'
 import type { Stats } from './controls.ts'
 import type { Delivery, DiscardReason, Route } from './delivery.ts'
 import { Early } from './early.ts'
+import { History } from './history.ts'
 import type { Recovered } from './journal.ts'
 import type { Ending, Kept, State } from './kept.ts'
 import { Ledger } from './ledger.ts'
@@ -21,7 +22,6 @@ import { recall, restore, stateOf } from './restart.ts'
 import type { Legacy, Parts } from './restart.ts'
 import { Room } from './room.ts'
 import { Routes } from './routes.ts'
-import { endRow } from './rows.ts'
 import { Sender } from './sender.ts'
 
 const DAY_MS = 24 * 60 * 60_000
@@ -52,6 +52,7 @@ export class Dispatcher {
   readonly #queues: Queues
   readonly #parts: Parts
   readonly #recorder: Recorder | undefined
+  readonly #history: History
   readonly #room: Room
   readonly #sender: Sender
   /** What an operator looks at and does. */
@@ -69,7 +70,8 @@ export class Dispatcher {
 
   constructor(options: DispatcherOptions) {
     const { maxPending = 100_000, maxBytes = 64 * MIB, maxJournalBytes = 1024 * MIB } = options
-    const { connect, pauses, schedule, concurrency = 64, random = Math.random, spreadMs = 60_000 } = options
+    const { connect, pauses, schedule, maxLogged = 10_000 } = options
+    const { concurrency = 64, random = Math.random, spreadMs = 60_000 } = options
     this.#onEvent = options.onEvent ?? (() => {})
     this.#maxLoggedMs = options.maxLoggedMs ?? 30 * DAY_MS
     const routes = this.#routes
@@ -118,10 +120,10 @@ export class Dispatcher {
         kept: () => ledger.byNumber(),
         state: () => stateOf(parts),
         clock: parts.clock,
-        maxLogged: options.maxLogged ?? 10_000,
-        maxLoggedMs: this.#maxLoggedMs,
+        ...{ maxLogged, maxLoggedMs: this.#maxLoggedMs },
         patience: options.patience,
       })
+    this.#history = new History(this.#recorder, maxLogged)
     this.#room = new Room({
       ledger,
       disk: this.#recorder,
@@ -131,14 +133,12 @@ export class Dispatcher {
     })
     this.#sender = new Sender({
       ...{ ledger, lines, routes, origins, proxies, queues, random, schedule, wake },
-      room: this.#room,
-      recorder: this.#recorder,
+      ...{ room: this.#room, recorder: this.#recorder, history: this.#history },
       maxDeadMs: this.#maxLoggedMs,
       tell: event => this.#tell(event),
     })
     this.controls = new Controls({
-      ...{ ledger, lines, origins, queues, wake },
-      recorder: this.#recorder,
+      ...{ ledger, lines, origins, queues, wake, recorder: this.#recorder, history: this.#history },
       maxLifetimeMs: this.#maxLoggedMs,
     })
     if (openJournal === undefined) {
@@ -236,7 +236,7 @@ export class Dispatcher {
   /** Accepted and discarded at once: what was wanted and never became a delivery. @param count - of as many alike */
   discard(lost: Pick<Delivery, 'id' | 'owner'> & Partial<Delivery>, reason: DiscardReason, count = 1): void {
     this.#ledger.discard(this.#routes.of(lost.owner)?.endpoint.id, reason, count)
-    this.#told(lost, reason, count)
+    this.#told({ ...lost, number: this.#ledger.takeNumber() }, reason, count)
   }
 
   stats(): Stats {
@@ -251,6 +251,7 @@ export class Dispatcher {
 
   /** After each transition of the ledger's: whoever has to know hears of it here. */
   #changed(kept: Kept, before: State | undefined): void {
+    this.#history.changed(kept.id)
     if (!kept.isQuestion) {
       this.#recorder?.heard(kept, before)
     }
@@ -268,10 +269,10 @@ export class Dispatcher {
     this.#ledger.enter(kept, { name: 'ended', how: reason })
   }
 
-  #told(ended: Pick<Delivery, 'id' | 'owner'> & Partial<Kept>, how: Ending, count = 1): void {
+  #told(ended: Pick<Kept, 'number' | 'id' | 'owner'> & Partial<Kept>, how: Ending, count = 1): void {
     const { id, owner } = ended
     if (how !== 'delivered') {
-      this.#recorder?.log(endRow(ended, how, count))
+      this.#history.ended(ended, how, count)
       this.#tell({ type: 'discarded', id, owner, reason: how, count })
     }
     this.#tell({ type: 'safe', id })

@@ -86,13 +86,18 @@ export class Ledger {
     return this.#memory
   }
 
+  /** For what is accepted and discarded at once: its place among the others. */
+  takeNumber(): number {
+    return this.#nextNumber++
+  }
+
   /** Numbers that are given out from now on are greater. */
   numberFrom(number: number): void {
     this.#nextNumber = Math.max(this.#nextNumber, number + 1)
   }
 
   accept(delivery: Delivery, endpoint: string, now: number, maxLifetimeMs: number): Kept {
-    const kept = newKept(this.#nextNumber++, delivery, endpoint, now, maxLifetimeMs)
+    const kept = newKept(this.takeNumber(), delivery, endpoint, now, maxLifetimeMs)
     this.#use(kept.content)
     this.#add(kept)
     return kept

@@ -7,7 +7,7 @@ import type { Ending, Kept, State } from './kept.ts'
 
 /** @param state - what the attempt has made of the delivery */
 export function attemptRow(
-  { id, owner, label, acceptedAt }: Kept,
+  { number: place, id, owner, label, order, acceptedAt, bytes }: Kept,
   { outcome, number, trigger, startedAt, durationMs }: Attempt,
   endpoint: Endpoint,
   state: State
@@ -16,12 +16,7 @@ export function attemptRow(
   const isDelivered = state.name === 'ended' && state.how === 'delivered'
   const settled = isDelivered ? 'delivered' : state.name === 'dead' ? 'dead' : undefined
   return {
-    id,
-    owner,
-    endpoint: endpoint.id,
-    label,
-    at: startedAt,
-    acceptedAt,
+    ...{ number: place, id, owner, endpoint: endpoint.id, label, call: order.key, at: startedAt, acceptedAt, bytes },
     ...(settled !== undefined && { settled }),
     attempt: {
       number,
@@ -36,15 +31,16 @@ export function attemptRow(
 }
 
 /** Of a delivery that ends without an attempt. */
-export function endRow(kept: Pick<Kept, 'id' | 'owner'> & Partial<Kept>, how: Ending, count = 1): LogRow {
-  const { id, owner, label, acceptedAt, endpoint } = kept
+export function endRow(kept: Pick<Kept, 'number' | 'id' | 'owner'> & Partial<Kept>, how: Ending, count = 1): LogRow {
+  const { number, id, owner, label, order, acceptedAt, endpoint, bytes } = kept
   return {
-    id,
-    owner,
+    ...{ number, id, owner },
     ...(endpoint !== undefined && { endpoint }),
     ...(label !== undefined && { label }),
     at: Date.now(),
     ...(acceptedAt !== undefined && { acceptedAt }),
+    ...(order !== undefined && { call: order.key }),
+    ...(bytes !== undefined && { bytes }),
     settled: how,
     ...(count > 1 && { count }),
   }

@@ -5,6 +5,7 @@ import { isOfProxy } from './delivery.ts'
 import type { Attempt, Endpoint, Route } from './delivery.ts'
 import { fateOf, pauseAskedFor } from './fate.ts'
 import type { HealthChange } from './health.ts'
+import type { History } from './history.ts'
 import type { Content, Kept } from './kept.ts'
 import type { Aftermath } from './lane.ts'
 import type { Ledger } from './ledger.ts'
@@ -15,7 +16,6 @@ import type { Queues } from './queues.ts'
 import type { Recorder } from './recorder.ts'
 import type { Room } from './room.ts'
 import type { Routes } from './routes.ts'
-import { attemptRow } from './rows.ts'
 
 /** What happened to a request. */
 export type SenderEvent =
@@ -33,6 +33,7 @@ export interface SenderOptions {
   readonly queues: Queues
   readonly room: Room
   readonly recorder: Recorder | undefined
+  readonly history: Pick<History, 'attempted'>
   /** A dead letter is kept for this long. */
   readonly maxDeadMs: number
   readonly random: () => number
@@ -131,7 +132,7 @@ export class Sender {
   /** @param connection - of the attempt; the line may have another by now */
   #attempted(line: Line, connection: Connection, kept: Kept, done: Attempt): void {
     const { lane } = line
-    const { ledger, routes, origins, proxies, queues, recorder, room, maxDeadMs, random, schedule, tell } =
+    const { ledger, routes, origins, proxies, queues, recorder, history, room, maxDeadMs, random, schedule, tell } =
       this.#options
     const { outcome } = done
     const { endpoint, origin, health } = lane
@@ -167,7 +168,7 @@ export class Sender {
     })
     tell({ type: 'attempted', kept, endpoint, attempt: done })
     if (isReceivers || !isProbe) {
-      recorder?.log(attemptRow(kept, done, endpoint, state)) // probes of a proxy that is down would fill the log
+      history.attempted(kept, done, endpoint, state) // probes of a proxy that is down would fill the log
     }
     ledger.enter(kept, state, progress)
     if (state.name === 'dead') {

@@ -1,6 +1,8 @@
 import type { Answer, CourierEvent, EngineHealth, PlainSettings } from '../courier.ts'
-import type { Account, Page, Query, Selection } from '../delivery/account.ts'
-import type { Handing } from '../handing.ts'
+import type { Account, Details, Page, Query, Selection } from '../delivery/account.ts'
+import type { EngineStatistics } from '../delivery/statistics.ts'
+import type { Handing, PlainHook } from '../handing.ts'
+import type { RecentEvent, Rehearsal } from '../recent.ts'
 
 // the host side imports what crosses the seam from here, and nothing from below
 export type { Addresses, Answer, CourierEvent, EngineHealth, PlainSettings } from '../courier.ts'
@@ -9,12 +11,19 @@ export type { Handing, PlainHook } from '../handing.ts'
 export type {
   Account,
   AccountStatus,
+  Details,
   EndpointHealth,
   EndpointReport,
+  LastAttempt,
   Page,
+  PastAttempt,
   Query,
   Selection,
 } from '../delivery/account.ts'
+export type { EndpointStatistics, EngineStatistics } from '../delivery/statistics.ts'
+export { DURATION_BOUNDS_MS } from '../delivery/statistics.ts'
+export type { RecentEvent, Rehearsal } from '../recent.ts'
+export { ACCOUNT_STATUSES } from '../delivery/account.ts'
 export type { ProxyReport } from '../delivery/proxies.ts'
 export type { ProxySettings } from '../transport/proxy.ts'
 
@@ -41,9 +50,9 @@ export interface Engine {
   ask(handing: Handing): Promise<readonly Answer[]>
   /** One attempt for each hook, apart from the queues: the Test button. Never rejects. */
   probe(handing: Handing): Promise<readonly Answer[]>
-  /** What is kept, the newest first. */
+  /** What is kept and what is over, the newest first. */
   list(query: Query): Promise<Page<Account>>
-  get(id: string): Promise<Account | undefined>
+  get(id: string): Promise<Details | undefined>
   /** Tries again now, each as the same delivery: a dead one anew, a waiting one ahead of its time. @returns how many */
   replay(which: Selection): Promise<number>
   /** Discards what is kept; what is under way, once its attempt is over, if that fails. @returns how many */
@@ -53,6 +62,11 @@ export interface Engine {
   /** An endpoint that is paused, disabled, failing or held back by `Retry-After` gets a new chance. */
   resume(endpoint: string): Promise<boolean>
   health(): Promise<EngineHealth>
+  statistics(): Promise<EngineStatistics>
+  /** Events that were handed over lately, the latest first. */
+  recentEvents(): Promise<readonly RecentEvent[]>
+  /** What a hook would have sent of recent events. @param events - their ids */
+  rehearse(hook: PlainHook, events: readonly string[]): Promise<readonly Rehearsal[]>
   /** @returns its undo. A listener that throws harms nobody. */
   listen(listener: (event: EngineEvent) => void): () => void
   /** Requests under way may end within `graceMs`. Leaves no thread, timer, socket or file; settles soon after `graceMs`. */

@@ -1,10 +1,12 @@
 import type { Addresses, CourierEvent, EngineHealth, PlainSettings } from '../courier.ts'
-import type { Account, Page, Query, Selection } from '../delivery/account.ts'
+import type { Account, Details, Page, Query, Selection } from '../delivery/account.ts'
 import type { DiscardReason } from '../delivery/delivery.ts'
 import { sharedTexts } from '../delivery/texts.ts'
 import type { Answer } from '../courier.ts'
 import type { Outcome, Phase, Source } from '../event/event.ts'
-import type { Handing, Remains } from '../handing.ts'
+import type { EngineStatistics } from '../delivery/statistics.ts'
+import type { Handing, PlainHook, Remains } from '../handing.ts'
+import type { RecentEvent, Rehearsal } from '../recent.ts'
 
 /** What the delivery side is started with. */
 export interface Beginning {
@@ -64,19 +66,23 @@ export type Question =
   | { readonly name: 'get'; readonly id: string }
   | { readonly name: 'replay' | 'cancel'; readonly which: Selection }
   | { readonly name: 'pause' | 'resume'; readonly endpoint: string }
-  | { readonly name: 'health' }
+  | { readonly name: 'health' | 'statistics' | 'recent events' }
+  | { readonly name: 'rehearse'; readonly hook: PlainHook; readonly events: readonly string[] }
 
 /** What each question is answered with. */
 export interface Answers {
   readonly ask: readonly Answer[]
   readonly probe: readonly Answer[]
   readonly list: Page<Account>
-  readonly get: Account | undefined
+  readonly get: Details | undefined
   readonly replay: number
   readonly cancel: number
   readonly pause: boolean
   readonly resume: boolean
   readonly health: EngineHealth
+  readonly statistics: EngineStatistics
+  readonly 'recent events': readonly RecentEvent[]
+  readonly rehearse: readonly Rehearsal[]
 }
 
 export type Reply =

@@ -230,6 +230,12 @@ class DeliveryEnd {
         return this.#courier.resume(question.endpoint)
       case 'health':
         return this.#courier.health()
+      case 'statistics':
+        return this.#courier.statistics()
+      case 'recent events':
+        return this.#courier.recentEvents()
+      case 'rehearse':
+        return this.#courier.rehearse(question.hook, question.events)
       default:
         return question satisfies never
     }

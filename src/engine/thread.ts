@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 
 import type { Addresses, Answer, EngineHealth, PlainSettings } from '../courier.ts'
-import type { Account, Page, Query, Selection } from '../delivery/account.ts'
 import type { Legacy } from '../delivery/restart.ts'
 import { NOTHING_ENDED, tallyOf } from '../delivery/tally.ts'
 import type { Handing } from '../handing.ts'
@@ -148,29 +147,16 @@ export class ThreadEngine implements Engine {
     }
   }
 
-  list(query: Query): Promise<Page<Account>> {
-    return this.#question({ name: 'list', query })
-  }
-
-  get(id: string): Promise<Account | undefined> {
-    return this.#question({ name: 'get', id })
-  }
-
-  replay(which: Selection): Promise<number> {
-    return this.#question({ name: 'replay', which })
-  }
-
-  cancel(which: Selection): Promise<number> {
-    return this.#question({ name: 'cancel', which })
-  }
-
-  pause(endpoint: string): Promise<boolean> {
-    return this.#question({ name: 'pause', endpoint })
-  }
-
-  resume(endpoint: string): Promise<boolean> {
-    return this.#question({ name: 'resume', endpoint })
-  }
+  // plain questions
+  readonly list: Engine['list'] = query => this.#question({ name: 'list', query })
+  readonly get: Engine['get'] = id => this.#question({ name: 'get', id })
+  readonly replay: Engine['replay'] = which => this.#question({ name: 'replay', which })
+  readonly cancel: Engine['cancel'] = which => this.#question({ name: 'cancel', which })
+  readonly pause: Engine['pause'] = endpoint => this.#question({ name: 'pause', endpoint })
+  readonly resume: Engine['resume'] = endpoint => this.#question({ name: 'resume', endpoint })
+  readonly statistics: Engine['statistics'] = () => this.#question({ name: 'statistics' })
+  readonly recentEvents: Engine['recentEvents'] = () => this.#question({ name: 'recent events' })
+  readonly rehearse: Engine['rehearse'] = (hook, events) => this.#question({ name: 'rehearse', hook, events })
 
   async health(): Promise<EngineHealth> {
     const health = this.#last ?? (await this.#question({ name: 'health' }))

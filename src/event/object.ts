@@ -1,5 +1,4 @@
 import { isRecord, numberOf, textOf } from '../values.ts'
-import type { Signal } from '../xo.ts'
 
 /**
  * The object that an event is about: a small snapshot of what XO knows of it, under XO's names. Made of what is listed
@@ -76,13 +75,16 @@ const SUBJECTS: ReadonlyMap<string, readonly [param: string, property?: string]>
 /** API methods under these names make and delete objects of a pool. Others have ids too, of users and jobs. */
 const NAMESPACES = ['vm', 'disk', 'vdi', 'network', 'sr', 'vif', 'vbd', 'pbd', 'pif', 'host', 'pool', 'template']
 
+/** Of a signal, what tells of its object. */
+type Call = { readonly method: string; readonly [field: string]: unknown }
+
 const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i
 
 /**
  * The id of what a method has made: its result, or that result's `id`, if it is a UUID and the method is one that makes
  * objects of a pool. XO may get to know the object a little later.
  */
-export function createdIdOf({ method, result }: Signal): string | undefined {
+export function createdIdOf({ method, result }: Call): string | undefined {
   const id = isRecord(result) ? result['id'] : result
   return typeof id === 'string' && UUID.test(id) && NAMESPACES.includes(method.split('.')[0] ?? '') ? id : undefined
 }
@@ -91,7 +93,7 @@ export function createdIdOf({ method, result }: Signal): string | undefined {
  * The id of the object that a call is about: what the table of methods says; else its parameter that has the name of the
  * method's namespace (`vm` for `vm.migrate`), or the first of `id`, `vm`, `host`, `sr`… that is the id of an object.
  */
-export function idIn({ method, params }: Signal, lookUp: LookUp): string | undefined {
+export function idIn({ method, params }: Call, lookUp: LookUp): string | undefined {
   if (!isRecord(params)) {
     return undefined
   }

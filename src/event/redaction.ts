@@ -71,6 +71,10 @@ const TABLE: readonly (readonly [method: RegExp, masks: Masks])[] = [
   [/^plugin\.get$/, { result: { '*': { configuration: hide } } }],
   [/^plugin\.configure$/, { params: { configuration: hide }, error: { data: hide } }],
   [/^plugin\.test$/, { params: { data: hide }, error: { data: hide } }],
+  // the plugin's own: where hooks lead is secret, and what it tells of an event is no news, and would be told of again
+  [/^webHooks\.\w*Hook$/, { params: { hook: hide }, result: hide, error: { data: hide } }],
+  [/^webHooks\./, { result: hide }],
+  [/^rest\.\w+\.plugins\.web-hooks\b/, { params: { id: id => id, '*': hide } }],
   // api/remote.mjs
   [/^remote\./, { params: REMOTE, result: { ...REMOTE, '*': REMOTE } }],
   // api/cloud-config.mjs, api/vm.mjs: user data is where passwords and keys of guests are written

@@ -1,4 +1,5 @@
 import { matchedPost, refusableCall, unmatchedCall } from './calls.ts'
+import { deliveryLog } from './history.ts'
 import { largeResult } from './large-results.ts'
 import { builtInEachFormat } from './formats.ts'
 import { slowHalf, steadyLoad } from './latency.ts'
@@ -22,6 +23,7 @@ export const figures: ReadonlyMap<string, Figure> = new Map([
   ['10,000 events of 2 KiB to a dead endpoint, 2,000 a second', deadEndpoint],
   ['2,000 calls a second to a dead catch-all', deadCatchAll],
   ['100,000 pending deliveries of 2 KiB: disk, restart', pendingOnDisk],
+  ['the delivery log: a row, and listing 100 of 10,000', deliveryLog],
   ['the journal, where all come at once', journalRate],
   ['20 endpoints behind a proxy that drops or hangs', failingProxy],
   ['large results on 100 hooks', largeResult],

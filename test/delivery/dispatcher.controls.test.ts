@@ -64,9 +64,12 @@ describe('looking', () => {
     engine.submit({ owner: 'a' })
     controls.cancel({ id: 'd6' })
     const second = controls.list({ limit: 4, cursor: first.cursor! })
-    expect(second.items.map(({ id }) => id)).toEqual(['d5', 'd4', 'd3', 'd2'])
+    expect(second.items.map(({ id, status, reason }) => [id, status, reason])).toEqual([
+      ['d6', 'discarded', 'cancelled'],
+      ...['d5', 'd4', 'd3'].map(id => [id, 'queued', undefined]),
+    ])
     const third = controls.list({ limit: 4, cursor: second.cursor! })
-    expect(third.items.map(({ id }) => id)).toEqual(['d1'])
+    expect(third.items.map(({ id }) => id)).toEqual(['d2', 'd1'])
     expect(third.cursor).toBeUndefined()
     await engine.close()
   })
@@ -87,8 +90,8 @@ describe('looking', () => {
     expect(ids({ owner: 'a' })).toEqual(['d2', 'd1'])
     expect(ids({ endpoint: 'x' })).toEqual(['d3', 'd2', 'd1'])
     expect(ids({ since })).toEqual(['d4', 'd3', 'd2'])
-    expect(ids({ status: 'dead' })).toEqual(['d1'])
-    expect(ids({ status: 'sending', owner: 'a', endpoint: 'x', since })).toEqual(['d2'])
+    expect(ids({ status: ['dead'] })).toEqual(['d1'])
+    expect(ids({ status: ['sending'], owner: 'a', endpoint: 'x', since })).toEqual(['d2'])
     expect(ids({ id: 'd4' })).toEqual(['d4'])
     expect(ids({ owner: 'nobody' })).toEqual([])
     await engine.close()

@@ -282,7 +282,7 @@ export function runEngineCases(name: string, newEngine: NewEngine): void {
       expect(await engine.get(`${first.id}-0`)).toMatchObject({
         owner: 'a',
         endpoint: hook.route.endpoint.id,
-        label: 'vm.start success',
+        label: 'vm.start success vm-1',
       })
       expect(await engine.get('nothing')).toBeUndefined()
 

@@ -34,8 +34,13 @@ function stack(): string[] {
   return lines
 }
 
+interface Leftovers {
+  readonly apiMethods: readonly string[]
+  readonly [other: string]: unknown
+}
+
 /** What a plugin could leave behind, of the whole process: it is compared before and after. */
-export function leftovers({ host }: Sandbox): object {
+export function leftovers({ host }: Sandbox): Leftovers {
   return {
     listeners: listenersOf(host),
     hooks: listenersOf(host.hooks),
@@ -51,7 +56,7 @@ export function leftovers({ host }: Sandbox): object {
 }
 
 /** The same, once what an earlier test has used is gone. */
-export async function leftoversAtRest(sandbox: Sandbox): Promise<object> {
+export async function leftoversAtRest(sandbox: Sandbox): Promise<Leftovers> {
   await vi.waitFor(() => expect(leftovers(sandbox)).toMatchObject({ sockets: 0, timers: [] }), PATIENCE)
   return leftovers(sandbox)
 }

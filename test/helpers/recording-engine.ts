@@ -1,4 +1,12 @@
-import type { Answer, Engine, EngineEvent, EngineHealth, Handing, PlainSettings } from '../../src/engine/engine.ts'
+import type {
+  Answer,
+  Engine,
+  EngineEvent,
+  EngineHealth,
+  EngineStatistics,
+  Handing,
+  PlainSettings,
+} from '../../src/engine/engine.ts'
 
 const NOTHING: EngineHealth = {
   ...{ accepted: 0, delivered: 0, pending: 0, dead: 0, discarded: {} },
@@ -45,8 +53,21 @@ export class RecordingEngine implements Engine {
     return this.onProbe(handing)
   }
 
-  list(): Promise<{ items: [] }> {
-    return Promise.resolve({ items: [] })
+  list(): Promise<{ items: []; total: 0; latest: string }> {
+    return Promise.resolve({ items: [], total: 0, latest: 'a.0' })
+  }
+
+  statistics(): Promise<EngineStatistics> {
+    const outcomes = { ok: 0, refused: 0, unreachable: 0, 'timed-out': 0 }
+    return Promise.resolve({ attempts: { outcomes, durations: [], durationMs: 0 }, endpoints: new Map() })
+  }
+
+  recentEvents(): Promise<[]> {
+    return Promise.resolve([])
+  }
+
+  rehearse(): Promise<[]> {
+    return Promise.resolve([])
   }
 
   get(): Promise<undefined> {

@@ -6,8 +6,10 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { EventEmitter } from 'node:events'
 import { Collection } from 'xo-collection'
 import { Index } from 'xo-collection/index.js'
+import type { RestRoute } from '../../src/xo.ts'
 import { invalidParameters, noSuchObject, unauthorized, vmBadPowerState } from 'xo-common/api-errors.js'
 import { Config, type Params } from './config.ts'
+import { RestApi } from './rest.ts'
 import { Tasks } from './tasks.ts'
 
 const logApi = createLogger('xo:api')
@@ -189,6 +191,7 @@ export class Host extends EventEmitter {
   readonly config: Config
   readonly hooks = new Hooks()
   readonly objects = objectCollection()
+  readonly rest = new RestApi()
   readonly runningJobs: Record<string, string> = Object.create(null)
   readonly tasks = new Tasks()
   readonly users = new Map<string, User>()
@@ -275,6 +278,9 @@ export class Host extends EventEmitter {
     }
     return () => undo.forEach(remove => remove())
   }
+
+  /** Adds routes below `/rest/v0` and `base`. Returns its undo. */
+  registerRestRoutes = (routes: readonly RestRoute[], base = '/'): (() => void) => this.rest.register(routes, base)
 
   createApiConnection = (remoteAddress?: string): Connection => {
     const connection = new Connection()

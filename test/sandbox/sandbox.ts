@@ -147,7 +147,7 @@ async function serveApi(host: Host, port: number): Promise<{ url: string; close(
     })
   }
 
-  const server = createServer((_, response) => response.writeHead(404).end())
+  const server = createServer((request, response) => void host.rest.answer(host, request, response))
   server.on('upgrade', (request, socket, head) => {
     if (request.url !== '/api/') {
       socket.destroy()

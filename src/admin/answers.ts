@@ -1,0 +1,140 @@
+import type { Admin } from './admin.ts'
+import type {
+  Account,
+  Details,
+  EndpointHealth,
+  EndpointStatistics,
+  EngineHealth,
+  EngineStatistics,
+} from '../engine/engine.ts'
+
+// What answers are made of: plain data, times in epoch ms, no secret, and of a URL its origin.
+
+export type EndpointState = 'working' | 'failing' | 'held back' | 'paused' | 'disabled' | 'unusable'
+
+export interface EndpointAnswer {
+  readonly id: string
+  readonly origin?: string
+  readonly hooks: readonly { readonly id: string; readonly name: string }[]
+  readonly state: EndpointState
+  /** Since when it fails, or is disabled. */
+  readonly since?: number
+  /** Why it is disabled. */
+  readonly reason?: string
+  readonly waiting: number
+  readonly dead: number
+  readonly delivered: number
+  readonly discarded: number
+  readonly failuresInRow: number
+  /** Of the next request at the earliest, where it is held back. */
+  readonly nextTryAt?: number
+  readonly lastError?: string
+  /** Absent: nothing was sent there that is still known. */
+  readonly statistics?: EndpointStatistics
+}
+
+export function endpointsOf(
+  { endpoints }: EngineHealth,
+  { endpoints: statistics }: EngineStatistics,
+  { settings }: Admin
+): EndpointAnswer[] {
+  return [...endpoints].map(([id, health]) => {
+    const leadsHere = ({ route }: { readonly route: { readonly endpoint: { readonly id: string } } }): boolean =>
+      route.endpoint.id === id
+    const hooks = [...settings.hooks, ...settings.others]
+      .filter(leadsHere)
+      .map(hook => ({ id: hook.id, name: hook.name }))
+    const isUnusable = settings.others.some(leadsHere) && !settings.hooks.some(leadsHere)
+    const known = statistics.get(id)
+    return { ...endpointOf(id, health, hooks, isUnusable), ...(known && { statistics: known }) }
+  })
+}
+
+function endpointOf(
+  id: string,
+  { origin, health, pending, dead, delivered, discarded, retryAt, pausedUntil }: EndpointHealth,
+  hooks: EndpointAnswer['hooks'],
+  isUnusable: boolean
+): EndpointAnswer {
+  const { disabled, failingSince, failuresInRow, lastError } = health
+  const since = disabled?.since ?? failingSince
+  const nextTryAt = Math.max(retryAt ?? 0, pausedUntil ?? 0)
+  const state = isUnusable ? 'unusable' : stateOf(health, nextTryAt > 0)
+  return {
+    id,
+    ...(!isUnusable && { origin }),
+    hooks,
+    state,
+    ...(since !== undefined && { since }),
+    ...(disabled !== undefined && { reason: disabled.reason }),
+    waiting: pending,
+    dead,
+    delivered,
+    discarded: Object.values(discarded).reduce((sum, count) => sum + count, 0),
+    failuresInRow,
+    ...(state === 'held back' && { nextTryAt }),
+    ...(lastError !== undefined && { lastError }),
+  }
+}
+
+function stateOf({ disabled, isPaused, failuresInRow }: EndpointHealth['health'], isHeld: boolean): EndpointState {
+  return disabled !== undefined
+    ? 'disabled'
+    : isPaused === true
+      ? 'paused'
+      : isHeld
+        ? 'held back'
+        : failuresInRow > 0
+          ? 'failing'
+          : 'working'
+}
+
+export interface DeliveryAnswer extends Omit<Account, 'owner' | 'label' | 'dueAt' | 'last'> {
+  readonly hook: string
+  readonly hookName?: string
+  readonly method: string
+  /** What became of the call: `started`, `success` or `failure`. */
+  readonly outcome: string
+  /** Id of the object that it is about. */
+  readonly object?: string
+  readonly nextAttemptAt?: number
+  readonly lastAttempt?: Account['last']
+}
+
+export function deliveryOf({ owner, label, dueAt, last, ...account }: Account, admin: Admin): DeliveryAnswer {
+  const [method = '', outcome = '', object] = label.split(' ')
+  const hookName = admin.nameOf(owner)
+  return {
+    ...account,
+    hook: owner,
+    ...(hookName !== undefined && { hookName }),
+    ...{ method, outcome },
+    ...(object !== undefined && { object }),
+    ...(dueAt !== undefined && { nextAttemptAt: dueAt }),
+    ...(last !== undefined && { lastAttempt: last }),
+  }
+}
+
+export function detailsOf({ history, request, ...account }: Details, admin: Admin): object {
+  return {
+    ...deliveryOf(account, admin),
+    ...(history && { history }),
+    ...(request && {
+      request: {
+        headers: {
+          'Content-Type': request.contentType,
+          ...pairsOf(request.headers),
+          'X-XO-Delivery': account.id,
+          'webhook-id': account.id,
+        },
+        ...(request.body !== undefined && { body: request.body }),
+      },
+    }),
+  }
+}
+
+function pairsOf(headers: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    headers.flatMap((name, index) => (index % 2 === 0 ? [[name, headers[index + 1] ?? '']] : [])) as [string, string][]
+  )
+}

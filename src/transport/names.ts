@@ -63,8 +63,10 @@ interface Name {
   readonly hostname: string
   /** As the last look-up said that was answered; none: there was no such, or the name has none. */
   addresses: readonly string[]
-  /** When that look-up was begun. Of addresses that were asked for directly: so that they are not fresh. */
+  /** When that look-up was begun. */
   askedAt: number
+  /** Its addresses were asked for directly: it is still to be looked up. */
+  isProvisional: boolean
   preferred: { readonly address: string; readonly until: number } | undefined
   /** Of the last look-up. */
   failure: { readonly error: Error; readonly at: number } | undefined
@@ -181,6 +183,7 @@ export class Names implements Resolver {
         ? { addresses: LOOPBACK, askedAt: Number.POSITIVE_INFINITY }
         : { addresses: [], askedAt: Number.NEGATIVE_INFINITY }),
       preferred: undefined,
+      isProvisional: false,
       failure: undefined,
       isMute: false,
       isUnderWay: false,
@@ -212,7 +215,7 @@ export class Names implements Resolver {
   }
 
   #refresh(name: Name, now: number): void {
-    if (!name.isUnderWay && !isFresh(name, now) && !hasJustFailed(name, now)) {
+    if (!name.isUnderWay && (name.isProvisional || !isFresh(name, now)) && !hasJustFailed(name, now)) {
       this.#queue.add(name)
       this.#pump(now)
     }
@@ -261,6 +264,7 @@ export class Names implements Resolver {
     if (addresses.length > 0) {
       name.addresses = [...new Set(addresses)].slice(0, MAX_ADDRESSES)
       name.askedAt = startedAt
+      name.isProvisional = false
       name.failure = undefined
       name.isMute = false
     } else {
@@ -303,7 +307,8 @@ export class Names implements Resolver {
     name.isMute = addresses === undefined || (name.isMute && addresses.length === 0)
     if (addresses !== undefined && addresses.length > 0) {
       name.addresses = [...new Set(addresses)].slice(0, MAX_ADDRESSES)
-      name.askedAt = now - FRESH_MS
+      name.askedAt = now
+      name.isProvisional = true
       for (const answer of name.waiting) {
         answer(null, usableAddresses(name, now))
       }

@@ -19,7 +19,7 @@ const IN_WORDS = new RegExp(
   [
     'passw(?:or)?[dt]|passphrase|passcode|passkey',
     '^_pass_$|_(?:admin|chap|db|ftp|http|ldap|my|proxy|root|smtp|ssh|user)_?pass_$',
-    'pwd?_$|_(?:psk|creds?|cookies?|t?otp|jwt|bearer)_$|_(?:proxy_)?authorization_$|_[cx]srf_$|_auth(?:orization)?_?code_$',
+    'pwd?_$|_(?:psk|creds?|cookies?|t?otp|bearer)_$|_(?:proxy_)?authorization_$|_[cx]srf_$|_auth(?:orization)?_?code_$',
     'token(?!i[sz])|secret(?!ar|e[ds]?_|ion|iv)|credential',
     '(?:access|api|auth|encryption|license|master|priv|private|secret|session|signing)_?keys?_',
     'sess(?:ion)?_?id_$',

@@ -8,11 +8,11 @@ import { hideLooks } from './secret-looks.ts'
 
 /**
  * A text, or a JSON text, with none of these in it has no secret for {@link hideInText}, and no key for `isSecretName`. A
- * megabyte is looked through for all of them in some 0.6 ms: a pattern is fast as long as its alternatives are few and
- * equally long, and so is a rare letter, without which the pattern after it cannot match.
+ * megabyte is looked through for all of them in some 0.8 ms: a pattern is fast as long as its alternatives begin with few letters (measure:
+ * one more may halve its speed), and so is a rare letter, without which the pattern after it cannot match.
  */
 const SIGNS: readonly (readonly [letters: string, pattern: RegExp])[] = [
-  ['', /pass|secr|toke|cred|cook|auth|bear|sess|[cx]srf|pwd?["'=:\\ ]|(?:key|otp|psk|jwt)s?["'=:\\ ]/i],
+  ['', /pass|secr|toke|cred|cook|auth|bear|sess|srf|pwd?["'=:\\ ]|(?:key|otp|psk)s?["'=:\\ ]/i],
   ['=', /(?:sig|signature|awsaccesskeyid|x-(?:amz|goog)-signature)=/i],
   ['$', /\$(?:getFrom|sendTo|[1256y]\$|2[abxy]\$|apr1|argon2)/],
   ['BEGIN ', /-BEGIN [A-Z0-9 ]*PRIVATE/],
@@ -123,7 +123,7 @@ function hideElements(text: string): string {
  * What is in every name that tells, see names.ts. Names are few in a text, and these are found fast; of the words of a text, most
  * of which are no names, all would have to be looked at.
  */
-const IN_NAMES = /pass|secr|toke|cred|cook|auth|bear|sess|[cx]srf|pw|key|otp|psk|sig|config|getfrom|sendto|jwt/gi
+const IN_NAMES = /pass|secr|toke|cred|cook|auth|bear|sess|[cx]srf|pw|key|otp|psk|sig|config|getfrom|sendto/gi
 const NAME = /[\w$.-]*/y
 
 /** What parts a name from its value: `token=`, `"token": "`, `\"token\":\"`, `token 'x'`. */

@@ -26,7 +26,7 @@ export interface Secrecy {
 /** Whether {@link CarefulWriter} has something to hide in a plain value: what only looks like it is written at full speed. */
 export function holdsSecret(value: unknown, echoes: Echoes | undefined): boolean {
   if (typeof value === 'string') {
-    return isSecretName(value) || hiddenText(value, echoes) !== value
+    return isSecretLabel(value) || hiddenText(value, echoes) !== value
   }
   if (typeof value === 'number') {
     return echoes !== undefined && echoes.hide(String(value)) !== String(value)
@@ -46,6 +46,11 @@ export function holdsSecret(value: unknown, echoes: Echoes | undefined): boolean
     }
   }
   return false
+}
+
+/** A text that may be the name of what stands beside it; a longer one is none. */
+function isSecretLabel(text: string): boolean {
+  return text.length <= 100 && isSecretName(text)
 }
 
 function isSecretUnder(key: string, value: unknown): boolean {
@@ -70,7 +75,7 @@ const MIN_TELLING = 6
 function isNamedBefore(list: readonly unknown[], index: number): boolean {
   const before = index === 0 ? undefined : list[index - 1]
   const isPair = index % 2 === 1 && list.length % 2 === 0
-  return typeof before === 'string' && (isPair ? /^[\w.-]+$/ : /^--?\w/).test(before) && isSecretName(before)
+  return typeof before === 'string' && (isPair ? /^[\w.-]+$/ : /^--?\w/).test(before) && isSecretLabel(before)
 }
 
 const LABELS = [
@@ -96,7 +101,7 @@ const VALUES = new Set(['value', 'val', 'v', 'content', 'data', 'text', 'default
 function namesSecret(value: Readonly<Record<string, unknown>>): boolean {
   return LABELS.some(label => {
     const name = Object.hasOwn(value, label) ? value[label] : undefined
-    return typeof name === 'string' && isSecretName(name)
+    return typeof name === 'string' && isSecretLabel(name)
   })
 }
 

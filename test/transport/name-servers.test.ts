@@ -7,11 +7,12 @@ import { expect, it, onTestFinished } from 'vitest'
 import { NameServers } from '../../src/transport/name-servers.ts'
 import { startNameServer } from '../helpers/name-server.ts'
 import type { Said } from '../helpers/name-server.ts'
+import { until } from '../helpers/stopped-time.ts'
 
 async function ask(
   said: Readonly<Record<string, Said>>,
   hosts = ''
-): Promise<{ servers: NameServers; asked: readonly string[] }> {
+): Promise<{ servers: NameServers; asked: readonly string[]; file: string }> {
   const server = await startNameServer(hostname => said[hostname] ?? 'NXDOMAIN')
   const directory = mkdtempSync(join(tmpdir(), 'hosts-'))
   const file = join(directory, 'hosts')
@@ -24,7 +25,7 @@ async function ask(
     server.close()
     rmSync(directory, { recursive: true })
   })
-  return { servers, asked: server.asked }
+  return { servers, asked: server.asked, file }
 }
 
 it.each<[what: string, said: Said, heard: readonly string[]]>([
@@ -52,9 +53,16 @@ it('of a name that nobody answers nothing is known, and of the others meanwhile 
 it('whoever waits at the end hears at once that nobody has answered', async () => {
   const { servers, asked } = await ask({ 'mute.example': 'mute' })
   const mute = servers.ask('mute.example')
-  await expect.poll(() => asked.length).toBeGreaterThan(0)
+  await until(() => asked.length > 0)
   servers.close()
   expect(await mute).toBeUndefined()
+})
+
+it('the settings of the machine may change', async () => {
+  const { servers, file } = await ask({ 'a.example': ['192.0.2.1'] })
+  expect(await servers.ask('a.example')).toEqual(['192.0.2.1'])
+  writeFileSync(file, '192.0.2.7 a.example\n')
+  expect(await servers.ask('a.example')).toEqual(['192.0.2.7'])
 })
 
 it('nobody is asked where nobody listens', async () => {

@@ -487,6 +487,7 @@ describe('a name whose turn does not come', () => {
   it('may be known to `dns.lookup` alone', async () => {
     const scene = await heldScene()
     const heard = await scene.ask('printer')
+    await scene.ask('other')
     await scene.pass(250)
     await scene.answerDirectly('printer', [])
     expect(heard).toEqual([])
@@ -526,6 +527,16 @@ describe('a name whose turn does not come', () => {
     expect(scene.underWay).toEqual(['a'])
     await scene.answer([A])
     expect(scene.underWay).toEqual(['mute, too'])
+  })
+
+  it('stays mute if it is only said not to be known', async () => {
+    const scene = new Scene()
+    await scene.findMute('mute', 8_000)
+    await scene.pass(1_000)
+    await scene.ask('mute')
+    await scene.pass(250)
+    await scene.answerDirectly('mute', [])
+    expect(scene.underWay).toEqual([])
   })
 
   it('waits for it only once, and as long as its look-up rests', async () => {

@@ -58,7 +58,7 @@ function parted(text: string): string {
 
 /** A title is Markdown, and code is not shown as such in it. An emoji stands at its head: a "-" begins no list. */
 function escapeTitle(title: string): string {
-  return parted(title).replace(/[\\*_~|>#\-[\]()<@:!&]/g, '\\$&')
+  return parted(title).replace(/[\\*_~|>#[\]()<@:!&]/g, '\\$&')
 }
 
 /** What the `id` of an error ends with, in words. Source: web.incoming_webhook.* in server/i18n/en.json of mattermost/mattermost */

@@ -26,8 +26,8 @@ describe('a message', () => {
     ['start', '⏳ VM start requested: web01 (by bruce.wayne@waynecorp.com)'],
     ['success', '✅ VM start succeeded: web01 (2.3 s, by bruce.wayne@waynecorp.com)'],
     ['failure', '❌ VM start failed: web01 (2.3 s, by bruce.wayne@waynecorp.com)'],
-    ['backup', '❌ Backup failed: web01 (1 h 5 min, by bruce.wayne@waynecorp.com)'],
-    ['state', '❌ Host disconnected: web01'],
+    ['backup', '❌ Backup failed: Nightly (1 h 5 min, by bruce.wayne@waynecorp.com)'],
+    ['state', '❌ Host disconnected: host-2'],
     ['stranger', '⚠️ Sign-in failed (by bruce.wayne@waynecorp.com)'],
   ])('of the sample "%s" is in one line: %s', (what, text) => {
     const message = sampleMessage(what)
@@ -36,7 +36,7 @@ describe('a message', () => {
 
   it('of a backup lists the first five of what has failed, and how many more', () => {
     expect(sampleMessage('backup').details?.split('\n').slice(4)).toEqual([
-      'web01 4: HOST_NOT_ENOUGH_FREE_MEMORY(4294967296, 1073741824)',
+      'web01 4: ENOSPC: no space left on device, write',
       'and 2 more',
     ])
   })

@@ -2,6 +2,7 @@
  * The slice of xo-server that is used. Types only: upstream's `@vates/types` is not published and lacks most of it.
  *
  * Sources: packages/xo-server/src/xo-mixins/api.mjs (`apiMethods`, `apiContext`), …/subjects.mjs (`getUser`),
+ * …/xen-servers.mjs, …/authentication.mjs,
  * …/jobs/index.mjs (`getJob`, `runningJobs`), …/store.mjs; @xen-orchestra/mixins/{Config,Hooks,Tasks}.mjs.
  */
 
@@ -129,6 +130,9 @@ export interface XoConfig {
 export interface Xo {
   /** By name. An alias is a getter for the method it stands for. */
   readonly apiMethods: Record<string, ApiMethod>
+  /** How plugins add theirs. Absent from bare hosts. */
+  addApiMethod?: ((...args: unknown[]) => unknown) | undefined
+  addApiMethods?: ((...args: unknown[]) => unknown) | undefined
   /** A new object for each API call, the same wherever that call leads; outside of calls any. */
   readonly apiContext?: ApiContext | undefined
   readonly config: {
@@ -165,6 +169,11 @@ export interface Xo {
   getStore(namespace: 'logs'): Promise<LogStore>
   /** Without an id, the host answers with any user at all. */
   getUser(id: string): Promise<User>
+  /** `null` if there is none. Absent from bare hosts, as are the next two. */
+  readonly getUserByName?: ((name: string, returnsNull: true) => Promise<User | null>) | undefined
+  readonly getAllXenServers?: (() => Promise<readonly { readonly id: string; readonly host: string }[]>) | undefined
+  /** Rejects if there is none. */
+  readonly getAuthenticationToken?: ((id: string) => Promise<{ readonly user_id: string }>) | undefined
   /** What packages/xo-server/src/{index,xo-mixins/authentication}.mjs tell the audit plugin. */
   on(event: 'xo:audit', listener: (name: string, data: unknown) => void): unknown
   /** At the end of each run, failed or not; and for those that a restart has interrupted, once plugins are registered. */

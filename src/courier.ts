@@ -20,8 +20,8 @@ import { formats, judged } from './formats/index.ts'
 import type { Instance } from './formats/index.ts'
 import { deliveryOf, idOf, Texts } from './handing.ts'
 import type { Handing, PlainHook, Remains } from './handing.ts'
-import { RecentEvents } from './recent.ts'
-import type { RecentEvent, Rehearsal } from './recent.ts'
+import { RecentEvents } from './recent-events.ts'
+import type { RecentEvent, Rehearsal } from './recent-events.ts'
 import { filterOf, Subscriptions } from './subscriptions.ts'
 
 export interface PlainSettings {

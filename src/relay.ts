@@ -66,6 +66,7 @@ export class Relay {
   #isAnyRefusing = false
   readonly #listeners = new Set<() => void>()
   readonly #heardAt = new Map<string, number>()
+  readonly #wanted = new Map<Source, number>()
   /** Ends the waiting for each answer of the delivery side. */
   readonly #waiting = new Set<() => void>()
 
@@ -108,6 +109,11 @@ export class Relay {
   /** When an event of this name came last, epoch ms; of those that no hook wants, only API calls are heard. */
   heardAt(method: string): number | undefined {
     return this.#heardAt.get(method)
+  }
+
+  /** How many events hooks have wanted, since the start. */
+  get wanted(): ReadonlyMap<Source, number> {
+    return this.#wanted
   }
 
   /** The hooks that are about events of this name. */
@@ -210,6 +216,7 @@ export class Relay {
     if (hooks.length === 0) {
       return undefined
     }
+    this.#wanted.set(source, (this.#wanted.get(source) ?? 0) + 1)
     const event = freezeEvent(source, phase, signal)
     const asking = this.#isAnyAsking ? hooks.filter(asksForObject) : []
     if (asking.length === 0) {

@@ -26,7 +26,7 @@ const FLOORS = [
   'matcher.ts',
   'engine/',
   'courier.ts',
-  'recent.ts',
+  'recent-events.ts',
   'subscriptions.ts',
   'handing.ts',
   'filter.ts',

@@ -12,7 +12,7 @@ import type { Xo } from '../xo.ts'
 export interface AdminOptions {
   readonly questions: Questions
   readonly configuration: Pick<Configuration, 'settings' | 'shown' | 'hooks' | 'change' | 'draft'>
-  readonly heard: Pick<Relay, 'heardAt' | 'listenersOf'>
+  readonly heard: Pick<Relay, 'heardAt' | 'listenersOf' | 'wanted'>
   /** All names of an API method that has aliases, the given one included. */
   readonly namesOf: (method: string) => readonly string[]
   /** Sends a sample event of each phase of a hook. */
@@ -113,6 +113,11 @@ export class Admin {
       byName.set(name, { name, kind: 'api', ...infoOf(name) })
     }
     return [...byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
+  }
+
+  /** How many events hooks have wanted since the start, by where they were heard. */
+  get wanted(): ReadonlyMap<string, number> {
+    return this.#options.heard.wanted
   }
 
   /** Who asks. */

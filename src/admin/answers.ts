@@ -22,6 +22,8 @@ export interface EndpointAnswer {
   /** Why it is disabled. */
   readonly reason?: string
   readonly waiting: number
+  /** When the oldest of these was accepted. */
+  readonly oldestAt?: number
   readonly dead: number
   readonly delivered: number
   readonly discarded: number
@@ -35,7 +37,7 @@ export interface EndpointAnswer {
 
 export function endpointsOf(
   { endpoints }: EngineHealth,
-  { endpoints: statistics }: EngineStatistics,
+  { endpoints: statistics, oldest }: EngineStatistics,
   { settings }: Admin
 ): EndpointAnswer[] {
   return [...endpoints].map(([id, health]) => {
@@ -46,7 +48,12 @@ export function endpointsOf(
       .map(hook => ({ id: hook.id, name: hook.name }))
     const isUnusable = settings.others.some(leadsHere) && !settings.hooks.some(leadsHere)
     const known = statistics.get(id)
-    return { ...endpointOf(id, health, hooks, isUnusable), ...(known && { statistics: known }) }
+    const oldestAt = oldest.get(id)
+    return {
+      ...endpointOf(id, health, hooks, isUnusable),
+      ...(oldestAt !== undefined && { oldestAt }),
+      ...(known && { statistics: known }),
+    }
   })
 }
 

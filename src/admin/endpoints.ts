@@ -57,14 +57,17 @@ export const endpointOperations: readonly Operation[] = [
       const [health, statistics] = await admin.ask(questions =>
         Promise.all([questions.health(), questions.statistics()])
       )
-      return metricsOf(health, statistics.attempts, endpointsOf(health, statistics, admin))
+      return metricsOf({
+        ...{ health, statistics, events: admin.wanted, now: Date.now() },
+        endpoints: endpointsOf(health, statistics, admin),
+      })
     },
   }),
   operation({
     name: 'getEndpoints',
     rest: ['get', 'endpoints'],
     about:
-      'Where requests go, with what waits there. state: working, failing, held back (until nextTryAt), paused, disabled, or unusable (its hook is left out). minutes and hours: attempts of the last 60 minutes and 24 hours, from a time on; p50 and p95: ms.',
+      'Where requests go, with what waits there, since when (oldestAt). state: working, failing, held back (until nextTryAt), paused, disabled, or unusable (its hook is left out). minutes and hours: attempts of the last 60 minutes and 24 hours, from a time on; p50 and p95: ms.',
     params: {},
     result: ITEMS,
     async run(admin) {

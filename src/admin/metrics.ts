@@ -4,20 +4,37 @@ import type { EngineHealth, EngineStatistics } from '../engine/engine.ts'
 
 export const OPEN_METRICS = 'application/openmetrics-text; version=1.0.0; charset=utf-8'
 
+export interface Measured {
+  readonly health: EngineHealth
+  readonly statistics: EngineStatistics
+  /** That hooks have wanted, by source. */
+  readonly events: ReadonlyMap<string, number>
+  readonly endpoints: readonly EndpointAnswer[]
+  /** Epoch ms. */
+  readonly now: number
+}
+
 /**
  * How deliveries and endpoints stand, for Prometheus. An endpoint is named by id and origin, never by its URL.
  *
  * Source: OpenMetrics 1.0, https://github.com/prometheus/OpenMetrics
  */
-export function metricsOf(
-  health: EngineHealth,
-  attempts: EngineStatistics['attempts'],
-  endpoints: readonly EndpointAnswer[]
-): string {
+export function metricsOf({ health, statistics, events, endpoints, now }: Measured): string {
+  const { attempts, oldest, journalBytes } = statistics
   const { accepted, delivered, pending, dead, discarded } = health
   const labelled = (value: (endpoint: EndpointAnswer) => number): Sample[] =>
     endpoints.map(endpoint => [{ endpoint: endpoint.id, origin: endpoint.origin ?? '' }, value(endpoint)])
   const lines = [
+    ...family(
+      'web_hooks_events',
+      'counter',
+      'Events that hooks have wanted since the start.',
+      [...events].map(([source, count]): Sample => [{ source }, count])
+    ),
+    ...family('web_hooks_oldest_seconds', 'gauge', 'Age of the oldest delivery that waits.', [
+      [{}, Math.max(0, Math.round((now - Math.min(now, ...oldest.values())) / 1_000))],
+    ]),
+    ...family('web_hooks_journal_bytes', 'gauge', 'On disk of what is kept.', [[{}, journalBytes ?? 0]]),
     ...family('web_hooks_accepted', 'counter', 'Deliveries that were accepted, over the life of the journal.', [
       [{}, accepted],
     ]),

@@ -7,6 +7,7 @@ import type { Attempt, Delivery, Route } from './delivery.ts'
 import { replayed } from './fate.ts'
 import type { History } from './history.ts'
 import type { LogRow } from './journal.ts'
+import { isPending } from './kept.ts'
 import type { Kept } from './kept.ts'
 import type { Ledger } from './ledger.ts'
 import type { Line, Lines } from './lines.ts'
@@ -28,7 +29,7 @@ export interface ControlsOptions {
   readonly queues: Queues
   readonly wake: (line: Line) => void
   /** How an endpoint is, is to be written when it changes; the delivery log is read back. */
-  readonly recorder: Pick<Recorder, 'stateChanged' | 'readLog' | 'read'> | undefined
+  readonly recorder: Pick<Recorder, 'stateChanged' | 'readLog' | 'read' | 'bytes'> | undefined
   readonly history: History
   /** What is replayed after its end is kept for this long. */
   readonly maxLifetimeMs: number
@@ -125,7 +126,7 @@ export class Controls {
   }
 
   statistics(): EngineStatistics {
-    const { history, lines } = this.#options
+    const { history, ledger, lines, recorder } = this.#options
     const { statistics } = history
     const now = Date.now()
     statistics.retain(endpoint => lines.get(endpoint) !== undefined)
@@ -133,7 +134,18 @@ export class Controls {
       const ofEndpoint = statistics.of(endpoint.id, now)
       return ofEndpoint === undefined ? [] : [[endpoint.id, ofEndpoint] as const]
     })
-    return { attempts: statistics.totals, endpoints: new Map(known) }
+    const oldest = new Map<string, number>()
+    for (const kept of ledger.all()) {
+      if (!oldest.has(kept.endpoint) && isPending(kept)) {
+        oldest.set(kept.endpoint, kept.acceptedAt)
+      }
+    }
+    return {
+      attempts: statistics.totals,
+      endpoints: new Map(known),
+      oldest,
+      ...(recorder && { journalBytes: recorder.bytes }),
+    }
   }
 
   /**

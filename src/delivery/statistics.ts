@@ -42,6 +42,10 @@ export interface EngineStatistics {
   readonly attempts: AttemptTotals
   /** By endpoint id. */
   readonly endpoints: ReadonlyMap<string, EndpointStatistics>
+  /** By endpoint id: when the oldest that is pending there was accepted, epoch ms. */
+  readonly oldest: ReadonlyMap<string, number>
+  /** On disk of what is kept; absent: there is no journal. */
+  readonly journalBytes?: number
 }
 
 /** Counts in a ring of spans, the memory of which never grows. */

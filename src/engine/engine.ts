@@ -2,7 +2,7 @@ import type { Answer, CourierEvent, EngineHealth, PlainSettings } from '../couri
 import type { Account, Details, Page, Query, Selection } from '../delivery/account.ts'
 import type { EngineStatistics } from '../delivery/statistics.ts'
 import type { Handing, PlainHook } from '../handing.ts'
-import type { RecentEvent, Rehearsal } from '../recent.ts'
+import type { RecentEvent, Rehearsal } from '../recent-events.ts'
 
 // the host side imports what crosses the seam from here, and nothing from below
 export type { Addresses, Answer, CourierEvent, EngineHealth, PlainSettings } from '../courier.ts'
@@ -22,7 +22,7 @@ export type {
 } from '../delivery/account.ts'
 export type { EndpointStatistics, EngineStatistics } from '../delivery/statistics.ts'
 export { DURATION_BOUNDS_MS } from '../delivery/statistics.ts'
-export type { RecentEvent, Rehearsal } from '../recent.ts'
+export type { RecentEvent, Rehearsal } from '../recent-events.ts'
 export { ACCOUNT_STATUSES } from '../delivery/account.ts'
 export type { ProxyReport } from '../delivery/proxies.ts'
 export type { ProxySettings } from '../transport/proxy.ts'

@@ -6,7 +6,7 @@ import type { Answer } from '../courier.ts'
 import type { Outcome, Phase, Source } from '../event/event.ts'
 import type { EngineStatistics } from '../delivery/statistics.ts'
 import type { Handing, PlainHook, Remains } from '../handing.ts'
-import type { RecentEvent, Rehearsal } from '../recent.ts'
+import type { RecentEvent, Rehearsal } from '../recent-events.ts'
 
 /** What the delivery side is started with. */
 export interface Beginning {

@@ -59,7 +59,11 @@ export class RecordingEngine implements Engine {
 
   statistics(): Promise<EngineStatistics> {
     const outcomes = { ok: 0, refused: 0, unreachable: 0, 'timed-out': 0 }
-    return Promise.resolve({ attempts: { outcomes, durations: [], durationMs: 0 }, endpoints: new Map() })
+    return Promise.resolve({
+      attempts: { outcomes, durations: [], durationMs: 0 },
+      endpoints: new Map(),
+      oldest: new Map(),
+    })
   }
 
   recentEvents(): Promise<[]> {

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 
 import type { Handing, PlainHook } from '../src/handing.ts'
-import { RecentEvents } from '../src/recent.ts'
+import { RecentEvents } from '../src/recent-events.ts'
 
 const HOOK: PlainHook = {
   ...{ id: 'a', name: 'a', format: 'json', includeObject: true },

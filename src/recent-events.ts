@@ -7,6 +7,9 @@ import type { Handing, PlainHook } from './handing.ts'
 const MAX_EVENTS = 1_000
 const MAX_BYTES = 8 * 1024 * 1024
 
+/** Deliveries wait for as long. */
+const REHEARSAL_MS = 200
+
 /** Of a body that is shown, in characters. */
 const MAX_SHOWN = 64 * 1024
 
@@ -89,15 +92,21 @@ export class RecentEvents {
   /**
    * What a hook would have sent of some of them.
    *
-   * @param ids - of events; those that are not remembered any more are left out
+   * @param ids - of events; those that are not remembered any more are left out, and the oldest if it takes long
    */
   rehearse(hook: PlainHook, filter: Filter | undefined, ids: readonly string[], instance: Instance): Rehearsal[] {
     const wanted = new Set(ids)
-    return [...this.#byKey.values()]
-      .map(({ handing }) => handing)
-      .filter(({ id }) => wanted.has(id))
-      .map(handing => rehearsalOf(handing, hook, filter, instance))
-      .reverse()
+    const until = performance.now() + REHEARSAL_MS
+    const done: Rehearsal[] = []
+    for (const { handing } of [...this.#byKey.values()].reverse()) {
+      if (wanted.has(handing.id)) {
+        done.push(rehearsalOf(handing, hook, filter, instance))
+        if (performance.now() > until) {
+          break
+        }
+      }
+    }
+    return done
   }
 }
 

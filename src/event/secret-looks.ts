@@ -16,7 +16,7 @@ const LOOKS: readonly (readonly [letters: string, look: RegExp])[] = [
   ['AGE-SECRET', /()\bAGE-SECRET-KEY-1[0-9A-Z]+/g],
   ['#cloud-config', /(^|\s)#cloud-config\b[^]*/g],
   // JSON Web Tokens: two JSON objects and a signature, or one and what is encrypted
-  ['eyJ', /()(?<![\w-])eyJ[\w-]+\.(?:eyJ[\w-]+(?:\.[\w-]*)?|[\w-]*(?:\.[\w-]+){3})/g],
+  ['J', /()(?<![\w-])eyJ[\w-]+\.(?:eyJ[\w-]+(?:\.[\w-]*)?|[\w-]*(?:\.[\w-]+){3})/g],
   // an id of AWS, and the secret behind it
   ['IA', /()\b(?:AKIA|ASIA)[0-9A-Z]{16}\b(?:[^\w\n]{1,5}[\w/+]{40}(?![\w/+]))?/g],
   [
@@ -24,7 +24,7 @@ const LOOKS: readonly (readonly [letters: string, look: RegExp])[] = [
     /()\b(?:AIza[\w-]{30,}|gh[oprsu]_\w{20,}|github_pat_\w{20,}|gl(?:pat|rt|dt|ptt)-[\w.-]{16,}|[rs]k_(?:live|test)_\w{10,}|sk-[\w-]{20,}|xox[a-z]-[\w-]{10,}|whs(?:ec|k)_[\w+/=]{16,}|npm_\w{30,}|SG\.[\w-]{16,}\.[\w-]{16,}|hvs\.[\w-]{20,}|dop_v1_\w{20,}|hf_[A-Za-z0-9]{20,}|pypi-[\w-]{30,}|shp(?:at|ca|pa|ss)_\w{20,}|sq0[a-z]{3}-[\w-]{20,}|tskey-[a-z]+-[\w-]{16,}|ATATT3[\w=-]{20,}|lin_api_\w{20,}|ya29\.[\w-]{20,}|GOCSPX-[\w-]{20,})/g,
   ],
   // of a make that nobody knows: what stands behind a prefix, and is too mixed for words, ids and hashes
-  ['', /([_-](?<=[a-z\d][_-]))(?=[A-Za-z]*\d)(?=[a-z\d]*[A-Z])(?=[A-Z\d]*[a-z])[A-Za-z\d]{24,}(?![\w-])/g],
+  ['', /(_(?<=[a-z\d]_))(?=[A-Za-z]*\d)(?=[a-z\d]*[A-Z])(?=[A-Z\d]*[a-z])[A-Za-z\d]{24,}(?![\w-])/g],
   // of crypt(3), and of LDAP
   ['$', /()\$(?:[1256y]|2[abxy]|apr1|argon2[a-z]+)\$[\w./$=,+-]{8,}/g],
   ['}', /()\{(?:CRYPT|S?MD5|S?SHA(?:256|384|512)?)\}[\w+/=$.]{16,}/g],
@@ -37,7 +37,7 @@ const LOOKS: readonly (readonly [letters: string, look: RegExp])[] = [
   ['/webhookb2/', /(\/webhookb2\/)[^\s"'<>?#]+/g],
   ['/with/key/', /(\bmaker\.ifttt\.com\/trigger\/[^\s/]+\/(?:json\/)?with\/key\/)[^\s"'<>?#]+/g],
   ['/bot', /(\/bot\d+:)[\w-]{20,}/g],
-  [':AA', /(\b\d{6,12}:)AA[\w-]{30,}/g],
+  ['AA', /(\b\d{6,12}:)AA[\w-]{30,}/g],
   ['', /(\b(?:access|api|encryption|private|secret) key\s*[:=]?\s*["'`])[^"'`\n]+/gi],
   // `the password is hunter22`: no word of a sentence, which has neither digits nor signs in it
   [

@@ -16,7 +16,7 @@ const SIGNS: readonly (readonly [letters: string, pattern: RegExp])[] = [
   ['=', /(?:sig|signature|awsaccesskeyid|x-(?:amz|goog)-signature)=/i],
   ['$', /\$(?:getFrom|sendTo|[1256y]\$|2[abxy]\$|apr1|argon2)/],
   ['BEGIN ', /-BEGIN [A-Z0-9 ]*PRIVATE/],
-  ['eyJ', /eyJ[\w-]+\.[\w-]/],
+  ['J', /eyJ[\w-]+\.[\w-]/],
   ['AKIA', /AKIA[0-9A-Z]{16}/],
   ['ASIA', /ASIA[0-9A-Z]{16}/],
   ['AIza', /AIza[\w-]{30}/],
@@ -26,8 +26,19 @@ const SIGNS: readonly (readonly [letters: string, pattern: RegExp])[] = [
   ['PuTTY', /PuTTY-User/],
 ]
 /** Looked for where it does not cost much: in an event of ordinary size. */
-const RARE_SIGNS =
-  /\b(?:gh[oprsu]_|github_pat_|gl(?:pat|rt|dt|ptt)-|[rs]k_(?:live|test)_|sk-|xox[a-z]-|whs(?:ec|k)_|npm_|SG\.|hvs\.|dop_v1_|hf_|pypi-|shp[a-z]{2}_|sq0[a-z]{3}-|tskey-|ATATT3|lin_api_|ya29\.|GOCSPX-|AGE-SECRET|basic |negotiate |sshpass |curl |mysql|ldap|redis-cli |mongo|docker login|ipmitool |mosquitto_|sqlplus |jdbc:oracle:|echo |identified by |\d{6,12}:AA)|[a-z\d][_-][a-z\d]{24}|[a-z\d]%\S|\{(?:CRYPT|S?MD5|S?SHA\d*)\}|hooks\.(?:slack|zapier)|\/(?:api\/webhooks|webhookb2|with\/key)\/|bot\d+:/i
+const RARE_SIGNS: typeof SIGNS = [
+  [
+    '',
+    /\b(?:gh[oprsu]_|github_pat_|gl(?:pat|rt|dt|ptt)-|[rs]k_(?:live|test)_|sk-|xox[a-z]-|whs(?:ec|k)_|npm_|SG\.|hvs\.|dop_v1_|hf_|pypi-|shp[a-z]{2}_|sq0[a-z]{3}-|tskey-|ATATT3|lin_api_|ya29\.|GOCSPX-|AGE-SECRET|basic |negotiate |sshpass |curl |mysql|ldap|redis-cli |mongo|docker login|ipmitool |mosquitto_|sqlplus |jdbc:oracle:|echo |identified by )/i,
+  ],
+  ['', /hooks\.(?:slack|zapier)|\/(?:api\/webhooks|webhookb2|with\/key)\/|bot\d+:/i],
+  ['', /_[A-Za-z\d]{24}/],
+  ['AA', /\d{6}:AA/],
+  ['%', /(?:-U|--user)[ =]?[\w.\\/-]+%/],
+  ['{S', /\{S(?:S?HA|MD5)/],
+  ['{MD5', /\{MD5\}/],
+  ['{CRYPT', /\{CRYPT\}/],
+]
 
 /**
  * A long text is looked through in parts, each of which has the processor's cache to itself; and a pattern that was not used for
@@ -47,12 +58,16 @@ export function isSuspect(text: string, isLarge: boolean): boolean {
 }
 
 function hasSign(text: string, isLarge: boolean): boolean {
-  for (const [letters, pattern] of SIGNS) {
+  return hasAny(SIGNS, text) || (!isLarge && hasAny(RARE_SIGNS, text))
+}
+
+function hasAny(signs: typeof SIGNS, text: string): boolean {
+  for (const [letters, pattern] of signs) {
     if ((letters === '' || text.includes(letters)) && pattern.test(text)) {
       return true
     }
   }
-  return !isLarge && RARE_SIGNS.test(text)
+  return false
 }
 
 /** Of a URL, or a database's address. */

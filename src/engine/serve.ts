@@ -195,13 +195,8 @@ class DeliveryEnd {
   }
 
   async #reply(number: number, answer: Promise<Answers[Question['name']]>): Promise<void> {
-    let reply: Reply
-    try {
-      reply = { number, value: await answer }
-    } catch (error) {
-      reply = { number, problem: messageOf(error) }
-    }
-    this.#replies.push(reply)
+    const problem = (error: unknown): Reply => ({ number, problem: messageOf(error) })
+    this.#replies.push(await answer.then((value): Reply => ({ number, value }), problem))
     this.#reportSoon()
   }
 

@@ -63,16 +63,21 @@ const sandbox = createContext({})
 
 /**
  * What `task` says, or `undefined` if it threw, or took longer than `budgetMs` twice. The first time may have been a
- * collection of garbage. On a busy machine time passes in which this thread does not run: there are more tries until they
- * have had `budgetMs` of a CPU together.
+ * collection of garbage, whatever that cost. On a busy machine time passes in which this thread does not run: there are
+ * more tries until those after the first have had half of `budgetMs` of a CPU together.
  */
 export function within<T>(budgetMs: number, task: (effort: Effort) => T): T | undefined {
-  const before = cpuMs()
+  let afterFirst = 0
   for (let tries = 1; ; ++tries) {
     try {
       return task(new Effort(budgetMs))
     } catch (thrown) {
-      if (!isLate(thrown) || tries === MAX_TRIES || (tries > 1 && cpuMs() - before > budgetMs)) {
+      if (!isLate(thrown) || tries === MAX_TRIES) {
+        return undefined
+      }
+      if (tries === 1) {
+        afterFirst = cpuMs()
+      } else if (cpuMs() - afterFirst > budgetMs / 2) {
         return undefined
       }
     }

@@ -36,6 +36,17 @@ it('what is not let run has more tries, until it is', () => {
   expect(late.tries).toBe(6)
 })
 
+it('what came late once for its own doing has more tries on a machine that does not let it run then', () => {
+  const late = counted((tries, effort) => {
+    if (tries < 6) {
+      tries === 1 ? run() : waitWithoutRunning()
+      effort.spend(MUCH)
+    }
+    return 'decided'
+  })
+  expect(within(BUDGET_MS, late.task)).toBe('decided')
+})
+
 it('what never gets to an end without running is given up', () => {
   const late = counted((_, effort) => {
     waitWithoutRunning()

@@ -48,7 +48,7 @@ describe('with a thread of its own, the plugin', () => {
     const receiver = await openReceiver()
     await sandbox.plugins.configure(PLUGIN_ID, { hooks: [hookTo(receiver.url, { type: 'pre/post' })] })
     const before = await leftoversAtRest(sandbox)
-    for (let cycle = 0; cycle < 10; ++cycle) {
+    for (let cycle = 0; cycle < 6; ++cycle) {
       await sandbox.plugins.load(PLUGIN_ID)
       expect(threads.size).toBe(1)
       await startVm(sandbox)
@@ -68,7 +68,8 @@ describe('with a thread of its own, the plugin', () => {
     const sandbox = await startPlugin({ thread: true, grace: 1 })
     const answer = gate()
     const receiver = await openReceiver(() => answer.opened)
-    await sandbox.configure({ hooks: [hookTo(receiver.url, { type: 'pre', waitForResponse: true })] })
+    const limits = { timeout: 60 }
+    await sandbox.configure({ hooks: [hookTo(receiver.url, { type: 'pre', waitForResponse: true, limits })] })
     const started = startVm(sandbox)
     await receiver.next()
     expect(sandbox.host.getObject(ids.haltedVm).power_state).toBe('Halted')

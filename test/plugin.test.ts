@@ -81,9 +81,6 @@ interface StartOptions {
 
 function start({ getDataDir = never, staticConfig = {}, prepare }: StartOptions = {}): Started {
   vi.useFakeTimers()
-  onTestFinished(() => {
-    vi.useRealTimers()
-  })
   const host = new BareHost()
   const engines: RecordingEngine[] = []
   const options: EngineOptions[] = []
@@ -96,6 +93,13 @@ function start({ getDataDir = never, staticConfig = {}, prepare }: StartOptions 
       options.push(given)
       return engine
     },
+  })
+  onTestFinished(async () => {
+    // what goes on in the background would come into the next test
+    const unloaded = plugin.unload()
+    vi.isFakeTimers() && (await vi.advanceTimersByTimeAsync(60_000))
+    await unloaded.catch(() => {})
+    vi.useRealTimers()
   })
   return { plugin, host, engines, options }
 }

@@ -6,7 +6,7 @@ import { countOf, expectHealth, NOWHERE, PATIENCE } from './engine.cases.ts'
 import { handingOf, hookTo, settingsOf } from './fixtures.ts'
 
 /** More of them: `npm run test:soak -- cycles`. */
-const CYCLES = 15
+const CYCLES = 8
 
 vi.setConfig({ testTimeout: 300_000 })
 

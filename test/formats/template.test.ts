@@ -181,7 +181,7 @@ describe('a template', () => {
           }
         }
       }),
-      { numRuns: 300 }
+      { seed: 8, numRuns: 300 }
     )
   })
 })

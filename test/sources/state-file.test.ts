@@ -2,7 +2,7 @@ import { appendFile, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 
 import { listenToStateChanges } from '../../src/sources/state-changes.ts'
 import { stateEvents } from '../../src/sources/state-rules.ts'
@@ -18,6 +18,18 @@ async function folder(): Promise<string> {
   onTestFinished(() => rm(directory, { recursive: true, force: true }))
   return directory
 }
+
+/** Soon, in the time of the test: files are written some time after there is something to write. */
+function eventually<T>(check: () => Promise<T>): Promise<T> {
+  const tryAt = (): Promise<T> => {
+    vi.advanceTimersByTime(100)
+    return check()
+  }
+  return vi.waitFor(tryAt, { timeout: 30_000, interval: 5 })
+}
+
+beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }))
+afterEach(() => void vi.useRealTimers())
 
 /** xo-server with this data directory, until it is stopped. */
 async function run(
@@ -41,7 +53,7 @@ async function run(
   const stop = listenToStateChanges(host as unknown as Xo, accept, demand, { awayMs, openDirectory })
   const file = join(directory, 'states.jsonl')
   /** What is known has been read, and is on disk. */
-  const ready = (text: string) => vi.waitFor(async () => expect(await readFile(file, 'utf8')).toContain(text), 10_000)
+  const ready = (text: string) => eventually(async () => expect(await readFile(file, 'utf8')).toContain(text))
   return { host, told, stop, file, ready, methods: () => told.map(({ method }) => method) }
 }
 
@@ -123,13 +135,13 @@ describe('what happens while xo-server is off', () => {
     expect(second.methods()).toEqual([])
   })
 
-  it('is not lost for good by a file that cannot be written for a while', { timeout: 30_000 }, async () => {
+  it('is not lost for good by a file that cannot be written for a while', async () => {
     const { host, ready, file, stop } = await run(await folder())
     await ready(ids.haltedVm)
     await rm(file)
     await mkdir(file)
     host.changeObject(ids.runningVm, { tags: ['changed'] })
-    await vi.waitFor(() => stat(`${file}.new`), 10_000) // it has been tried
+    await eventually(() => stat(`${file}.new`)) // it has been tried
     await rm(file, { recursive: true })
     await ready(ids.haltedVm)
     await stop()

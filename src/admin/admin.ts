@@ -100,10 +100,11 @@ export class Admin {
   /** What a hook can be about, as of now: other plugins add methods. */
   get events(): HookableEvent[] {
     const { heard } = this.#options
+    const { heardAt } = heard
     const infoOf = (name: string): Pick<HookableEvent, 'hooks' | 'heardAt'> => {
-      const heardAt = heard.heardAt(name)
+      const at = heardAt.get(name)
       const hooks = heard.listenersOf(name).map(({ id, name: called }) => ({ id, name: called }))
-      return { hooks, ...(heardAt !== undefined && { heardAt }) }
+      return { hooks, ...(at !== undefined && { heardAt: at }) }
     }
     const byName = new Map<string, HookableEvent>()
     for (const { name, sentence } of hookableEvents) {

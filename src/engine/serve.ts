@@ -196,7 +196,8 @@ class DeliveryEnd {
 
   async #reply(number: number, answer: Promise<Answers[Question['name']]>): Promise<void> {
     const problem = (error: unknown): Reply => ({ number, problem: messageOf(error) })
-    this.#replies.push(await answer.then((value): Reply => ({ number, value }), problem))
+    const reply = await answer.then((value): Reply => ({ number, value }), problem)
+    this.#replies.push(reply)
     this.#reportSoon()
   }
 

@@ -40,6 +40,13 @@ export function isWanted({ include, exclude }: MethodPatterns, names: readonly s
   return isNamed(include) && !isNamed(exclude)
 }
 
+/** What is known of a name. Written at each event, so that it costs no look-up of its own. */
+interface Known<H> {
+  /** `undefined`: no hook wants it. */
+  readonly matches: Matches<H> | undefined
+  heardAt: number
+}
+
 /** Methods are few; more names than this are a caller making them up. */
 const MAX_REMEMBERED = 10_000
 
@@ -53,8 +60,7 @@ const MAX_NAME_LENGTH = 256
 export class Matcher<H extends Matchable> {
   readonly #hooks: readonly H[]
   readonly #namesOf: (method: string) => readonly string[]
-  /** `null`: no hook wants it. */
-  readonly #matches = new Map<string, Matches<H> | null>()
+  readonly #known = new Map<string, Known<H>>()
 
   /** @param namesOf - all names of a method that has aliases, the given one included */
   constructor(hooks: readonly H[], namesOf: (method: string) => readonly string[]) {
@@ -62,20 +68,33 @@ export class Matcher<H extends Matchable> {
     this.#namesOf = namesOf
   }
 
-  match(method: string): Matches<H> | undefined {
+  /** @param heardAt - an event of this name has come now, epoch ms */
+  match(method: string, heardAt?: number): Matches<H> | undefined {
     if (method.length > MAX_NAME_LENGTH) {
-      return this.#find(method.slice(0, MAX_NAME_LENGTH)) ?? undefined
+      return this.#find(method.slice(0, MAX_NAME_LENGTH))
     }
-    const matches = this.#matches.get(method)
-    return (matches === undefined ? this.#remember(method, this.#find(method)) : matches) ?? undefined
+    const known = this.#known.get(method) ?? this.#remember(method)
+    if (heardAt !== undefined) {
+      known.heardAt = heardAt
+    }
+    return known.matches
   }
 
-  #find(method: string): Matches<H> | null {
+  /** By name, when an event came last, epoch ms. */
+  *heard(): Iterable<readonly [method: string, at: number]> {
+    for (const [method, { heardAt }] of this.#known) {
+      if (heardAt > 0) {
+        yield [method, heardAt]
+      }
+    }
+  }
+
+  #find(method: string): Matches<H> | undefined {
     const names = this.#namesOf(method)
     const hooks = this.#hooks.filter(({ methods }) => isWanted(methods, names))
     const post = hooks.filter(hook => hook.phases.includes('post'))
     return hooks.length === 0
-      ? null
+      ? undefined
       : {
           started: hooks.filter(hook => hook.phases.includes('pre')),
           success: post.filter(hook => hook.status !== 'failure'),
@@ -83,11 +102,12 @@ export class Matcher<H extends Matchable> {
         }
   }
 
-  #remember(method: string, matches: Matches<H> | null): Matches<H> | null {
-    if (this.#matches.size >= MAX_REMEMBERED) {
-      this.#matches.clear()
+  #remember(method: string): Known<H> {
+    if (this.#known.size >= MAX_REMEMBERED) {
+      this.#known.clear()
     }
-    this.#matches.set(method, matches)
-    return matches
+    const known = { matches: this.#find(method), heardAt: 0 }
+    this.#known.set(method, known)
+    return known
   }
 }

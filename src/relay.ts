@@ -22,9 +22,6 @@ const TEST_SLACK_MS = 5_000
 /** The delivery side may take this much longer to close than it is given: it has a journal to close. */
 const CLOSE_SLACK_MS = 4_000
 
-/** Names of events of which it is known when they came last. */
-const MAX_NAMES = 5_000
-
 /** It knows at once how deliveries stand. */
 const LAST_WORD_MS = 1_000
 
@@ -65,7 +62,8 @@ export class Relay {
   #isAnyAsking = false
   #isAnyRefusing = false
   readonly #listeners = new Set<() => void>()
-  readonly #heardAt = new Map<string, number>()
+  /** Before the last reconfiguration. */
+  #heardBefore: ReadonlyMap<string, number> = new Map()
   readonly #wanted = new Map<Source, number>()
   /** Ends the waiting for each answer of the delivery side. */
   readonly #waiting = new Set<() => void>()
@@ -97,6 +95,7 @@ export class Relay {
     this.#settings = settings
     this.#proxy = proxy
     const active = settings.hooks.filter(isActive)
+    this.#heardBefore = this.heardAt
     this.#matcher = new Matcher(active, this.#namesOf)
     this.#isAnyAsking = active.some(asksForObject)
     this.#isAnyRefusing = active.some(hook => hook.mayRefuse)
@@ -106,9 +105,9 @@ export class Relay {
     this.#listeners.forEach(listener => listener())
   }
 
-  /** When an event of this name came last, epoch ms; of those that no hook wants, only API calls are heard. */
-  heardAt(method: string): number | undefined {
-    return this.#heardAt.get(method)
+  /** When events came last, by name, epoch ms; of those that no hook wants, only API calls are heard. */
+  get heardAt(): ReadonlyMap<string, number> {
+    return new Map([...this.#heardBefore, ...this.#matcher.heard()])
   }
 
   /** How many events hooks have wanted, since the start. */
@@ -200,11 +199,7 @@ export class Relay {
     about: (() => ObjectSnapshot | undefined) | undefined,
     isAsked: boolean
   ): Promise<void> | undefined {
-    // names are few: more of them are somebody making them up
-    if (this.#heardAt.size < MAX_NAMES || this.#heardAt.has(signal.method)) {
-      this.#heardAt.set(signal.method, Date.now())
-    }
-    const matches = this.#matcher.match(signal.method)
+    const matches = this.#matcher.match(signal.method, signal.timestamp)
     if (matches === undefined) {
       return undefined
     }

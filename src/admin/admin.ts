@@ -89,10 +89,11 @@ export class Admin {
   /** What a hook can be about, as of now: other plugins add methods. */
   get events(): EventAnswer[] {
     const { heard } = this.#options
+    const { heardAt } = heard
     const infoOf = (name: string): Pick<EventAnswer, 'hooks' | 'heardAt'> => {
-      const heardAt = heard.heardAt(name)
+      const at = heardAt.get(name)
       const hooks = heard.listenersOf(name).map(({ id, name: called }) => ({ id, name: called }))
-      return { hooks, ...(heardAt !== undefined && { heardAt }) }
+      return { hooks, ...(at !== undefined && { heardAt: at }) }
     }
     const byName = new Map<string, EventAnswer>()
     for (const { name, sentence } of hookableEvents) {

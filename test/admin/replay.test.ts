@@ -34,7 +34,7 @@ async function start(count: number) {
       ...{ settings: { hooks: [], others: [], notify: [] }, shown: [], hooks: [] },
       ...{ change: () => Promise.resolve(), draft: () => expect.unreachable() },
     },
-    heard: { heardAt: () => undefined, listenersOf: () => [], wanted: new Map() },
+    heard: { heardAt: new Map(), listenersOf: () => [], wanted: new Map() },
     namesOf: method => [method],
     test: () => Promise.resolve([]),
     now: () => Date.now(),

@@ -80,6 +80,7 @@ it('is for twenty administrators at most, and ends with the plugin', async () =>
   const { sandbox } = await startOperated()
   sandbox.host.users.set('user', { id: 'user', ...USER, name: USER.email, permission: 'none' })
   expect((await open(sandbox, USER)).response.status).toBe(403)
+  expect((await fetch(restUrl(sandbox, 'stream'))).status).toBe(401)
   const streams = await Promise.all(Array.from({ length: 20 }, () => open(sandbox)))
   expect(streams.map(({ response }) => response.status)).toEqual(streams.map(() => 200))
   expect((await open(sandbox)).response.status).toBe(503)

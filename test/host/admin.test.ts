@@ -22,9 +22,9 @@ it('a delivery that has failed is found, explained, and sent again once its rece
   const id = String(items[0]!['id'])
   up()
   const answer = await xo.host.rest('POST', `${BASE}/deliveries/${id}/actions/replay`, { body: {} })
-  expect(answer).toMatchObject({ status: 202, body: { id } })
-  await receiver.next()
-  expect(delivered.map(({ headers }) => headers['webhook-id'])).toEqual([id])
+  // on a busy machine it may have been tried again by itself
+  expect([202, 409]).toContain(answer.status)
+  await vi.waitFor(() => expect(delivered.map(({ headers }) => headers['webhook-id'])).toEqual([id]), 30_000)
 })
 
 it('a hook is created, changed, tried and deleted, as the form would have done it, and hints come of what it sends', async () => {
@@ -90,6 +90,17 @@ it('is open to administrators only, and refuses what it does not understand, as 
       await expect(someone.call(`webHooks.${name}`, params), name).rejects.toMatchObject({ code: 2 })
       await expect(nobody.call(`webHooks.${name}`, params), name).rejects.toMatchObject({ code: 2 })
     }
+  }
+  for (const [credentials, status] of [
+    [null, 401],
+    [USER, 403],
+  ] as const) {
+    expect(await xo.host.rest('GET', `${BASE}/stream`, { credentials })).toMatchObject({ status })
+  }
+  const { body: swagger } = await xo.host.rest('GET', 'docs/swagger.json', { credentials: null })
+  const { paths } = swagger as { paths: Record<string, Params> }
+  for (const { rest } of operations) {
+    expect(paths[`/${BASE}/${rest[1]}`]?.[rest[0]], rest.join(' ')).toHaveProperty('description')
   }
   const info = (await xo.admin.call('system.getMethodsInfo')) as Record<string, Params>
   expect(Object.keys(info).filter(name => name.startsWith('webHooks.'))).toHaveLength(named.length)

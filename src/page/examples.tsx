@@ -20,7 +20,11 @@ const NOWHERE = { url: 'http://localhost/' }
 /** What a hook would have sent of the last events, as it is being written: nothing is sent. */
 export function Examples({ hook, changes }: { hook: string | undefined; changes: Changes }): JSX.Element {
   const [answer, setAnswer] = useState<TryAnswer | Error | undefined>()
+  const isEmpty = hook === undefined && !changes.get('method')
   useEffect(() => {
+    if (isEmpty) {
+      return undefined
+    }
     const ended = new AbortController()
     const body = {
       ...(hook !== undefined && { id: hook }),
@@ -45,7 +49,9 @@ export function Examples({ hook, changes }: { hook: string | undefined; changes:
   return (
     <section class='examples' aria-label='Examples'>
       <h2>What it would have sent</h2>
-      {answer === undefined ? (
+      {isEmpty ? (
+        <p class='faint'>Say which events, and examples appear here.</p>
+      ) : answer === undefined ? (
         <p class='faint'>The last events are looked through…</p>
       ) : answer instanceof Error ? (
         <p class='faint'>

@@ -81,6 +81,7 @@ async function everyView(): Promise<string[]> {
     `#/deliveries/${delivery?.id}`,
     `#/calls/${delivery?.call}`,
     '#/hooks',
+    '#/hooks/new',
     '#/hooks/new?method=vm.started',
     `#/hooks/${hooks[0]?.id}`,
     '#/events',

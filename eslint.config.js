@@ -4,7 +4,7 @@ import { parser, plugin } from 'typescript-eslint'
 export default [
   { ignores: ['dist/', 'dist-bench/'] },
   {
-    files: ['src/**/*.ts', 'test/**/*.ts'],
+    files: ['src/**/*.{ts,tsx}', 'test/**/*.ts'],
     languageOptions: { parser, parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     plugins: { '@typescript-eslint': plugin },
     rules: { '@typescript-eslint/no-floating-promises': 'error' },

@@ -21,14 +21,28 @@ const SENDING_MS = 2 * 60_000
 /** Endpoints that mails are remembered of: far more than anybody has. */
 const MAX_ENDPOINTS = 1_000
 
-/** The e-mail about an endpoint (which hooks, since when, why, what waits, what to do), or about XO's proxy. */
-export function mailOf(alert: Alert): Mail {
+/**
+ * The e-mail about an endpoint (which hooks, since when, why, what waits, what to do), or about XO's proxy.
+ *
+ * @param instanceUrl - of XO, without a slash at its end: there is a link to the plugin's page then
+ */
+export function mailOf(alert: Alert, instanceUrl?: string): Mail {
   const { subject, advice } = 'proxy' in alert ? wordsOfProxy(alert) : wordsOf(alert)
   const facts = 'proxy' in alert ? factsOfProxy(alert) : factsOf(alert)
   return {
     subject: `[Xen Orchestra] Web hooks: ${subject}`,
-    markdown: [`**${escape(subject)}**`, facts.join('\n'), advice].filter(part => part !== '').join('\n\n'),
+    markdown: [`**${escape(subject)}**`, facts.join('\n'), advice, linkTo(alert, instanceUrl)]
+      .filter(part => part !== '')
+      .join('\n\n'),
   }
+}
+
+/** The page is at the root, wherever the web interfaces are. */
+function linkTo(alert: Alert, instanceUrl: string | undefined): string {
+  const view = 'proxy' in alert ? '' : `#/endpoints/${encodeURIComponent(alert.endpoint)}`
+  return instanceUrl === undefined
+    ? ''
+    : `[Look at its deliveries](<${instanceUrl.replace(/\/v[56]$/, '')}/web-hooks${view}>)`
 }
 
 function factsOf({ hooks, origin, since, lastError, pending, dead }: EndpointAlert): string[] {
@@ -217,6 +231,8 @@ export interface MailerOptions {
   readonly transport: () => Xo['sendEmail']
   /** What an alert that was put off says by now, see `asOfNow` in report.ts. */
   readonly look: (alert: Alert) => Promise<Alert | 'later' | undefined>
+  /** Of XO, where it is known. */
+  readonly instanceUrl: () => string | undefined
   readonly log: SparseLog
 }
 
@@ -322,7 +338,7 @@ export class Mailer {
 
   /** @returns what becomes of the correspondence */
   async #try(alert: Alert): Promise<(before: Correspondence, now: number) => Correspondence> {
-    const { recipients, transport, log } = this.#options
+    const { recipients, transport, instanceUrl, log } = this.#options
     const to = recipients()
     if (to.length === 0) {
       return withoutOwed
@@ -332,7 +348,7 @@ export class Mailer {
       if (send === undefined) {
         throw new Error('the plugin transport-email is not loaded')
       }
-      await this.#inTime(send({ to, ...mailOf(alert) }))
+      await this.#inTime(send({ to, ...mailOf(alert, instanceUrl()) }))
       return (before, now) => afterSent(before, alert, now)
     } catch (error) {
       const about = 'proxy' in alert ? { proxy: alert.proxy } : { origin: alert.origin }

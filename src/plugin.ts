@@ -4,6 +4,7 @@ import { createLogger } from '@xen-orchestra/log'
 import { invalidParameters } from 'xo-common/api-errors.js'
 
 import { openFaces } from './admin/faces.ts'
+import { openPage } from './admin/page.ts'
 import { Configuration } from './configuration.ts'
 import { suggestionFor, unknownPatterns } from './config/methods.ts'
 import { parseProxies } from './transport/proxy.ts'
@@ -100,6 +101,7 @@ export class WebHooksPlugin {
       recipients: () => this.#configuration.settings.notify,
       transport: () => this.#xo.sendEmail?.bind(this.#xo),
       look: alert => this.#look(alert),
+      instanceUrl: () => this.#configuration.settings.instance?.url,
       log: this.#log,
     })
   }
@@ -211,6 +213,7 @@ export class WebHooksPlugin {
         test: (id: string) => this.#test(relay, id),
       }
       this.#undo.push(openFaces(this.#xo, face, log))
+      this.#undo.push(openPage(this.#xo, log))
       this.#loaded = { relay, unlisten }
       return relay
     } catch (error) {

@@ -78,7 +78,7 @@ export function failureOf(reports: readonly TestReport[]): { message: string; re
   }
   const what = `"${shortened(first.hook, 40)}" (${first.type}): ${shortened(first.outcome, 80)}`
   return {
-    message: `${failed.length} of ${reports.length} test requests failed: ${what}`,
+    message: `${failed.length} of ${reports.length} test requests failed: ${what}. More: /web-hooks#/hooks`,
     reports: [...failed, ...reports.filter(({ ok }) => ok)].map(report => ({
       ...report,
       outcome: inLines(report.outcome),

@@ -1,3 +1,5 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+
 /**
  * The slice of xo-server that is used. Types only: upstream's `@vates/types` is not published and lacks most of it.
  *
@@ -129,6 +131,19 @@ export interface XoConfig {
   readonly noProxy?: string | null
 }
 
+/**
+ * A request to a handler of the plugin, as Express and the host's middlewares have it. Nobody has been asked to sign in.
+ *
+ * Source: `createExpressApp` in packages/xo-server/src/index.mjs
+ */
+export interface HttpRequest extends IncomingMessage {
+  readonly cookies?: Readonly<Record<string, unknown>>
+  readonly ip?: string
+  readonly originalUrl?: string
+  /** Of the session: for `return-url`, where the host leads to after signing in. */
+  flash?(name: string, text: string): unknown
+}
+
 /** A method of the API, with what the host reads off it. */
 export type ApiImplementation = ((params: unknown) => Promise<unknown>) & {
   readonly description?: string
@@ -202,6 +217,8 @@ export interface Xo {
   readonly config: {
     /** Calls back at once and on every change; returns its undo. */
     watch(callback: (config: XoConfig) => void): () => void
+    /** What stands there, of any make. Absent from bare hosts. */
+    getOptional?(path: string): unknown
   }
   readonly hooks: {
     on(event: 'stop', listener: () => unknown): unknown
@@ -223,6 +240,14 @@ export interface Xo {
    * at once the order is anybody's guess. Absent from bare hosts.
    */
   readonly configurePlugin?: ((id: string, configuration: unknown) => Promise<unknown>) | undefined
+  /**
+   * Whatever is asked for under exactly this path, by any HTTP method and by anybody, goes to `handler`. Throws if the
+   * path is taken; gives its undo. Absent from bare hosts.
+   */
+  registerHttpRequestHandler?(
+    path: string,
+    handler: (request: HttpRequest, response: ServerResponse) => Promise<void>
+  ): Promise<() => void>
   /** How each of these runs a job; without a schedule, by hand. A plugin may replace them. Absent from bare hosts. */
   runJob?: ((job: Job, schedule?: JobSchedule, data?: unknown) => Promise<unknown>) | undefined
   runJobSequence?: ((ids: readonly string[], schedule?: JobSchedule, data?: unknown) => Promise<unknown>) | undefined

@@ -50,6 +50,15 @@ describe('the e-mail about an endpoint', () => {
     expect(markdown).toContain('Nothing needs to be done')
   })
 
+  it('leads to the page of the plugin, if it is known where XO is', () => {
+    const linkOf = (url?: string): string | undefined => /\(<(.*)>\)/.exec(mailOf(ALERT, url).markdown)?.[1]
+    expect(linkOf('https://xo.example.org')).toBe('https://xo.example.org/web-hooks#/endpoints/e1')
+    expect(linkOf('https://xo.example.org/v5')).toBe('https://xo.example.org/web-hooks#/endpoints/e1')
+    expect(linkOf()).toBeUndefined()
+    const { markdown } = mailOf({ change: 'failing', proxy: 'http://proxy.example' }, 'https://xo.example.org')
+    expect(markdown).toContain('(<https://xo.example.org/web-hooks>)')
+  })
+
   it.each([
     ['**bold** _it_ `code` ~~gone~~', /(?<!\\)[*_`~]/],
     ['[link](https://evil.example) ![image](x)', /(?<!\\)[[\]()!]/],
@@ -116,6 +125,7 @@ function start(): Started {
     recipients: () => started.to,
     transport: () => started.transport,
     look: alert => Promise.resolve(looks.length === 0 ? alert : looks.shift()),
+    instanceUrl: () => undefined,
     log,
   })
   const started: Started = {

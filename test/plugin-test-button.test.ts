@@ -137,7 +137,7 @@ describe('the Test button', () => {
   ])('says in words what is wrong with %s, and with which layer', async (_, url, layer, words) => {
     const { message, reports } = await failedTest([hookTo(url)])
 
-    expect(message).toMatch(/^1 of 1 test requests failed: "Hook" \(post\): \S/)
+    expect(message).toMatch(/^1 of 1 test requests failed: "Hook" \(post\): \S.*\. More: \/web-hooks#\/hooks$/)
     expect(reports).toEqual([
       {
         hook: 'Hook',

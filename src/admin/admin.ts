@@ -1,6 +1,6 @@
 import { incorrectState, noSuchObject } from 'xo-common/api-errors.js'
 
-import type { ShownHook } from '../config/shown.ts'
+import type { EventAnswer, HookAnswer } from './answers.ts'
 import type { Hook, Settings } from '../config/hook.ts'
 import type { Configuration } from '../configuration.ts'
 import type { Questions, Relay } from '../relay.ts'
@@ -19,17 +19,6 @@ export interface AdminOptions {
   readonly test: (hook: string) => Promise<readonly TestReport[]>
   /** Of a clock that never goes back, ms. @default `performance.now` */
   readonly now?: () => number
-}
-
-/** One thing that a hook can be about. `api`: a method of the API, with `pre` and `post`. */
-interface HookableEvent {
-  readonly name: string
-  readonly kind: 'api' | 'event'
-  readonly description?: string
-  /** Hooks that are about it. */
-  readonly hooks: readonly { readonly id: string; readonly name: string }[]
-  /** When it came last, epoch ms, if that is known. */
-  readonly heardAt?: number
 }
 
 /** The delivery side has this long to answer. */
@@ -57,7 +46,7 @@ export class Admin {
   }
 
   /** As an administrator may see them. */
-  get hooks(): readonly (ShownHook & { readonly endpoint?: string })[] {
+  get hooks(): readonly HookAnswer[] {
     const endpoints = new Map(this.settings.hooks.map(({ id, route }) => [id, route.endpoint.id]))
     return this.#options.configuration.shown.map(hook => {
       const endpoint = endpoints.get(hook.id)
@@ -66,7 +55,7 @@ export class Admin {
   }
 
   /** @throws `noSuchObject` of xo-common */
-  hook(id: string): ShownHook {
+  hook(id: string): HookAnswer {
     return this.hooks.find(hook => hook.id === id) ?? noSuchObject(id, 'hook')
   }
 
@@ -98,15 +87,15 @@ export class Admin {
   }
 
   /** What a hook can be about, as of now: other plugins add methods. */
-  get events(): HookableEvent[] {
+  get events(): EventAnswer[] {
     const { heard } = this.#options
     const { heardAt } = heard
-    const infoOf = (name: string): Pick<HookableEvent, 'hooks' | 'heardAt'> => {
+    const infoOf = (name: string): Pick<EventAnswer, 'hooks' | 'heardAt'> => {
       const at = heardAt.get(name)
       const hooks = heard.listenersOf(name).map(({ id, name: called }) => ({ id, name: called }))
       return { hooks, ...(at !== undefined && { heardAt: at }) }
     }
-    const byName = new Map<string, HookableEvent>()
+    const byName = new Map<string, EventAnswer>()
     for (const { name, sentence } of hookableEvents) {
       byName.set(name, { name, kind: 'event', description: sentence, ...infoOf(name) })
     }

@@ -1,4 +1,5 @@
-import type { Admin } from './admin.ts'
+import type { Settings } from '../config/hook.ts'
+import type { ShownHook } from '../config/shown.ts'
 import type {
   Account,
   Details,
@@ -6,9 +7,82 @@ import type {
   EndpointStatistics,
   EngineHealth,
   EngineStatistics,
+  Page,
+  Rehearsal,
 } from '../engine/engine.ts'
 
-// What answers are made of: plain data, times in epoch ms, no secret, and of a URL its origin.
+// What answers are made of: plain data, times in epoch ms, no secret, and of a URL its origin. The page takes its types
+// from here, so that the two cannot disagree.
+
+export type { FormSchema } from '../config/form.ts'
+export type { AccountStatus as DeliveryStatus, PastAttempt, RecentEvent, Rehearsal } from '../engine/engine.ts'
+export type { TestReport } from '../test-report.ts'
+
+/** A list that is told whole. */
+export interface ListAnswer<T> {
+  readonly items: readonly T[]
+}
+
+/** One thing that a hook can be about. `api`: a method of the API, with `pre` and `post`. */
+export interface EventAnswer {
+  readonly name: string
+  readonly kind: 'api' | 'event'
+  readonly description?: string
+  /** Hooks that are about it. */
+  readonly hooks: readonly { readonly id: string; readonly name: string }[]
+  /** When it came last, epoch ms, if that is known. */
+  readonly heardAt?: number
+}
+
+/** Of the operation `getHealth`. */
+export interface HealthAnswer {
+  readonly accepted: number
+  readonly delivered: number
+  readonly pending: number
+  readonly dead: number
+  /** By reason. */
+  readonly discarded: Readonly<Record<string, number>>
+  /** How many, by state. */
+  readonly endpoints: Readonly<Record<string, number>>
+  /** Since the start, by outcome. */
+  readonly attempts: Readonly<Record<string, number>>
+  /** Attempts. */
+  readonly lastHour: { readonly delivered: number; readonly failed: number }
+  /** Events for which a filter took too long, by hook. */
+  readonly undecided: Readonly<Record<string, number>>
+  /** Why the journal is not in use. */
+  readonly journal?: string
+}
+
+/** A hook as it is configured, without its secrets. `endpoint`: where it leads, if it can be used. */
+export interface HookAnswer extends ShownHook {
+  readonly endpoint?: string
+}
+
+/** What a hook would have sent of the events that hooks have wanted lately. */
+export interface TryAnswer extends ListAnswer<Rehearsal> {
+  /** So many there are. */
+  readonly heard: number
+  /** So many of them are like what it is about. */
+  readonly matched: number
+}
+
+/** All deliveries of one call. */
+export interface CallAnswer extends ListAnswer<DeliveryAnswer> {
+  readonly id: string
+}
+
+/** One page of deliveries, or what has changed since another one. */
+export interface DeliveriesAnswer extends ListAnswer<DeliveryAnswer>, Omit<Page<unknown>, 'items' | 'cursor'> {
+  /** Cursor of the page after it. */
+  readonly next?: string
+}
+
+/** All that there is to know of one delivery. */
+export interface DetailsAnswer extends DeliveryAnswer, Pick<Details, 'history'> {
+  /** As it is sent, without what lets it in. */
+  readonly request?: { readonly headers: Readonly<Record<string, string>>; readonly body?: string }
+}
 
 export type EndpointState = 'working' | 'failing' | 'held back' | 'paused' | 'disabled' | 'unusable'
 
@@ -38,7 +112,7 @@ export interface EndpointAnswer {
 export function endpointsOf(
   { endpoints }: EngineHealth,
   { endpoints: statistics, oldest }: EngineStatistics,
-  { settings }: Admin
+  { settings }: { readonly settings: Settings }
 ): EndpointAnswer[] {
   return [...endpoints].map(([id, health]) => {
     const leadsHere = ({ route }: { readonly route: { readonly endpoint: { readonly id: string } } }): boolean =>
@@ -96,6 +170,11 @@ function stateOf({ disabled, isPaused, failuresInRow }: EndpointHealth['health']
           : 'working'
 }
 
+/** The names of hooks, by their ids. */
+interface HookNames {
+  nameOf(hook: string): string | undefined
+}
+
 export interface DeliveryAnswer extends Omit<Account, 'owner' | 'label' | 'dueAt' | 'last'> {
   readonly hook: string
   readonly hookName?: string
@@ -108,7 +187,7 @@ export interface DeliveryAnswer extends Omit<Account, 'owner' | 'label' | 'dueAt
   readonly lastAttempt?: Account['last']
 }
 
-export function deliveryOf({ owner, label, dueAt, last, ...account }: Account, admin: Admin): DeliveryAnswer {
+export function deliveryOf({ owner, label, dueAt, last, ...account }: Account, admin: HookNames): DeliveryAnswer {
   const [method = '', outcome = '', object] = label.split(' ')
   const hookName = admin.nameOf(owner)
   return {
@@ -122,7 +201,7 @@ export function deliveryOf({ owner, label, dueAt, last, ...account }: Account, a
   }
 }
 
-export function detailsOf({ history, request, ...account }: Details, admin: Admin): object {
+export function detailsOf({ history, request, ...account }: Details, admin: HookNames): DetailsAnswer {
   return {
     ...deliveryOf(account, admin),
     ...(history && { history }),

@@ -2,6 +2,7 @@ import { incorrectState, noSuchObject } from 'xo-common/api-errors.js'
 
 import type { Admin } from './admin.ts'
 import { deliveryOf, detailsOf } from './answers.ts'
+import type { CallAnswer, DeliveriesAnswer } from './answers.ts'
 import { refuse, shownValue } from './fields.ts'
 import type { Fields, ParamsOf } from './fields.ts'
 import { ENDPOINT_ID, HOOK_ID, ID, limitOf, operation } from './operation.ts'
@@ -85,7 +86,7 @@ export const deliveryOperations: readonly Operation[] = [
       },
     },
     result: LIST_OF,
-    async run(admin, { status, cursor, since, limit, ...filter }) {
+    async run(admin, { status, cursor, since, limit, ...filter }): Promise<DeliveriesAnswer> {
       const query: Query = {
         ...selectionOf(filter),
         ...(status !== undefined && { status: statusesOf(status) }),
@@ -176,7 +177,7 @@ export const deliveryOperations: readonly Operation[] = [
     about: 'All deliveries of one call, of its pre and its post, in the order in which they came.',
     params: { id: { type: 'string', about: 'callId of its events', example: 'hx7l2m3x0q' } },
     result: { id: { type: 'string' }, items: { type: 'array' } },
-    async run(admin, { id }) {
+    async run(admin, { id }): Promise<CallAnswer> {
       const { items } = await admin.ask(questions => questions.list({ call: id, limit: MAX_OF_CALL }))
       return items.length === 0
         ? noSuchObject(id, 'call')

@@ -1,6 +1,7 @@
 import { noSuchObject } from 'xo-common/api-errors.js'
 
 import { endpointsOf } from './answers.ts'
+import type { EndpointAnswer, HealthAnswer, ListAnswer } from './answers.ts'
 import { metricsOf, OPEN_METRICS } from './metrics.ts'
 import { ENDPOINT_ID, ITEMS, operation } from './operation.ts'
 import type { Operation } from './operation.ts'
@@ -25,7 +26,7 @@ export const endpointOperations: readonly Operation[] = [
       undecided: { type: 'object', about: 'events for which a filter took too long, by hook' },
       journal: { type: 'string', optional: true, about: 'why it is not in use' },
     },
-    async run(admin) {
+    async run(admin): Promise<HealthAnswer> {
       const [health, statistics] = await admin.ask(questions =>
         Promise.all([questions.health(), questions.statistics()])
       )
@@ -70,7 +71,7 @@ export const endpointOperations: readonly Operation[] = [
       'Where requests go, with what waits there, since when (oldestAt). state: working, failing, held back (until nextTryAt), paused, disabled, or unusable (its hook is left out). minutes and hours: attempts of the last 60 minutes and 24 hours, from a time on; p50 and p95: ms.',
     params: {},
     result: ITEMS,
-    async run(admin) {
+    async run(admin): Promise<ListAnswer<EndpointAnswer>> {
       const [health, statistics] = await admin.ask(questions =>
         Promise.all([questions.health(), questions.statistics()])
       )

@@ -1,5 +1,6 @@
 import { noSuchObject } from 'xo-common/api-errors.js'
 
+import type { EventAnswer, ListAnswer, RecentEvent, TryAnswer } from './answers.ts'
 import { FIELDS, isHook, patched, refuseUnknownFields } from './hooks.ts'
 import { HOOK_ID, ITEMS, limitOf, operation } from './operation.ts'
 import type { Operation } from './operation.ts'
@@ -20,7 +21,7 @@ export const eventOperations: readonly Operation[] = [
       'What a hook can be about: methods of the API, and other events; which hooks are about it, and when it came last (heardAt; of what no hook wants, only API calls are heard).',
     params: {},
     result: ITEMS,
-    run: async admin => ({ items: admin.events }),
+    run: async (admin): Promise<ListAnswer<EventAnswer>> => ({ items: admin.events }),
   }),
   operation({
     name: 'getRecentEvents',
@@ -28,7 +29,7 @@ export const eventOperations: readonly Operation[] = [
     about: 'Events that hooks have wanted lately, the latest first. limit: up to 1000.',
     params: { limit: { type: 'number', optional: true, example: DEFAULT_RECENT } },
     result: ITEMS,
-    async run(admin, { limit }) {
+    async run(admin, { limit }): Promise<ListAnswer<RecentEvent>> {
       const events = await admin.ask(questions => questions.recentEvents())
       return { items: events.slice(0, limitOf(limit, DEFAULT_RECENT, MAX_RECENT)) }
     },
@@ -43,7 +44,7 @@ export const eventOperations: readonly Operation[] = [
       limit: { type: 'number', optional: true, example: DEFAULT_TRIED },
     },
     result: { heard: { type: 'number' }, matched: { type: 'number' }, ...ITEMS },
-    async run(admin, { id, hook: fields = {}, limit }) {
+    async run(admin, { id, hook: fields = {}, limit }): Promise<TryAnswer> {
       const max = limitOf(limit, DEFAULT_TRIED, MAX_TRIED)
       refuseUnknownFields(fields)
       const saved = id === undefined ? {} : (admin.savedHooks.find(isHook(id)) ?? noSuchObject(id, 'hook'))

@@ -44,6 +44,14 @@ export const hookOperations: readonly Operation[] = [
     run: async (admin, { id }) => admin.hook(id),
   }),
   operation({
+    name: 'getForm',
+    rest: ['get', 'form'],
+    about: 'The fields of a hook, with titles, descriptions and choices, as Settings > Plugins shows them.',
+    params: {},
+    result: { properties: { type: 'object' }, required: { type: 'array' } },
+    run: async () => ({ properties: HOOK_SCHEMA?.properties, required: HOOK_SCHEMA?.required }),
+  }),
+  operation({
     name: 'createHook',
     rest: ['post', 'hooks'],
     about:

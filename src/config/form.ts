@@ -67,7 +67,9 @@ function laxSchema(): object {
 function formSchema(methods: readonly string[]): FormSchema {
   return {
     type: 'object',
-    description: 'Sends an HTTP POST to your URLs when something happens in Xen Orchestra.',
+    // XO 5 shows it as Markdown, and is at the root or below it: hence the absolute path
+    description:
+      'Sends an HTTP POST to your URLs when something happens in Xen Orchestra. [Deliveries, failures, replay](/web-hooks)',
     properties: {
       hooks: {
         type: 'array',

@@ -3,14 +3,22 @@ import { createLogger } from '@xen-orchestra/log'
 import { Ajv, type ValidateFunction } from 'ajv'
 import { JsonRpcError, MethodNotFound } from 'json-rpc-peer'
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { Collection } from 'xo-collection'
 import { Index } from 'xo-collection/index.js'
 import type { RestRoute } from '../../src/xo.ts'
-import { invalidParameters, noSuchObject, unauthorized, vmBadPowerState } from 'xo-common/api-errors.js'
+import {
+  invalidCredentials,
+  invalidParameters,
+  noSuchObject,
+  unauthorized,
+  vmBadPowerState,
+} from 'xo-common/api-errors.js'
 import { Config, type Params } from './config.ts'
 import { RestApi } from './rest.ts'
 import { Tasks } from './tasks.ts'
+import { Web, type WebHandler } from './web.ts'
 
 const logApi = createLogger('xo:api')
 const logHooks = createLogger('xo:mixins:hooks')
@@ -195,6 +203,7 @@ export class Host extends EventEmitter {
   readonly runningJobs: Record<string, string> = Object.create(null)
   readonly tasks = new Tasks()
   readonly users = new Map<string, User>()
+  readonly web = new Web()
 
   /** Of the registry of plugins, which is made after the host. */
   configurePlugin: ((id: string, configuration: unknown) => Promise<void>) | undefined
@@ -204,6 +213,8 @@ export class Host extends EventEmitter {
   readonly #jobs = new Map<string, Job>()
   readonly #logs = new Map<string, LogRecord>()
   readonly #schedules = new Map<string, Schedule>()
+  /** Ids of users, by their tokens. */
+  readonly #tokens = new Map<string, string>()
   #runs = 0
 
   constructor(config: Params) {
@@ -370,6 +381,26 @@ export class Host extends EventEmitter {
     const [pool] = objects
     this.emit('server:connected', { server: { id: `server of ${pool?.id}`, username: 'root', password: 's3cret' } })
   }
+
+  /** Whoever asks for exactly this path, by whatever method, is answered by `handler`, signed in or not. */
+  registerHttpRequestHandler = (path: string, handler: WebHandler): Promise<() => void> =>
+    this.web.register(path, handler)
+
+  authenticateUser = async ({ token }: { token?: string }): Promise<{ user: User }> => ({
+    user: this.userOfToken(token) ?? invalidCredentials(),
+  })
+
+  createToken = (user: User): string => {
+    const token = randomUUID()
+    this.#tokens.set(token, user.id)
+    return token
+  }
+
+  userOfToken = (token: string | undefined): User | undefined =>
+    token === undefined ? undefined : this.users.get(this.#tokens.get(token) ?? '')
+
+  /** Ends all sessions. */
+  forgetTokens = (): void => this.#tokens.clear()
 
   /** Exposes `value` as `xo[name]`, as transport plugins do with `sendEmail`. Returns its undo. */
   defineProperty = (name: string, value: unknown, thisArg: unknown = null): (() => void) => {

@@ -1,9 +1,10 @@
 import { createLogger } from '@xen-orchestra/log'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { invalidCredentials, unauthorized } from 'xo-common/api-errors.js'
 import type { RestRequest, RestResponse, RestRoute } from '../../src/xo.ts'
 import type { Host, User } from './host.ts'
+import type { WebRequest } from './web.ts'
 
 const log = createLogger('xo:rest-api')
 
@@ -26,8 +27,8 @@ interface Mounted {
 
 /**
  * The REST API of the host, as far as plugins add to it: what
- * @xen-orchestra/rest-api/src/router/external-router.mts does with a route, for administrators who sign in with each
- * request (Basic).
+ * @xen-orchestra/rest-api/src/router/external-router.mts does with a route, for administrators, who come with
+ * a cookie or sign in with each request (Basic).
  */
 export class RestApi {
   readonly #mounted: Mounted[] = []
@@ -43,7 +44,7 @@ export class RestApi {
     return () => mounted.forEach(each => this.#mounted.splice(this.#mounted.indexOf(each), 1))
   }
 
-  async answer(host: Host, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async answer(host: Host, request: WebRequest, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', 'http://localhost')
     const verb = request.method?.toLowerCase()
     const found = this.#mounted.find(({ route, pattern }) => route.method === verb && pattern.test(url.pathname))
@@ -56,7 +57,7 @@ export class RestApi {
     }
     try {
       const type = request.headers['content-type']?.split(';')[0]
-      const body = await text(request)
+      const body = request.form === undefined ? await text(request) : ''
       const user = userOf(host, request)
       if (user.permission !== 'admin') {
         unauthorized('admin')
@@ -78,7 +79,8 @@ export class RestApi {
         query: coerced(url.searchParams, found.route),
         headers: request.headers,
         ip: request.socket.remoteAddress,
-        body: type === 'application/json' && body !== '' ? JSON.parse(body) : {},
+        body: type === 'application/json' && body !== '' ? JSON.parse(body) : (request.form ?? {}),
+        cookies: request.cookies,
         is: wanted => type === wanted && wanted,
       }
       const result = await host.runWithApiContext(user, () => found.route.callback({ req, res }))
@@ -100,7 +102,11 @@ export class RestApi {
   }
 }
 
-function userOf(host: Host, { headers }: IncomingMessage): User {
+function userOf(host: Host, { cookies, headers }: WebRequest): User {
+  const token = cookies['authenticationToken'] ?? cookies['token']
+  if (token !== undefined && headers.authorization === undefined) {
+    return host.userOfToken(token) ?? invalidCredentials()
+  }
   const [, encoded = ''] = headers.authorization?.split(' ') ?? []
   const [email, password] = Buffer.from(encoded, 'base64').toString().split(':')
   const user = [...host.users.values()].find(each => each.email === email && each.password === password)

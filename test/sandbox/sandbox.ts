@@ -1,8 +1,7 @@
 import { Peer } from 'json-rpc-peer'
 import { randomUUID } from 'node:crypto'
 import { rm } from 'node:fs/promises'
-import { createServer, type IncomingMessage } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { WebSocket, WebSocketServer } from 'ws'
@@ -44,6 +43,8 @@ export interface Sandbox {
   readonly registrationError: unknown
   /** The address of the API: `ws://…/api/`. */
   readonly url: string
+  /** Of the web server: `http://…`, without a slash at its end. */
+  readonly webUrl: string
   /** Saves and applies a configuration, and loads the plugin if it is not; past the API, so that no event is emitted. */
   configure(configuration: unknown): Promise<void>
   /** Opens a WebSocket and signs in; without credentials it stays anonymous. */
@@ -78,6 +79,7 @@ export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
     plugins,
     registrationError,
     url: api.url,
+    webUrl: api.url.replace('ws:', 'http:').replace('/api/', ''),
     async configure(configuration) {
       await plugins.configure(pluginId, configuration)
       if (plugins.get(pluginId).loaded !== true) {
@@ -147,7 +149,7 @@ async function serveApi(host: Host, port: number): Promise<{ url: string; close(
     })
   }
 
-  const server = createServer((request, response) => void host.rest.answer(host, request, response))
+  const { server, port: actualPort } = await host.web.listen(host, port)
   server.on('upgrade', (request, socket, head) => {
     if (request.url !== '/api/') {
       socket.destroy()
@@ -155,18 +157,12 @@ async function serveApi(host: Host, port: number): Promise<{ url: string; close(
     }
     sockets.handleUpgrade(request, socket, head, client => onConnection(client, request))
   })
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject).listen(port, '127.0.0.1', resolve)
-  })
-
   return {
-    url: `ws://127.0.0.1:${(server.address() as AddressInfo).port}/api/`,
+    url: `ws://127.0.0.1:${actualPort}/api/`,
     async close() {
-      const closed = new Promise(resolve => server.close(resolve))
       sockets.clients.forEach(socket => socket.terminate())
       sockets.close()
-      server.closeAllConnections()
-      await closed
+      await host.web.stop()
     },
   }
 }

@@ -88,10 +88,8 @@ export function within<T>(budgetMs: number, task: (effort: Effort) => T): T | un
 const MAX_TRIES = 20
 
 function isLate(thrown: unknown): boolean {
-  return (
-    thrown === OUT_OF_TIME ||
-    (thrown instanceof Error && 'code' in thrown && thrown.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT')
-  )
+  // an interruption is an `Error` of the sandbox, and no instance of this one's
+  return thrown === OUT_OF_TIME || (thrown as { code?: unknown } | null)?.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT'
 }
 
 type CpuUsage = () => { readonly user: number; readonly system: number }

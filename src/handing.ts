@@ -1,4 +1,5 @@
 import type { Delivery, Route } from './delivery/delivery.ts'
+import { sharedTexts } from './delivery/texts.ts'
 import { withObject } from './event/event.ts'
 import type { Event } from './event/event.ts'
 import { createdIdOf, idIn } from './event/object.ts'
@@ -90,7 +91,7 @@ export class Texts {
     if (format === undefined) {
       return { problem: 'there is no such format' }
     }
-    if (format.isPerDelivery === true) {
+    if (format.isPerDelivery === true || this.#handing.hooks.length === 1) {
       return this.#build(format, hook, index)
     }
     const key = JSON.stringify([hook.format, includeObject, target, template, places])
@@ -130,9 +131,11 @@ export function remainsOf({ id, event, hooks }: Handing): Remains {
   return { id, label: labelOf(event), hooks }
 }
 
+const sharedLabel = sharedTexts()
+
 /** The words of a label, but for the object. */
 export function labelOf({ method, outcome }: Pick<Event, 'method' | 'outcome'>): string {
-  return `${method} ${outcome}`
+  return sharedLabel(`${method} ${outcome}`)
 }
 
 /** Larger parameters and results are not looked into for an id. */

@@ -27,6 +27,7 @@ import { objectsOf } from './sources/objects.ts'
 import { endpointSignal, listenToXo, stoppingSignal } from './sources/own-notices.ts'
 import { listenToRestActions } from './sources/rest-actions.ts'
 import { listenToRestChanges } from './sources/rest-changes.ts'
+import { SignIns } from './sources/sign-ins.ts'
 import type { Accept } from './sources/source.ts'
 import { listenToStateChanges } from './sources/state-changes.ts'
 import type { PluginContext, Xo } from './xo.ts'
@@ -183,7 +184,8 @@ export class WebHooksPlugin {
         namesOf: method => namesOf(this.#xo, method),
         objects: objectsOf(this.#xo),
       })
-      const accept = withConsequences(acceptOf(relay))
+      const signIns = new SignIns(this.#xo, acceptOf(relay))
+      const accept = withConsequences(acceptOf(relay), signal => signIns.isTold(signal))
       const calls = new HeldCalls(this.#xo, relay)
       this.#undo.push(calls.listen())
       const runs = new BackupRuns(this.#xo, accept, relay, calls)
@@ -192,6 +194,7 @@ export class WebHooksPlugin {
       this.#undo.push(listenToRestActions(this.#xo, accept))
       this.#undo.push(listenToRestChanges(this.#xo, accept))
       this.#undo.push(listenToAudit(this.#xo, accept))
+      this.#undo.push(signIns.listen())
       this.#undo.push(listenToJobEnds(this.#xo, accept))
       this.#undo.push(listenToXo(this.#xo, accept))
       const openDirectory = (): Promise<string> => this.#configuration.restore()

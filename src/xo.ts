@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
  * The slice of xo-server that is used. Types only: upstream's `@vates/types` is not published and lacks most of it.
  *
  * Sources: packages/xo-server/src/xo-mixins/api.mjs (`apiMethods`, `apiContext`), …/subjects.mjs (`getUser`),
+ * …/xen-servers.mjs, …/authentication.mjs,
  * …/jobs/index.mjs (`getJob`, `runningJobs`), …/store.mjs; @xen-orchestra/mixins/{Config,Hooks,Tasks}.mjs.
  */
 
@@ -263,6 +264,11 @@ export interface Xo {
     about: { readonly ip?: string | undefined },
     options: { readonly bypassTaskCreation: boolean }
   ): Promise<{ readonly user: User }>
+  /** `null` if there is none. Absent from bare hosts, as are the next two. */
+  readonly getUserByName?: ((name: string, returnsNull: true) => Promise<User | null>) | undefined
+  readonly getAllXenServers?: (() => Promise<readonly { readonly id: string; readonly host: string }[]>) | undefined
+  /** Rejects if there is none. */
+  readonly getAuthenticationToken?: ((id: string) => Promise<{ readonly user_id: string }>) | undefined
   /** What packages/xo-server/src/{index,xo-mixins/authentication}.mjs tell the audit plugin. */
   on(event: 'xo:audit', listener: (name: string, data: unknown) => void): unknown
   /** At the end of each run, failed or not; and for those that a restart has interrupted, once plugins are registered. */

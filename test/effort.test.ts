@@ -36,6 +36,26 @@ it('what is not let run has more tries, until it is', () => {
   expect(late.tries).toBe(6)
 })
 
+it('what is interrupted before it is let run has more tries, too', () => {
+  const late = counted((tries, effort) =>
+    effort.watched(() => {
+      if (tries < 3) {
+        waitWithoutRunning()
+      }
+      return 'decided'
+    })
+  )
+  expect(within(BUDGET_MS, late.task)).toBe('decided')
+  expect(late.tries).toBe(3)
+})
+
+it('what is interrupted in its own doing twice is given up', () => {
+  const hungry = counted((_, effort) => effort.watched(() => `${/^(?:a+)+$/.test(`${'a'.repeat(60)}!`)}`))
+  expect(within(BUDGET_MS, hungry.task)).toBeUndefined()
+  expect(hungry.tries).toBeGreaterThanOrEqual(2)
+  expect(hungry.tries).toBeLessThan(20)
+})
+
 it('what came late once for its own doing has more tries on a machine that does not let it run then', () => {
   const late = counted((tries, effort) => {
     if (tries < 6) {

@@ -164,7 +164,7 @@ describe('an API call', () => {
     expect(told(receiver, '/guard')).toContain('pre host.restart_agent')
   })
 
-  it('of a plugin that is loaded later is held, and what is put back is only what is still ours', async () => {
+  it('of a plugin that is loaded later is held from its first call on, and what is put back is only what is still ours', async () => {
     const { sandbox, receiver } = await startWith(
       () => no('new'),
       url => [guard(url, { type: 'pre', method: '*' })]
@@ -172,7 +172,6 @@ describe('an API call', () => {
     const { host } = sandbox
     const methods = host.apiMethods
     const remove = host.addApiMethod('late.thing', () => 'done')
-    await call(sandbox, 'plugin.get')
     await expect(call(sandbox, 'late.thing')).rejects.toThrow('new')
     const wrapped = methods['vm.stop']!
     const foreign = Object.assign(() => 'foreign', { permission: null })
@@ -205,8 +204,10 @@ describe('an API call', () => {
       params: before['vm.start']!.params,
       resolve: before['vm.start']!.resolve,
     })
+    const { addApiMethod } = sandbox.host
     await sandbox.plugins.unload(PLUGIN_ID)
     expect(Object.keys(apiMethods)).toEqual(Object.keys(before))
+    expect(sandbox.host.addApiMethod).not.toBe(addApiMethod)
     expect({ ...apiMethods }).toEqual(before)
     expect(Object.keys(before).filter(name => apiMethods[name] !== before[name])).toEqual([])
   })

@@ -74,6 +74,26 @@ const SHAPED: readonly Shape[] = [
   secret => `<member><name>u</name></member><password>${secret}</password>`,
 ]
 
+/** As other tools write them. */
+const OF_TOOLS: readonly Shape[] = [
+  secret => ({ auths: { 'r.example': { auth: Buffer.from(`bob:${secret}`).toString('base64') } } }),
+  secret => `{"auths":{"r.example":{"auth":"${Buffer.from(`bob:${secret}`).toString('base64')}"}}}`,
+  secret => `machine h.example login bob password ${secret}\n`,
+  secret => `Authorization: Digest username="bob", realm="a b", response="${secret}", qop=auth`,
+  secret => ({ rawHeaders: ['Host', 'h', 'X-Auth-Token', secret, 'Accept', '*/*'] }),
+  secret => `env:\n  - name: DB_PASSWORD\n    value: ${secret}\n`,
+  secret => `<add key="smtpPassword" value="${secret}"/>`,
+  secret => ({ op: 'replace', path: '/settings/rootPassword', value: secret }),
+  secret => ({ type: 'password', value: secret }),
+  secret => ({ _csrf: secret, bindpw: secret }),
+  secret => `xe -s h -u root -pw ${secret} vm-list`,
+  secret => `smbclient //h/s -U bob%${secret}`,
+  secret => `ldapsearch -x -D cn=bob -w ${secret}`,
+  secret => `echo "root:${secret}" | chpasswd`,
+  secret => `the password is ${secret}`,
+  secret => `jdbc:oracle:thin:bob/${secret}@db:1521/x`,
+]
+
 /** What no list has. */
 const UNLISTED: readonly Shape[] = [
   secret => ({ xyzKey: secret }),
@@ -148,7 +168,7 @@ it('300 secrets of calls, in params, results and errors, are in no body, log, re
   const calls = new Map<string, Answer>()
   const errorOf = (value: unknown): Error =>
     Object.assign(new Error(typeof value === 'string' ? `failed: ${value}` : 'failed'), { data: value })
-  const shapes = [...NAMED, ...SHAPED, ...UNLISTED]
+  const shapes = [...NAMED, ...SHAPED, ...OF_TOOLS, ...UNLISTED]
   for (const [index, shape] of shapes.entries()) {
     const plant = (place: string): unknown => shape(taint.plant(`${place} ${index}: ${shape.toString()}`))
     const isText = typeof shape('') === 'string'

@@ -130,6 +130,7 @@ it('what is secret in the configuration is told to its receivers, and to nobody 
       format,
       url: `${services.url}/${format}/message`,
       content: { template: 'x' },
+      ...(format === 'pushover' && { target: 'uQiRzpo4DXghDmr9QzzfQu27cmVRsG' }),
       authentication: {
         token: taint.plant(`${format}: token`),
         ...(format === 'template' && { headers: 'X-Api-Key: {{token}}' }),

@@ -114,7 +114,8 @@ function formSchema(methods: readonly string[]): FormSchema {
             format: {
               type: 'string',
               title: 'Payload format',
-              description: 'What the body of a request looks like.',
+              description:
+                'What the body of a request looks like: *JSON* for a program of your own, a chat or push service for people to read, *Template* for anything else.',
               enum: [...formats.keys()],
               enumNames: [...formats.values()].map(({ title }) => title),
               default: DEFAULT_FORMAT,

@@ -3,7 +3,7 @@ import { REQUEST_METHODS } from './form.ts'
 import { PLACE } from '../delivery/delivery.ts'
 import type { Endpoint } from '../delivery/delivery.ts'
 import { formats, hintOf } from '../formats/index.ts'
-import type { Options } from '../formats/index.ts'
+import type { Options, TokenField } from '../formats/index.ts'
 import { isRecord, trimmedOf } from '../values.ts'
 
 type Fields = Readonly<Record<string, unknown>>
@@ -28,7 +28,8 @@ export function parseService(name: string, url: URL, item: Fields, path: string)
   const format = formats.get(name)!
   const { title, warning } = format
   const content = groupOf(item, 'content')
-  const token = trimmedOf(groupOf(item, 'authentication')['token'])
+  const authentication = groupOf(item, 'authentication')
+  const token = trimmedOf(authentication['token'])
   const template = trimmedOf(content['template'])
 
   const { url: meant, target: targetInUrl } = format.url.normalise?.(url) ?? { url, target: undefined }
@@ -38,13 +39,20 @@ export function parseService(name: string, url: URL, item: Fields, path: string)
   }
   const target = trimmedOf(item['target']) || (targetInUrl ?? '')
   const { target: targetField, token: tokenField } = format
-  if (targetField?.isRequired === true && target === '') {
+  const isInQuery = ({ inQuery }: { readonly inQuery?: string }): boolean =>
+    inQuery !== undefined && !!meant.searchParams.get(inQuery)
+  if (targetField?.isRequired === true && target === '' && !isInQuery(targetField)) {
     wrong(`${path}.target`, targetField.meaning, 'nothing')
   }
   if (targetField?.pattern !== undefined && target !== '' && !targetField.pattern.test(target)) {
     wrong(`${path}.target`, targetField.meaning, JSON.stringify(target.slice(0, 100)))
   }
-  if (tokenField?.isRequired === true && token === '') {
+  if (
+    tokenField?.isRequired === true &&
+    token === '' &&
+    !isInQuery(tokenField) &&
+    !isInHeaders(tokenField.place, trimmedOf(authentication['headers']))
+  ) {
     wrong(`${path}.authentication.token`, tokenField.meaning, 'nothing')
   }
   if (tokenField !== undefined && !/^[\x21-\x7e]*$/.test(token)) {
@@ -94,6 +102,12 @@ export function parseService(name: string, url: URL, item: Fields, path: string)
     },
     warnings,
   }
+}
+
+/** @param headers - of the hook's own: `X-Gotify-Key: …`, a line each */
+function isInHeaders(place: TokenField['place'], headers: string): boolean {
+  const names = headers.split('\n').map(line => line.split(':', 1)[0]!.trim().toLowerCase())
+  return 'header' in place && names.some(name => name === place.header.toLowerCase() || name === 'authorization')
 }
 
 function checkTemplate(

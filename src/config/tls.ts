@@ -62,13 +62,17 @@ interface Block {
   readonly content: string
 }
 
-/** With spaces or `\n` for ends of lines, indented, in quotes, between other texts, one right behind the other. */
+/**
+ * With spaces or `\n` for ends of lines, indented, in quotes, between other texts, one right behind the other, with dashes that
+ * a word processor has made longer; or all of it in Base64 once more, as in a secret of Kubernetes.
+ */
 function blocksIn(text: string): Block[] {
-  const lines = text.replace(/\\r\\n|\\[nr]|\r\n?/g, '\n')
-  const [, ...parts] = lines.split(/-----\s*BEGIN ([A-Z0-9 ]+?)\s*-----/)
+  const plain = /^LS0tLS1CRUdJTi[\w+/=\s]+$/.test(text) ? Buffer.from(text, 'base64').toString() : text
+  const lines = plain.replace(/\\r\\n|\\[nr]|\r\n?/g, '\n').replace(/[\u2010-\u2015\u2212]/g, '-')
+  const [, ...parts] = lines.split(/-+\s*BEGIN ([A-Z0-9 ]+?)\s*-+/)
   const blocks: Block[] = []
   for (let index = 0; index + 1 < parts.length; index += 2) {
-    blocks.push({ label: parts[index]!, content: parts[index + 1]!.split(/-----\s*END/)[0]! })
+    blocks.push({ label: parts[index]!, content: parts[index + 1]!.split(/-+\s*END/)[0]! })
   }
   return blocks
 }
@@ -112,7 +116,11 @@ function certificatesIn(text: string, path: string, isWithKey = false): Read[] {
     try {
       return { pem, certificate: new X509Certificate(pem) }
     } catch {
-      return wrong(path, CERTIFICATES, `something else: number ${index + 1} is damaged or cut off`)
+      return wrong(
+        path,
+        CERTIFICATES,
+        PACKED.test(content) ? OF_PKCS_12 : `something else: number ${index + 1} is damaged or cut off`
+      )
     }
   })
 }
@@ -141,8 +149,12 @@ function keyIn(text: string, blocks: readonly Block[], path: string): string {
       // perhaps of another kind
     }
   }
-  return wrong(path, KEY, 'something else: it is damaged or cut off')
+  return wrong(path, KEY, PACKED.test(text) ? OF_PKCS_12 : 'something else: it is damaged or cut off')
 }
+
+/** Begins as PKCS #12 in Base64: a sequence with the number 3. */
+const PACKED = /^\s*M\S{3,6}IBAz/
+const OF_PKCS_12 = 'PKCS #12: "openssl pkcs12 -nodes -in <file>" writes what is in it in PEM'
 
 function whatIs(text: string, blocks: readonly Block[]): string {
   if (blocks.some(isCertificate)) {

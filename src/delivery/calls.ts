@@ -32,9 +32,9 @@ export interface CallsOptions {
 export class Calls {
   readonly #options: CallsOptions
   /** By order key. */
-  readonly #leaders = new Map<string, Set<Kept>>()
+  readonly #leaders = new Map<string, Kept[]>()
   /** By order key: those that have asked in vain. */
-  readonly #held = new Map<string, Set<Kept>>()
+  readonly #held = new Map<string, Kept[]>()
   /** Of followers that were delivered, URL and order key; `undefined`: no leaders of an earlier run will come. */
   #gone: Set<string> | undefined
   /** Followers that are under way. */
@@ -104,7 +104,7 @@ export class Calls {
     if (leads) {
       update(this.#leaders, key, kept, isPending(kept))
       const held = this.#held.get(key)
-      return held === undefined ? NONE : [...held].filter(follower => !this.isHeldBack(follower))
+      return held === undefined ? NONE : held.filter(follower => !this.isHeldBack(follower))
     }
     update(this.#held, key, kept, kept.state.name === 'held')
     if (this.#gone !== undefined) {
@@ -121,15 +121,22 @@ function placeOf({ state, endpoint }: Kept): string {
   return state.name === 'sending' ? state.endpoint : endpoint
 }
 
-function update(sets: Map<string, Set<Kept>>, key: string, kept: Kept, isMember: boolean): void {
-  const set = sets.get(key)
-  if (isMember) {
-    if (set === undefined) {
-      sets.set(key, new Set([kept]))
-    } else {
-      set.add(kept)
+/** Mostly there is one of a call: an array takes a quarter of the memory of a set. */
+function update(lists: Map<string, Kept[]>, key: string, kept: Kept, isMember: boolean): void {
+  const list = lists.get(key)
+  if (list === undefined) {
+    if (isMember) {
+      lists.set(key, [kept])
     }
-  } else if (set?.delete(kept) === true && set.size === 0) {
-    sets.delete(key)
+    return
+  }
+  const place = list.indexOf(kept)
+  if (isMember && place < 0) {
+    list.push(kept)
+  } else if (!isMember && place >= 0) {
+    list.splice(place, 1)
+    if (list.length === 0) {
+      lists.delete(key)
+    }
   }
 }

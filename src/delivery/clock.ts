@@ -1,4 +1,3 @@
-import { UNTRIED } from './kept.ts'
 import type { Kept, Progress, State } from './kept.ts'
 import type { RecoveredDelivery } from './journal.ts'
 import { MAX_RETRY_AFTER_MS } from './retry.ts'
@@ -58,7 +57,7 @@ export function storedOf(kept: Kept, clock: DiskClock): StoredDelivery {
 /** How far a delivery has come; `undefined` while it is as it was accepted. */
 export function progressOf({ state, progress }: Kept, clock: DiskClock): StoredProgress | undefined {
   const { attempts, failures, trigger, firstTriedAt } = progress
-  const name = state.name === 'waiting' || state.name === 'dead' ? state.name : 'queued'
+  const name = storedName(state)
   if (name === 'queued' && attempts === 0 && trigger === 'event') {
     return undefined
   }
@@ -67,6 +66,18 @@ export function progressOf({ state, progress }: Kept, clock: DiskClock): StoredP
     ...lifetimeOf(progress, clock),
     ...(firstTriedAt !== undefined && { firstTriedAt: clock.toDisk(firstTriedAt) }),
     ...(state.name === 'waiting' && { dueAt: clock.toDisk(state.dueAt), stepMs: Math.round(state.stepMs) }),
+  }
+}
+
+function storedName(state: State): StoredProgress['state'] {
+  switch (state.name) {
+    case 'waiting':
+    case 'dead':
+      return state.name
+    case 'sending':
+      return state.isCancelled ? 'cancelled' : 'queued'
+    default:
+      return 'queued'
   }
 }
 
@@ -115,12 +126,14 @@ export function keptOf(
     endpoint,
     state: progress === undefined ? { name: 'queued' } : stateOf(progress, clock, now, spreadMs),
     progress: {
-      ...UNTRIED,
       attempts: progress?.attempts ?? 0,
       failures: progress?.failures ?? 0,
       firstTriedAt: firstTriedAt === undefined ? undefined : Math.min(clock.fromDisk(firstTriedAt), now),
       expiresAt: Math.min(clock.fromDisk(expiresAt), now + leftMs),
       trigger: progress?.trigger ?? 'event',
+      failedIn: undefined,
+      hastenedAt: undefined,
+      isAhead: false,
     },
     ticket: 0,
     content: undefined,

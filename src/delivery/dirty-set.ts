@@ -237,9 +237,12 @@ export class DirtySet {
   }
 }
 
-/** Whether a change makes a difference on disk: what is fresh or held is written alike, and an attempt is not written. */
+/**
+ * Whether a change makes a difference on disk: what is fresh or held is written alike, and an attempt is not written, unless it
+ * is to be the last one.
+ */
 function isWritten(now: State, before: State): boolean {
-  return now.name !== 'sending' && !(isFresh(now) && isFresh(before))
+  return now.name === 'sending' ? now.isCancelled : !(isFresh(now) && isFresh(before))
 }
 
 function isFresh({ name }: State): boolean {

@@ -10,10 +10,10 @@ import {
   isNumber,
   isObject,
   isOptional,
+  isOrder,
   isText,
   isTexts,
   KEYS,
-  parseOrder,
 } from './stored.ts'
 import type { StoredDelivery, StoredProgress } from './stored.ts'
 
@@ -169,15 +169,14 @@ function parseDelivery(value: unknown, progress: OldProgress | undefined): OldDe
   if (!isObject(value)) {
     return undefined
   }
-  const { id, owner, party = '', label = '', headers, acceptedAt, lifetimeMs = LIFETIME_MS, contentType } = value
+  const { id, owner, party = '', label = '', headers, order, acceptedAt, lifetimeMs = LIFETIME_MS, contentType } = value
   const { offset, length } = value
-  const order = parseOrder(value.order)
   return isText(id) &&
     isText(owner) &&
     isText(party) &&
     isText(label) &&
     isTexts(headers) &&
-    order !== undefined &&
+    isOrder(order) &&
     isNumber(acceptedAt) &&
     isNumber(lifetimeMs) &&
     isText(contentType) &&

@@ -7,12 +7,12 @@ import type { Level } from './level.ts'
 import { LiveNumbers, runsOf } from './live-numbers.ts'
 import { logPage, readStore } from './recovery.ts'
 import type { LogPage, Recovered, StoreFound } from './recovery.ts'
-import { decodeDelivery, decodeRecord, encodeDelivery, encodeRecord, KEYS, parseRows } from './stored.ts'
-import type { LogRow, Stamp, StoredDelivery, StoredProgress } from './stored.ts'
+import { decodeContent, decodeRecord, encodeDelivery, encodeRecord, KEYS, parseRows } from './stored.ts'
+import type { LogRow, Stamp, StoredContent, StoredDelivery, StoredProgress } from './stored.ts'
 
 export { reasonOf } from './level.ts'
 export type { Recovered, RecoveredDelivery } from './recovery.ts'
-export type { LogRow, StoredDelivery, StoredProgress } from './stored.ts'
+export type { LogRow, StoredContent, StoredDelivery, StoredProgress } from './stored.ts'
 
 /** Space that was freed is given back to the disk in steps of this. */
 const COMPACT_EVERY_BYTES = 64 * 1024 * 1024
@@ -33,14 +33,6 @@ export interface Batch {
   readonly rows: readonly LogRow[]
   /** The engine's. The totals in it go with the removals that they count. Without, both stay as they are. */
   readonly engine?: { readonly state: unknown; readonly clock: Stamp } | undefined
-}
-
-/** A body with what else its requests are made of. */
-export interface StoredContent {
-  readonly contentType: string
-  readonly fills?: Readonly<Record<string, string>>
-  readonly headers: readonly string[]
-  readonly body: Buffer
 }
 
 /** Which numbers a batch was about, as runs: `1-3,9`. */
@@ -214,12 +206,7 @@ export class Journal {
       this.#isDamaged = true
       return undefined
     })
-    const found = decodeDelivery(value, number)
-    if (found === undefined) {
-      return undefined
-    }
-    const { contentType, headers, fills } = found.delivery
-    return { contentType, headers, body: found.body, ...(fills && { fills }) }
+    return decodeContent(value, number)
   }
 
   /** The rows of the delivery log as of now, the latest first. */

@@ -17,6 +17,10 @@ interface DueSlip<T> extends Slip<T> {
 /** Below this, a sweep is not worth it. */
 const SMALL = 64
 
+function ticketOf({ ticket }: Ticketed): number {
+  return ticket
+}
+
 function isValid<T extends Ticketed>({ item, ticket }: Slip<T>): boolean {
   return item.ticket === ticket
 }
@@ -75,15 +79,26 @@ export class Queue<T extends Ticketed> {
  * {@link Queue}.
  */
 export class DueQueue<T extends Ticketed & { readonly number: number }> {
+  readonly #ticketOf: (item: T) => number
   #heap = new TinyQueue<DueSlip<T>>([], compare)
   #sweepAt = SMALL
 
+  /** @param ticket - of an item, where another one than its own says whether it has left */
+  constructor(ticket: (item: T) => number = ticketOf) {
+    this.#ticketOf = ticket
+  }
+
   push(item: T, at: number): void {
     if (this.#heap.length >= this.#sweepAt) {
-      this.#heap = new TinyQueue(this.#heap.data.filter(isValid), compare)
+      const valid = this.#heap.data.filter(slip => this.#isValid(slip))
+      this.#heap = new TinyQueue(valid, compare)
       this.#sweepAt = Math.max(SMALL, 2 * this.#heap.length)
     }
-    this.#heap.push({ item, ticket: item.ticket, at })
+    this.#heap.push({ item, ticket: this.#ticketOf(item), at })
+  }
+
+  #isValid({ item, ticket }: DueSlip<T>): boolean {
+    return this.#ticketOf(item) === ticket
   }
 
   /** Whose instant has come at `now`; it stays in the queue. */
@@ -108,7 +123,7 @@ export class DueQueue<T extends Ticketed & { readonly number: number }> {
 
   #first(): DueSlip<T> | undefined {
     let slip = this.#heap.peek()
-    while (slip !== undefined && !isValid(slip)) {
+    while (slip !== undefined && !this.#isValid(slip)) {
       this.#heap.pop()
       slip = this.#heap.peek()
     }

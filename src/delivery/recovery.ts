@@ -3,7 +3,7 @@ import type { Level } from './level.ts'
 import { apply, numbersOf } from './live-numbers.ts'
 import type { LiveNumbersFound } from './live-numbers.ts'
 import {
-  decodeDelivery,
+  decodeHead,
   decodeRecord,
   encodeRecord,
   isCount,
@@ -13,13 +13,15 @@ import {
   parseRows,
   parseStamp,
 } from './stored.ts'
-import type { LogRow, Stamp, StoredDelivery, StoredHead, StoredProgress } from './stored.ts'
+import type { LogRow, Stamp, StoredHead, StoredProgress } from './stored.ts'
+import { sharedTexts } from './texts.ts'
 
 /** Of what the journal writes. A store of a later version is left alone. */
 const FORMAT_VERSION = 2
 
-/** So much is read ahead. */
-const READ_AHEAD_BYTES = 256 * 1024
+/** So much is read in one go. */
+const READ_BYTES = 1024 * 1024
+const READ_COUNT = 1_000
 
 /** What `Journal.open` found. */
 export interface Recovered {
@@ -83,8 +85,7 @@ export async function readStore(
   // the file of numbers knows nothing of what was migrated
   const known = migrated === undefined ? knownOf(found, batch) : undefined
 
-  const progresses = await readProgresses(db, isAlive)
-  const { deliveries, progressSizes, lost, stray } = await readDeliveries(db, progresses, known, isAlive)
+  const { deliveries, progressSizes, lost, stray } = await readDeliveries(db, known, isAlive)
   const logPages = await readLogPages(db)
   const engine = decodeRecord(await db.get(KEYS.engine))
   const { state, clock } = isObject(engine) ? engine : { state: undefined, clock: undefined }
@@ -115,22 +116,47 @@ async function nextStored(db: Level): Promise<number> {
   return 1
 }
 
-/** By key. */
-type Progresses = Map<string, { progress: StoredProgress | undefined; size: number }>
-
-async function readProgresses(db: Level, isAlive: () => void): Promise<Progresses> {
-  const progresses: Progresses = new Map()
-  for await (const [key, value] of db.iterator({ ...KEYS.progresses, highWaterMarkBytes: READ_AHEAD_BYTES })) {
-    isAlive()
-    progresses.set(key, { progress: parseProgress(decodeRecord(value)), size: key.length + value.length })
+/** Entries in the order of their keys, many at a time: to wait for each one takes longer than to read it. */
+async function* entriesOf(db: Level, range: { readonly gt: string; readonly lt: string }): AsyncGenerator<Entry[]> {
+  const iterator = db.iterator({ ...range, highWaterMarkBytes: READ_BYTES })
+  try {
+    let reading = iterator.nextv(READ_COUNT)
+    for (let some = await reading; some.length > 0; some = await reading) {
+      reading = iterator.nextv(READ_COUNT) // while these are looked at
+      yield some
+    }
+  } finally {
+    await iterator.close()
   }
-  return progresses
+}
+
+type Entry = [key: string, value: Buffer]
+
+/** By number; what has none is damaged. */
+type Progresses = Map<number, { progress: StoredProgress; size: number }>
+
+/** @returns also the keys of those that are damaged */
+async function readProgresses(db: Level, isAlive: () => void): Promise<{ progresses: Progresses; damaged: string[] }> {
+  const progresses: Progresses = new Map()
+  const damaged: string[] = []
+  for await (const entries of entriesOf(db, KEYS.progresses)) {
+    isAlive()
+    for (const [key, value] of entries) {
+      const number = KEYS.numberIn(key)
+      const progress = number === undefined ? undefined : parseProgress(decodeRecord(value))
+      if (number === undefined || progress === undefined) {
+        damaged.push(key)
+      } else {
+        progresses.set(number, { progress, size: key.length + value.length })
+      }
+    }
+  }
+  return { progresses, damaged }
 }
 
 /** @returns also which keys have to go: of what is damaged, has ended, or is the progress of nothing */
 async function readDeliveries(
   db: Level,
-  progresses: Progresses,
   known: LiveNumbersFound | undefined,
   isAlive: () => void
 ): Promise<{
@@ -139,74 +165,53 @@ async function readDeliveries(
   lost: number
   stray: string[]
 }> {
+  const { progresses, damaged: stray } = await readProgresses(db, isAlive)
   const deliveries: RecoveredDelivery[] = []
   const progressSizes = new Map<number, number>()
-  const stray: string[] = []
-  const alike = new Map<string, string>()
+  const once = sharedTexts()
   let damaged = 0
-  for await (const [key, value] of db.iterator({ ...KEYS.deliveries, highWaterMarkBytes: READ_AHEAD_BYTES })) {
+  for await (const entries of entriesOf(db, KEYS.deliveries)) {
     isAlive()
-    const number = KEYS.numberIn(key)
-    const found = number === undefined ? undefined : decodeDelivery(value, number)
-    if (number === undefined || found === undefined) {
-      // where the numbers are known, the one that is missing is counted below
-      damaged += known === undefined ? 1 : 0
-      stray.push(key)
-      continue
+    for (const [key, value] of entries) {
+      const number = KEYS.numberIn(key)
+      const found = number === undefined ? undefined : decodeHead(value, number, once)
+      if (number === undefined || found === undefined) {
+        // where the numbers are known, the one that is missing is counted below
+        damaged += known === undefined ? 1 : 0
+        stray.push(key)
+        continue
+      }
+      if (known !== undefined && number < known.next && !known.live.delete(number)) {
+        // it has ended, and LevelDB has lost that
+        stray.push(key)
+        continue
+      }
+      const own = progresses.get(number)
+      if (own !== undefined) {
+        progressSizes.set(number, own.size)
+        progresses.delete(number)
+      }
+      deliveries.push({
+        delivery: found.head,
+        progress: own?.progress,
+        bytes: found.bytes,
+        stored: key.length + value.length + (own?.size ?? 0),
+      })
     }
-    if (known !== undefined && number < known.next && !known.live.has(number)) {
-      // it has ended, and LevelDB has lost that
-      stray.push(key)
-      continue
-    }
-    known?.live.delete(number)
-    const size = key.length + value.length
-    const own = progresses.get(KEYS.progress(number))
-    if (own?.progress !== undefined) {
-      progressSizes.set(number, own.size)
-      progresses.delete(KEYS.progress(number))
-    }
-    deliveries.push({
-      delivery: headOf(found.delivery, alike),
-      progress: own?.progress,
-      bytes: found.body.length,
-      stored: size + (progressSizes.get(number) ?? 0),
-    })
   }
   // without its delivery, a progress would be taken for that of another one under this number
-  stray.push(...progresses.keys())
+  stray.push(...[...progresses.keys()].map(KEYS.progress))
   return { deliveries, progressSizes, lost: damaged + (known?.live.size ?? 0), stray }
-}
-
-/**
- * There may be 100,000, and each collection of garbage while they are read copies what they hold on to.
- *
- * @param alike - texts that many of them have in common, which are kept once
- */
-function headOf(
-  { number, id, owner, party, label, order, acceptedAt, expiresAt, leftMs }: StoredDelivery,
-  alike: Map<string, string>
-): StoredHead {
-  const once = (text: string): string => alike.get(text) ?? (alike.set(text, text), text)
-  return {
-    number,
-    id,
-    owner: once(owner),
-    party: once(party),
-    label: once(label),
-    order,
-    acceptedAt,
-    expiresAt,
-    leftMs,
-  }
 }
 
 async function readLogPages(db: Level): Promise<LogPage[]> {
   const pages: LogPage[] = []
-  for await (const [key, value] of db.iterator({ ...KEYS.logPages, highWaterMarkBytes: READ_AHEAD_BYTES })) {
-    const number = KEYS.numberIn(key)
-    if (number !== undefined) {
-      pages.push(logPage(number, parseRows(decodeRecord(value))))
+  for await (const entries of entriesOf(db, KEYS.logPages)) {
+    for (const [key, value] of entries) {
+      const number = KEYS.numberIn(key)
+      if (number !== undefined) {
+        pages.push(logPage(number, parseRows(decodeRecord(value))))
+      }
     }
   }
   return pages

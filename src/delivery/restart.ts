@@ -54,8 +54,8 @@ export interface RestoreOptions {
 }
 
 /**
- * What an earlier run has left is kept again, in its order; what belongs to a hook that is gone, or has expired meanwhile, is
- * discarded.
+ * What an earlier run has left is kept again, in its order; what belongs to a hook that is gone, has been cancelled, or has
+ * expired meanwhile, is discarded.
  *
  * @returns what the journal holds in vain: it has ended, or is kept already (handed over again before the journal opened)
  */
@@ -88,6 +88,8 @@ export function restore(
     ledger.restore(kept)
     if (route === undefined) {
       ledger.enter(kept, { name: 'ended', how: 'hook removed' })
+    } else if (found.progress?.state === 'cancelled') {
+      ledger.enter(kept, { name: 'ended', how: 'cancelled' })
     } else if (kept.progress.expiresAt <= now || isOvertaken(kept)) {
       ledger.enter(kept, { name: 'ended', how: 'expired' }) // its timer would come after the first requests
     }

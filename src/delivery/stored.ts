@@ -30,9 +30,18 @@ export interface StoredHead {
   readonly leftMs: number
 }
 
+/** A body with what else its requests are made of. */
+export interface StoredContent {
+  readonly contentType: string
+  readonly fills?: Readonly<Record<string, string>>
+  readonly headers: readonly string[]
+  readonly body: Buffer
+}
+
 /** How far a delivery has come; there is none while it is as it was accepted. Instants are of the disk's clock. */
 export interface StoredProgress {
-  readonly state: 'queued' | 'waiting' | 'dead'
+  /** `cancelled`: it was, while an attempt was under way, and is not tried again. */
+  readonly state: 'queued' | 'waiting' | 'dead' | 'cancelled'
   readonly attempts: number
   readonly failures: number
   /** Of the next attempt. */
@@ -82,8 +91,8 @@ export const KEYS = {
   logPage: (number: number): string => `log!${String(number).padStart(12, '0')}`,
   /** `undefined`: it is no key of these. */
   numberIn(key: string): number | undefined {
-    const digits = /^(?:[dp]!(\d{16})|log!(\d{12}))$/.exec(key)?.slice(1).join('')
-    return digits !== undefined && Number.isSafeInteger(Number(digits)) ? Number(digits) : undefined
+    const number = /^(?:[dp]!\d{16}|log!\d{12})$/.test(key) ? Number(key.slice(key.indexOf('!') + 1)) : undefined
+    return Number.isSafeInteger(number) ? number : undefined
   },
 } as const
 
@@ -102,19 +111,56 @@ export function encodeDelivery(delivery: StoredDelivery, body: Buffer): Buffer {
   return value
 }
 
-/** `undefined`: it is damaged, or not what is kept under this number. */
-export function decodeDelivery(
-  value: Buffer | undefined,
-  number: number
-): { delivery: StoredDelivery; body: Buffer } | undefined {
+/** What a request is made of. `undefined`: it is damaged, or not what is kept under this number. */
+export function decodeContent(value: Buffer | undefined, number: number): StoredContent | undefined {
+  const found = partsOf(value, number)
+  if (found === undefined) {
+    return undefined
+  }
+  const { contentType, headers, fills } = found.json
+  return { contentType, headers, body: value!.subarray(found.bodyAt), ...(fills && { fills }) }
+}
+
+/**
+ * The rest, and how long the body is. `undefined` as in {@link decodeContent}.
+ *
+ * @param once - gives for each text one that is equal
+ */
+export function decodeHead(
+  value: Buffer,
+  number: number,
+  once: (text: string) => string
+): { head: StoredHead; bytes: number } | undefined {
+  const found = partsOf(value, number)
+  if (found === undefined) {
+    return undefined
+  }
+  const { id, owner, party, label, order, acceptedAt, expiresAt, leftMs } = found.json
+  return {
+    head: {
+      number,
+      id,
+      owner: once(owner),
+      party: once(party),
+      label: once(label),
+      order: { key: order.key, leads: order.leads },
+      acceptedAt,
+      expiresAt: expiresAt ?? Number.POSITIVE_INFINITY,
+      leftMs: leftMs ?? Number.POSITIVE_INFINITY,
+    },
+    bytes: value.length - found.bodyAt,
+  }
+}
+
+function partsOf(value: Buffer | undefined, number: number): { json: DeliveryJson; bodyAt: number } | undefined {
   const start = CHECKSUM_BYTES + LENGTH_BYTES
   if (value === undefined || value.length < start || crc32(value.subarray(CHECKSUM_BYTES)) !== value.readUInt32BE()) {
     return undefined
   }
   const end = start + value.readUInt32BE(CHECKSUM_BYTES)
-  const delivery = end > value.length ? undefined : parseDelivery(parseJson(value.subarray(start, end)))
+  const json = end > value.length ? undefined : parseJson(value.toString('utf8', start, end))
   // LevelDB checks no keys: one with a bit flipped is that of another delivery
-  return delivery?.number === number ? { delivery, body: value.subarray(end) } : undefined
+  return isDelivery(json) && json.number === number ? { json, bodyAt: end } : undefined
 }
 
 /** JSON with its checksum in front, as LevelDB does not check what it reads. */
@@ -131,43 +177,38 @@ export function decodeRecord(record: Buffer | undefined): unknown {
   if (record === undefined || record.length < CHECKSUM_BYTES) {
     return undefined
   }
-  const json = record.subarray(CHECKSUM_BYTES)
-  return crc32(json) === record.readUInt32BE() ? parseJson(json) : undefined
+  return crc32(record.subarray(CHECKSUM_BYTES)) === record.readUInt32BE()
+    ? parseJson(record.toString('utf8', CHECKSUM_BYTES))
+    : undefined
 }
 
-function parseJson(json: Buffer): unknown {
+function parseJson(json: string): unknown {
   try {
-    return JSON.parse(json.toString())
+    return JSON.parse(json)
   } catch {
     return undefined
   }
 }
 
-function parseDelivery(value: unknown): StoredDelivery | undefined {
-  if (!isObject(value)) {
-    return undefined
-  }
-  const { number, id, owner, party, label, acceptedAt, contentType, headers, fills } = value
-  const order = parseOrder(value.order)
-  const expiresAt = parseInstant(value.expiresAt)
-  const leftMs = parseInstant(value.leftMs)
-  return isCount(number) &&
-    isText(id) &&
-    isText(owner) &&
-    isText(party) &&
-    isText(label) &&
-    order !== undefined &&
-    isNumber(acceptedAt) &&
-    isText(contentType) &&
-    isTexts(headers) &&
-    (fills === undefined || isFills(fills)) &&
-    expiresAt !== undefined &&
-    leftMs !== undefined
-    ? {
-        ...{ number, id, owner, party, label, order, acceptedAt, contentType, headers, expiresAt, leftMs },
-        ...(fills !== undefined && { fills }),
-      }
-    : undefined
+/** A delivery as JSON has it. */
+type DeliveryJson = Omit<StoredDelivery, 'expiresAt' | 'leftMs'> & Record<'expiresAt' | 'leftMs', number | null>
+
+function isDelivery(value: unknown): value is DeliveryJson {
+  return (
+    isObject(value) &&
+    isCount(value.number) &&
+    isText(value.id) &&
+    isText(value.owner) &&
+    isText(value.party) &&
+    isText(value.label) &&
+    isOrder(value.order) &&
+    isNumber(value.acceptedAt) &&
+    isText(value.contentType) &&
+    isTexts(value.headers) &&
+    isOptional(value.fills, isFills) &&
+    isInstant(value.expiresAt) &&
+    isInstant(value.leftMs)
+  )
 }
 
 function isFills(value: unknown): value is Readonly<Record<string, string>> {
@@ -193,7 +234,12 @@ export function parseProgress(value: unknown): StoredProgress | undefined {
     isOptional(dueAt, isNumber) &&
     isOptional(stepMs, isNumber)
     ? {
-        ...{ state, attempts, failures, trigger, expiresAt, leftMs },
+        state,
+        attempts,
+        failures,
+        trigger,
+        expiresAt,
+        leftMs,
         ...(firstTriedAt !== undefined && { firstTriedAt }),
         ...(dueAt !== undefined && { dueAt }),
         ...(stepMs !== undefined && { stepMs }),
@@ -212,18 +258,20 @@ export function parseStamp(value: unknown): Stamp | undefined {
     : undefined
 }
 
-export function parseOrder(value: unknown): Order | undefined {
+export function isOrder(value: unknown): value is Order {
   return isObject(value) && isText(value.key) && typeof value.leads === 'boolean'
-    ? { key: value.key, leads: value.leads }
-    : undefined
 }
 
 /** JSON has no `Infinity`: it is written as `null`. */
+function isInstant(value: unknown): value is number | null {
+  return value === null || isNumber(value)
+}
+
 function parseInstant(value: unknown): number | undefined {
   return value === null ? Number.POSITIVE_INFINITY : isNumber(value) ? value : undefined
 }
 
-const STATES = ['queued', 'waiting', 'dead'] as const
+const STATES = ['queued', 'waiting', 'dead', 'cancelled'] as const
 const TRIGGERS = ['event', 'retry', 'replay', 'test'] as const satisfies readonly Trigger[]
 
 function isRow(value: unknown): value is LogRow {

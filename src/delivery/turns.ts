@@ -12,6 +12,12 @@ export interface Patience {
 /** A disk that has not answered for so long is given up until it does. */
 export const PATIENCE: Patience = { openMs: 3_000, writeMs: 5_000, readMs: 5_000, reopenMs: 10_000 }
 
+/**
+ * A disk hangs if so many looks in a row, spread over its time, see no answer. A look that comes late, since this thread was
+ * kept from turning, counts as one: what the disk has answered meanwhile is heard before the next.
+ */
+const LOOKS = 10
+
 export const NO_ANSWER = 'the data directory does not answer'
 
 /** An operation of the disk that goes before all reads. Never rejects. */
@@ -144,14 +150,20 @@ export class Turns {
 
   async #run({ withinMs, run, afterHanging }: Step): Promise<void> {
     let wasHanging = false
+    let looks = 0
     const timer = setTimeout(() => {
+      if (++looks < LOOKS) {
+        timer.refresh()
+        return
+      }
       wasHanging = true
       this.#isHanging = true
       this.#failReads()
       this.#onHanging()
-    }, withinMs).unref()
+    }, withinMs / LOOKS).unref()
     await run(() => {
       this.#isHanging = false
+      looks = 0
       timer.refresh()
     })
     clearTimeout(timer)

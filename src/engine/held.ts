@@ -3,7 +3,7 @@ import { labelOf } from '../handing.ts'
 import type { Handing } from '../handing.ts'
 import type { Outcome } from '../event/event.ts'
 import { packed, unpacked } from './protocol.ts'
-import type { Order, Packed } from './protocol.ts'
+import type { Leftovers, Order, Packed } from './protocol.ts'
 
 /** One handing whose deliveries are not all safe. Changed by {@link Held} only. */
 export interface Entry {
@@ -56,6 +56,7 @@ export class Held {
   readonly #entries = new Map<number, Entry>()
   /** By hook. */
   readonly #losses = new Map<string, Loss>()
+  readonly #leftovers = { safe: [] as string[], guilty: [] as number[] }
   #bytes = 0
   #lastNumber = 0
 
@@ -101,6 +102,10 @@ export class Held {
 
   /** The delivery at this place of the handing has ended, or is on disk. Told twice it counts once. */
   safe(number: number, place: number): void {
+    if (number < 0) {
+      this.#leftovers.safe.push(`${number}-${place}`)
+      return
+    }
     const entry = this.#entries.get(number)
     if (entry === undefined || entry.safe.includes(place)) {
       return
@@ -155,8 +160,23 @@ export class Held {
     return entries
   }
 
-  find(number: number): Entry | undefined {
-    return this.#entries.get(number)
+  /** What is known of what an earlier run has left, which stands in files until it is safe. */
+  get leftovers(): Leftovers {
+    return this.#leftovers
+  }
+
+  /** This handing brings every delivery side down. @returns it, unless it is none of those that are held here */
+  setAside(number: number): Entry | undefined {
+    if (number < 0) {
+      this.#leftovers.guilty.push(number)
+      return undefined
+    }
+    const entry = this.#entries.get(number)
+    if (entry === undefined || entry.text === '') {
+      return undefined
+    }
+    this.giveUp(entry, 'set aside')
+    return entry
   }
 
   /** Its deliveries are to be discarded for this reason. */

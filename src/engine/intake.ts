@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
-import { open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { open, readdir, readFile, rm } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 
-import { numberIn, renumbered } from './protocol.ts'
+import { idIn, numberIn, renumbered } from './protocol.ts'
 import type { Packed } from './protocol.ts'
 
 /** What is not safe after this is written as it came: the journal has most by then. With the write, less than 50 ms. */
@@ -47,8 +47,9 @@ interface Entry {
  * What has come in and is not safe in time, on disk as it came: when thousands of events come at once, or the journal is
  * slow, working them off takes longer than a `kill -9` may cost. Most handings are safe before they are written here.
  *
- * Files `intake-<run>-…` beside the journal, appended to and removed as a whole. What another run has left is handed over
- * again; what this run's earlier thread has left is not needed, as the host end has it all.
+ * Files `intake-<run>-…` beside the journal, appended to and removed as a whole. What this run's earlier thread has left is
+ * not needed, as the host end has it all. What another run has left is handed over again, and its file stays as it is until
+ * all of it is safe: only that is where it stands, whatever becomes of this thread.
  *
  * A disk that fails or hangs costs the precaution, nothing else.
  */
@@ -67,7 +68,6 @@ export class Intake {
   #timer: NodeJS.Timeout | undefined
   /** One disk operation at a time, beside the journal's. */
   #working: Promise<void> | undefined
-  #lastLeftover = 0
   #isClosed = false
 
   /** @param run - of this process's engine, whichever thread */
@@ -153,7 +153,7 @@ export class Intake {
   /**
    * The journal in this directory is nobody else's: from now on handings are written beside it.
    *
-   * @returns what other runs have left, under numbers below 0
+   * @returns what other runs have left, under numbers below 0: each always has the same, whichever thread reads it
    */
   async takeOver(directory: string): Promise<Packed[]> {
     const left: Packed[] = []
@@ -167,7 +167,7 @@ export class Intake {
         if (name.startsWith(this.#prefix)) {
           await rm(path, { force: true })
         } else {
-          left.push(...(await this.#adopt(path, this.#newPath(directory))))
+          left.push(...(await this.#adopt(path)))
         }
       } catch {
         // one file that cannot be read keeps nobody from what is in the others
@@ -180,20 +180,25 @@ export class Intake {
     return left
   }
 
-  /** As this run's own: an event that brings the thread down does so only once. */
-  async #adopt(path: string, own: string): Promise<Packed[]> {
-    const texts = parse(await readFile(path)).map(text => renumbered(--this.#lastLeftover, text))
-    await rename(path, own)
-    const segment: Segment = { path: own, handle: undefined, bytes: 0, live: new Set() }
-    this.#segments.add(segment)
-    for (const text of texts) {
-      this.#entries.set(numberIn(text), { text: '', since: 0, segment, left: undefined })
-      segment.live.add(numberIn(text))
+  async #adopt(path: string): Promise<Packed[]> {
+    const segment: Segment = { path, handle: undefined, bytes: 0, live: new Set() }
+    const texts: Packed[] = []
+    for (const found of parse(await readFile(path))) {
+      const number = leftoverOf(found)
+      if (!this.#entries.has(number)) {
+        this.#entries.set(number, { text: '', since: 0, segment, left: undefined })
+        segment.live.add(number)
+        texts.push(renumbered(number, found))
+      }
     }
+    this.#segments.add(segment)
     return texts
   }
 
-  /** All that is left is accounted for, or in the journal. Settles in time whatever the disk does. */
+  /**
+   * What has been looked at is accounted for, or in the journal; what has not been, of another run, is left to the next one.
+   * Settles in time whatever the disk does.
+   */
   async close(): Promise<void> {
     this.#isClosed = true
     this.#letGo(this.#waiting.size)
@@ -210,10 +215,10 @@ export class Intake {
     while (this.#working !== undefined) {
       await this.#working
     }
-    this.#entries.clear()
     this.#current = undefined
     for (const segment of this.#segments) {
-      await this.#free(segment).catch(() => {})
+      const isDone = [...segment.live].every(number => this.#entries.get(number)?.left !== undefined)
+      await (isDone ? this.#free(segment) : segment.handle?.close())?.catch(() => {})
     }
   }
 
@@ -329,6 +334,11 @@ export class Intake {
   #newPath(directory: string): string {
     return join(directory, this.#prefix + randomUUID())
   }
+}
+
+/** An int32 below 0, told by its id. */
+function leftoverOf(text: Packed): number {
+  return -1 - (crc32(idIn(text)) % 0x7fffffff)
 }
 
 /** Length of the rest and its checksum, then each text with its length in front. */

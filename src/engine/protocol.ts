@@ -1,6 +1,7 @@
 import type { Addresses, CourierEvent, EngineHealth, PlainSettings } from '../courier.ts'
 import type { Account, Details, Page, Query, Selection } from '../delivery/account.ts'
 import type { DiscardReason } from '../delivery/delivery.ts'
+import { sharedTexts } from '../delivery/texts.ts'
 import type { Answer } from '../courier.ts'
 import type { Outcome, Phase, Source } from '../event/event.ts'
 import type { EngineStatistics } from '../delivery/statistics.ts'
@@ -16,8 +17,18 @@ export interface Beginning {
   readonly legacy: string | undefined
   /** Of the host end: the same for one that it replaces, and for no other. Part of names of files. */
   readonly run: string
+  /** What the ones that it replaces have come to with what an earlier run has left in files. */
+  readonly leftovers: Leftovers
   /** Where a thread shows that it turns; absent where nobody watches. */
   readonly pulse?: { readonly shared: Int32Array; readonly beatMs: number }
+}
+
+/** Handings that an earlier run has left in files, by their numbers, which are below 0. */
+export interface Leftovers {
+  /** `<number>-<place>` of each delivery that need not be handed over again. */
+  readonly safe: readonly string[]
+  /** Those that have brought down too many threads. */
+  readonly guilty: readonly number[]
 }
 
 /** Place in the memory that a thread shares with its host: counts up as long as the thread turns. */
@@ -137,6 +148,12 @@ export function numberIn(text: Packed): number {
   return Number(text.slice(0, text.indexOf(END)))
 }
 
+/** That of its handing. */
+export function idIn(text: Packed): string {
+  const start = text.indexOf(END) + 1
+  return text.slice(start, text.indexOf(END, start))
+}
+
 export function renumbered(number: number, text: Packed): Packed {
   return number + text.slice(text.indexOf(END))
 }
@@ -154,11 +171,11 @@ export function unpacked(text: Packed): { readonly number: number; readonly hand
   }
   const number = Number(next())
   const id = next()
-  const party = apart(next())
+  const party = shared(next())
   const source = next() as Source
   const phase = next() as Phase
   const outcome = next() as Outcome
-  const method = apart(next())
+  const method = shared(next())
   const callId = apart(next())
   const timestamp = Number(next())
   const kind = next()
@@ -192,3 +209,6 @@ function nameOf(text: string): string {
 function apart(part: string): string {
   return Buffer.from(part).toString()
 }
+
+/** As {@link apart}, of what many handings have in common. */
+const shared = sharedTexts(apart)

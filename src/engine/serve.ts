@@ -12,7 +12,10 @@ import type { Answers, Batch, Beginning, Order, Packed, Question, Reply, Report 
 /** What need not be known at once is reported with all that happens in the meantime. */
 const REPORT_AFTER_MS = 20
 
-/** So long orders are worked off in one go: then comes what else there is to do, as writing to the disk. */
+/**
+ * So long orders are worked off in one turn of the event loop, however many batches come in it: then comes what else there is
+ * to do, as writing to the disk.
+ */
 const TURN_MS = 5
 
 /** So many handings that an earlier run has left are worked off in one go. */
@@ -51,12 +54,16 @@ class DeliveryEnd {
   #batches: Batch[] = []
   /** Of the first of these, what has been. */
   #obeyed = 0
+  /** Of the turn of the event loop in which orders are being worked off; `undefined`: none has been in this one. */
   #turn: NodeJS.Immediate | undefined
+  /** Instant after which nothing more is worked off in this turn. */
+  #turnEnd = 0
   #taken = 0
   /** Where the deliveries that are not safe stand, by id: the number of the handing, and the place. */
   readonly #places = new Map<string, readonly [number: number, place: number]>()
   /** It replaces another one, which may have put into the journal what is still to be handed over again. */
   readonly #isSuccessor: boolean
+  readonly #leftovers: { readonly safe: ReadonlySet<string>; readonly guilty: ReadonlySet<number> }
   /** What is to be reported. */
   #safe: number[] = []
   #others: string[] = []
@@ -72,9 +79,10 @@ class DeliveryEnd {
   #awaited: { resolve: (path: string) => void; reject: (error: Error) => void }[] = []
   #isClosed = false
 
-  constructor({ addresses, hasJournal, legacy, run }: Beginning, surroundings: Surroundings) {
+  constructor({ addresses, hasJournal, legacy, run, leftovers }: Beginning, surroundings: Surroundings) {
     this.#surroundings = surroundings
     this.#isSuccessor = legacy !== undefined
+    this.#leftovers = { safe: new Set(leftovers.safe), guilty: new Set(leftovers.guilty) }
     this.#intake = hasJournal ? new Intake(run) : undefined
     this.#courier = new Courier({
       addresses,
@@ -103,20 +111,22 @@ class DeliveryEnd {
       }
     }
     this.#batches.push(batch)
-    if (this.#turn === undefined) {
-      this.#workOff()
-    } else {
-      this.#intake?.hurry()
-    }
+    this.#workOff()
   }
 
   #workOff(): void {
-    this.#turn = undefined
-    const end = performance.now() + TURN_MS
+    if (this.#turn === undefined) {
+      this.#turnEnd = performance.now() + TURN_MS
+      this.#turn = setImmediate(() => {
+        this.#turn = undefined
+        if (this.#batches.length > 0) {
+          this.#workOff()
+        }
+      })
+    }
     for (let batch = this.#batches[0]; batch !== undefined; batch = this.#batches[0]) {
       while (this.#obeyed < batch.orders.length) {
-        if (performance.now() > end) {
-          this.#turn = setImmediate(() => this.#workOff())
+        if (performance.now() > this.#turnEnd) {
           this.#intake?.hurry()
           return
         }
@@ -132,7 +142,7 @@ class DeliveryEnd {
 
   #obey(order: Order): void {
     if (typeof order === 'string') {
-      this.#work(order, handing => this.#courier.hand(handing))
+      this.#work(unpacked(order), handing => this.#courier.hand(handing))
       return
     }
     switch (order.type) {
@@ -171,9 +181,8 @@ class DeliveryEnd {
    *
    * @param onBug - see {@link Surroundings}
    */
-  #work(text: Packed, run: (handing: Handing) => void, onBug = this.#surroundings.onBug): void {
+  #work({ number, handing }: Numbered, run: (handing: Handing) => void, onBug = this.#surroundings.onBug): void {
     const { mark } = this.#surroundings
-    const { number, handing } = unpacked(text)
     this.#remember(number, handing)
     mark(number)
     try {
@@ -186,12 +195,8 @@ class DeliveryEnd {
   }
 
   async #reply(number: number, answer: Promise<Answers[Question['name']]>): Promise<void> {
-    let reply: Reply
-    try {
-      reply = { number, value: await answer }
-    } catch (error) {
-      reply = { number, problem: messageOf(error) }
-    }
+    const problem = (error: unknown): Reply => ({ number, problem: messageOf(error) })
+    const reply = await answer.then((value): Reply => ({ number, value }), problem)
     this.#replies.push(reply)
     this.#reportSoon()
   }
@@ -200,7 +205,7 @@ class DeliveryEnd {
     switch (question.name) {
       case 'ask': {
         let answers: Promise<Answers['ask']> = Promise.resolve([])
-        this.#work(question.handing, handing => {
+        this.#work(unpacked(question.handing), handing => {
           answers = this.#courier.ask(handing)
         })
         return answers
@@ -246,10 +251,9 @@ class DeliveryEnd {
    */
   async #takeOver(directory: string, isAlive: () => void): Promise<void> {
     const left = (await this.#intake?.takeOver(directory)) ?? []
-    const setAside = (): void => {} // to end the thread for it would lose what else was left
     for (let index = 0; index < left.length; ++index) {
       try {
-        this.#work(left[index]!, handing => this.#courier.hand(handing), setAside)
+        this.#workLeftover(left[index]!)
       } catch {
         // it was written by another version, and cannot be read
       }
@@ -258,6 +262,17 @@ class DeliveryEnd {
         isAlive()
       }
     }
+  }
+
+  /** @throws if it was written by another version, and cannot be read */
+  #workLeftover(text: Packed): void {
+    const { safe, guilty } = this.#leftovers
+    const { number, handing } = unpacked(text)
+    const hooks = handing.hooks.map((id, place) => (safe.has(`${number}-${place}`) ? '' : id))
+    const setAside = (): void => {} // what is thrown here is no reason to end the thread
+    const hand = (rest: Handing): void => this.#courier.hand(rest)
+    const giveUp = (rest: Handing): void => this.#courier.discard(remainsOf(rest), 'set aside')
+    this.#work({ number, handing: { ...handing, hooks } }, guilty.has(number) ? giveUp : hand, setAside)
   }
 
   #remember(number: number, remains: Pick<Remains, 'id' | 'hooks'>): void {
@@ -354,6 +369,8 @@ class DeliveryEnd {
     this.#isClosed = true
   }
 }
+
+type Numbered = ReturnType<typeof unpacked>
 
 /** Something that is handed over, with or without a question about its first attempts. */
 function handingIn(order: Order): Packed | undefined {

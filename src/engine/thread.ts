@@ -249,7 +249,8 @@ export class ThreadEngine implements Engine {
 
   #beginning(): Beginning {
     const { addresses = {}, openDirectory } = this.#options
-    return { addresses, hasJournal: openDirectory !== undefined, legacy: this.#legacy, run: this.#run }
+    const { leftovers } = this.#held
+    return { addresses, hasJournal: openDirectory !== undefined, legacy: this.#legacy, run: this.#run, leftovers }
   }
 
   async #startHere(reason: string): Promise<void> {
@@ -341,19 +342,11 @@ export class ThreadEngine implements Engine {
       this.#emit({ type: 'replaced', reason })
     }
     const { pauseMs, guilty } = this.#deaths.add(livedMs, mark)
-    if (guilty !== undefined) {
-      this.#setAside(guilty)
+    const entry = guilty === undefined ? undefined : this.#held.setAside(guilty)
+    if (entry !== undefined) {
+      this.#emit({ type: 'set aside', method: entry.method, callId: entry.callId })
     }
     this.#state = { name: 'down', timer: setTimeout(() => this.#start(), pauseMs).unref() }
-  }
-
-  #setAside(number: number): void {
-    const entry = this.#held.find(number)
-    if (entry !== undefined && entry.text !== '') {
-      const { method, callId } = entry
-      this.#held.giveUp(entry, 'set aside')
-      this.#emit({ type: 'set aside', method, callId })
-    }
   }
 
   #emit(event: EngineEvent): void {

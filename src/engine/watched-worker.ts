@@ -36,7 +36,7 @@ const END_PATIENCE_MS = 5_000
  * Heap of the thread. What is outside of the heap, bodies above all, is bounded by the delivery side itself. The young
  * generation is kept small for the sake of memory that is not used otherwise.
  */
-const LIMITS = { maxOldGenerationSizeMb: 384, maxYoungGenerationSizeMb: 16 }
+const LIMITS = { maxOldGenerationSizeMb: 384, maxYoungGenerationSizeMb: 8 }
 
 /** One thread of the delivery side: it reports until it ends, of itself, by an error, or since it has stopped turning. */
 export class WatchedWorker {

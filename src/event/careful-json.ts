@@ -1,4 +1,4 @@
-import { HIDDEN, isSecretName } from './names.ts'
+import { HIDDEN, isAuthName, isBasic, isSecretName } from './names.ts'
 import { hiddenIn, maskAt, tellsSecret, textsIn } from './redaction.ts'
 import type { Mask } from './redaction.ts'
 import { hideInText, isSuspect } from './secret-text.ts'
@@ -26,7 +26,7 @@ export interface Secrecy {
 /** Whether {@link CarefulWriter} has something to hide in a plain value: what only looks like it is written at full speed. */
 export function holdsSecret(value: unknown, echoes: Echoes | undefined): boolean {
   if (typeof value === 'string') {
-    return isSecretName(value) || hiddenText(value, echoes) !== value
+    return isSecretLabel(value) || hiddenText(value, echoes) !== value
   }
   if (typeof value === 'number') {
     return echoes !== undefined && echoes.hide(String(value)) !== String(value)
@@ -39,11 +39,22 @@ export function holdsSecret(value: unknown, echoes: Echoes | undefined): boolean
   }
   for (const key in value) {
     const child = (value as Record<string, unknown>)[key]
-    if (isSecretName(key) ? tellsSecret(child) : hiddenText(key, echoes) !== key || holdsSecret(child, echoes)) {
+    if (
+      isSecretUnder(key, child) ? tellsSecret(child) : hiddenText(key, echoes) !== key || holdsSecret(child, echoes)
+    ) {
       return true
     }
   }
   return false
+}
+
+/** A text that may be the name of what stands beside it; a longer one is none. */
+function isSecretLabel(text: string): boolean {
+  return text.length <= 100 && isSecretName(text)
+}
+
+function isSecretUnder(key: string, value: unknown): boolean {
+  return isSecretName(key) || (typeof value === 'string' && isAuthName(key) && isBasic(value))
 }
 
 function hiddenText(text: string, echoes: Echoes | undefined): string {
@@ -60,20 +71,37 @@ function hiddenText(text: string, echoes: Echoes | undefined): string {
 /** No shorter text names a secret and tells it. */
 const MIN_TELLING = 6
 
-/** A list that is a command line, or a pair: what follows `--password` or `password` in it is a secret. */
+/** A list that is a command line, or of pairs (`rawHeaders` of Node): what follows `--password` or `password` in it is a secret. */
 function isNamedBefore(list: readonly unknown[], index: number): boolean {
   const before = index === 0 ? undefined : list[index - 1]
-  return typeof before === 'string' && (list.length === 2 || /^--?\w/.test(before)) && isSecretName(before)
+  const isPair = index % 2 === 1 && list.length % 2 === 0
+  return typeof before === 'string' && (isPair ? /^[\w.-]+$/ : /^--?\w/).test(before) && isSecretLabel(before)
 }
 
-const LABELS = ['name', 'key', 'k', 'field', 'label', 'header', 'option', 'property', 'attribute', 'parameter', 'param']
+const LABELS = [
+  ...[
+    'name',
+    'key',
+    'k',
+    'field',
+    'label',
+    'header',
+    'option',
+    'property',
+    'attribute',
+    'parameter',
+    'param',
+    'variable',
+  ],
+  ...['id', 'type', 'path'],
+]
 const VALUES = new Set(['value', 'val', 'v', 'content', 'data', 'text', 'default', 'current', 'oldValue', 'newValue'])
 
 /** Whether an object names what it holds, as `{ name: 'password', value: 's3cret' }`. */
 function namesSecret(value: Readonly<Record<string, unknown>>): boolean {
   return LABELS.some(label => {
     const name = Object.hasOwn(value, label) ? value[label] : undefined
-    return typeof name === 'string' && isSecretName(name)
+    return typeof name === 'string' && isSecretLabel(name)
   })
 }
 
@@ -179,8 +207,10 @@ export class CarefulWriter {
     const isPair = this.#holds(() => namesSecret(record))
     const members: string[] = []
     for (const key of Object.keys(value)) {
-      const isSecret = isSecretName(key) || (isPair && VALUES.has(key))
-      const child = this.#guarded(() => this.#value(record[key], maskAt(mask, key), isSecret))
+      const child = this.#guarded(() => {
+        const member = record[key]
+        return this.#value(member, maskAt(mask, key), isSecretUnder(key, member) || (isPair && VALUES.has(key)))
+      })
       if (child !== undefined) {
         members.push(`${this.#string(key)}:${child}`)
         this.#take(':,')

@@ -19,10 +19,10 @@ const IN_WORDS = new RegExp(
   [
     'passw(?:or)?[dt]|passphrase|passcode|passkey',
     '^_pass_$|_(?:admin|chap|db|ftp|http|ldap|my|proxy|root|smtp|ssh|user)_?pass_$',
-    '_(?:pwd|psk|creds?|cookies?|t?otp)_$|_(?:proxy_)?authorization_$',
+    'pwd?_$|_(?:psk|creds?|cookies?|t?otp|bearer)_$|_(?:proxy_)?authorization_$|_[cx]srf_$|_auth(?:orization)?_?code_$',
     'token(?!i[sz])|secret(?!ar|e[ds]?_|ion|iv)|credential',
     '(?:access|api|auth|encryption|license|master|priv|private|secret|session|signing)_?keys?_',
-    '_session_?id_$',
+    'sess(?:ion)?_?id_$',
   ].join('|')
 )
 
@@ -81,4 +81,16 @@ const PARAMETERS = /^(?:key|sig|signature|auth|awsaccesskeyid|x-(?:amz|goog)-(?:
 /** The same for a parameter in a URL's query or fragment. */
 export function isSecretParameter(name: string): boolean {
   return PARAMETERS.test(name) || isSecretName(name)
+}
+
+/** Docker's `auth`, npm's `_auth`. */
+export function isAuthName(name: string): boolean {
+  return /(?:^|[^a-z])auth$/i.test(name)
+}
+
+/** Whether a text is Base64 of `user:password`; under `auth` may also stand what kind it is (`ldap`). */
+export function isBasic(text: string): boolean {
+  return (
+    /^[\w+/-]{6,}={0,2}$/.test(text) && /^[^\s:]+:[\x20-\x7e]+$/.test(Buffer.from(text, 'base64').toString('latin1'))
+  )
 }

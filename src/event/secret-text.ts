@@ -1,22 +1,22 @@
-import { HIDDEN, isSecretName, isSecretParameter } from './names.ts'
+import { HIDDEN, isAuthName, isBasic, isSecretName, isSecretParameter } from './names.ts'
+import { hideLooks } from './secret-looks.ts'
 
 /**
  * Secrets within texts: what stands after a name that tells (`--password=…`, `Authorization: …`, `?token=…`), the user and
- * password of a URL, and what is a secret by its looks (private keys, tokens of a well-known make).
+ * password of a URL, and what is a secret by its looks (secret-looks.ts).
  */
 
 /**
  * A text, or a JSON text, with none of these in it has no secret for {@link hideInText}, and no key for `isSecretName`. A
- * megabyte is looked through for all of them in some 0.6 ms: a pattern is fast as long as its alternatives are few and
- * equally long, and so is a rare letter, without which the pattern after it cannot match.
+ * megabyte is looked through for all of them in some 0.8 ms: a pattern is fast as long as its alternatives begin with few letters (measure:
+ * one more may halve its speed), and so is a rare letter, without which the pattern after it cannot match.
  */
 const SIGNS: readonly (readonly [letters: string, pattern: RegExp])[] = [
-  ['', /pass|secr|toke|cred|cook|auth|bear|sess|pwd["'=:\\ ]/i],
-  ['', /(?:key|otp|psk)s?["'=:\\ ]/i],
+  ['', /pass|secr|toke|cred|cook|auth|bear|sess|srf|pwd?["'=:\\ ]|(?:key|otp|psk)s?["'=:\\ ]/i],
   ['=', /(?:sig|signature|awsaccesskeyid|x-(?:amz|goog)-signature)=/i],
   ['$', /\$(?:getFrom|sendTo|[1256y]\$|2[abxy]\$|apr1|argon2)/],
   ['BEGIN ', /-BEGIN [A-Z0-9 ]*PRIVATE/],
-  ['.eyJ', /\.eyJ[\w-]/],
+  ['J', /eyJ[\w-]+\.[\w-]/],
   ['AKIA', /AKIA[0-9A-Z]{16}/],
   ['ASIA', /ASIA[0-9A-Z]{16}/],
   ['AIza', /AIza[\w-]{30}/],
@@ -26,17 +26,48 @@ const SIGNS: readonly (readonly [letters: string, pattern: RegExp])[] = [
   ['PuTTY', /PuTTY-User/],
 ]
 /** Looked for where it does not cost much: in an event of ordinary size. */
-const RARE_SIGNS =
-  /\b(?:gh[oprsu]_|github_pat_|gl(?:pat|rt|dt|ptt)-|[rs]k_(?:live|test)_|sk-|xox[a-z]-|whs(?:ec|k)_|npm_|SG\.|hvs\.|dop_v1_|hf_|pypi-|shp[a-z]{2}_|sq0[a-z]{3}-|tskey-|ATATT3|lin_api_|AGE-SECRET|basic |negotiate |sshpass |curl |mysql|identified by )|hooks\.(?:slack|zapier)|\/(?:api\/webhooks|webhookb2|with\/key)\/|bot\d+:/i
+const RARE_SIGNS: typeof SIGNS = [
+  [
+    '',
+    /\b(?:gh[oprsu]_|github_pat_|gl(?:pat|rt|dt|ptt)-|[rs]k_(?:live|test)_|sk-|xox[a-z]-|whs(?:ec|k)_|npm_|SG\.|hvs\.|dop_v1_|hf_|pypi-|shp[a-z]{2}_|sq0[a-z]{3}-|tskey-|ATATT3|lin_api_|ya29\.|GOCSPX-|AGE-SECRET|basic |negotiate |sshpass |curl |mysql|ldap|redis-cli |mongo|docker login|ipmitool |mosquitto_|sqlplus |jdbc:oracle:|echo |identified by )/i,
+  ],
+  ['', /hooks\.(?:slack|zapier)|\/(?:api\/webhooks|webhookb2|with\/key)\/|bot\d+:/i],
+  ['', /_[A-Za-z\d]{24}/],
+  ['AA', /\d{6}:AA/],
+  ['%', /(?:-U|--user)[ =]?[\w.\\/-]+%/],
+  ['{S', /\{S(?:S?HA|MD5)/],
+  ['{MD5', /\{MD5\}/],
+  ['{CRYPT', /\{CRYPT\}/],
+]
+
+/**
+ * A long text is looked through in parts, each of which has the processor's cache to itself; and a pattern that was not used for
+ * long is made fast by V8 at its second use only. No sign is longer than what two parts share.
+ */
+const PART = 32 * 1024
+const SHARED = 256
 
 /** @param isLarge - only what is most likely is looked for */
 export function isSuspect(text: string, isLarge: boolean): boolean {
-  for (const [letters, pattern] of SIGNS) {
+  for (let from = 0; from === 0 || from + SHARED < text.length; from += PART) {
+    if (hasSign(text.length <= PART ? text : text.slice(from, from + PART + SHARED), isLarge)) {
+      return true
+    }
+  }
+  return hasUserInfo(text)
+}
+
+function hasSign(text: string, isLarge: boolean): boolean {
+  return hasAny(SIGNS, text) || (!isLarge && hasAny(RARE_SIGNS, text))
+}
+
+function hasAny(signs: typeof SIGNS, text: string): boolean {
+  for (const [letters, pattern] of signs) {
     if ((letters === '' || text.includes(letters)) && pattern.test(text)) {
       return true
     }
   }
-  return hasUserInfo(text) || (!isLarge && RARE_SIGNS.test(text))
+  return false
 }
 
 /** Of a URL, or a database's address. */
@@ -56,48 +87,26 @@ function hasUserInfo(text: string): boolean {
 /** From `://` to where a user and password may end: gone through once, however many there are. In JSON `"` ends it, but not `\"`. */
 const BEFORE_AT = /:\/\/(?:[^\s"@]|"(?![,:}\]]))*/g
 
-/** What is a secret by its looks. What comes before the secret, in the first group, stays. */
-const LOOKS: readonly RegExp[] = [
-  /()----[- ]BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-?---[^]*?(?:----[- ]END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?[- ]----|$)/g,
-  /()PuTTY-User-Key-File-\d[^]*/g,
-  /()\bAGE-SECRET-KEY-1[0-9A-Z]+/g,
-  /(^|\s)#cloud-config\b[^]*/g,
-  // JSON Web Tokens: two JSON objects and a signature
-  /()(?<![\w-])eyJ[\w-]+\.eyJ[\w-]+(?:\.[\w-]*)?/g,
-  /()\b(?:AKIA|ASIA)[0-9A-Z]{16}\b/g,
-  /()\b(?:AIza[\w-]{30,}|gh[oprsu]_\w{20,}|github_pat_\w{20,}|gl(?:pat|rt|dt|ptt)-[\w.-]{16,}|[rs]k_(?:live|test)_\w{10,}|sk-[\w-]{20,}|xox[a-z]-[\w-]{10,}|whs(?:ec|k)_[\w+/=]{16,}|npm_\w{30,}|SG\.[\w-]{16,}\.[\w-]{16,}|hvs\.[\w-]{20,}|dop_v1_\w{20,}|hf_[A-Za-z0-9]{20,}|pypi-[\w-]{30,}|shp(?:at|ca|pa|ss)_\w{20,}|sq0[a-z]{3}-[\w-]{20,}|tskey-[a-z]+-[\w-]{16,}|ATATT3[\w=-]{20,}|lin_api_\w{20,})/g,
-  // of crypt(3)
-  /()\$(?:[1256y]|2[abxy]|apr1|argon2[a-z]+)\$[\w./$=,+-]{8,}/g,
-  /(\b(?:[Bb]earer|BEARER|[Bb]asic|[Nn]egotiate|NTLM|[Aa]pi[Kk]ey)\s+)(?=[\w+/.~=-]*(?:\d|[a-z][A-Z]|=))[\w+/.~=-]{6,}/g,
-  /(\bhooks\.slack\.com\/(?:services|workflows)\/|\/api\/webhooks\/\d+\/)[\w/-]+/g,
-  /(\/webhookb2\/|\bhooks\.zapier\.com\/hooks\/catch\/|\bmaker\.ifttt\.com\/trigger\/[^\s/]+\/(?:json\/)?with\/key\/)[^\s"'<>?#]+/g,
-  /(\/bot\d+:)[\w-]{20,}/g,
-  /(\b(?:access|api|encryption|private|secret) key\s*[:=]?\s*["'`])[^"'`\n]+/gi,
-  // command lines, and the addresses of databases without a scheme
-  /(\bsshpass\s+-p\s*)\S+/g,
-  /(\bcurl\b[^\n]{0,80}?\s(?:-u|--user)[ =]?\s*)\S+/g,
-  /(\bmysql(?:dump|admin)?\b[^\n]{0,80}?\s-p)[^\s-]\S*/g,
-  /(\bidentified by\s+['"])[^'"\n]+/gi,
-  /((?<![\w.-])[\w.-]+(?![\w.-]):)[^\s@"':/]+(?=@(?:tcp|unix)\()/g,
-  /(%3A%2F%2F)(?:(?!%2F|%40)[^\s"&/]){0,300}(?=%40)/gi,
-]
-
 /** Hides what is secret in a text, see the top of this file. */
 export function hideInText(text: string): string {
-  let shown = text
-  for (const look of LOOKS) {
-    shown = shown.replace(look, `$1${HIDDEN}`)
-  }
-  if (shown.includes('://') && shown.includes('@')) {
-    shown = shown.replace(/\S*:\/\/\S+/g, hideInUrls)
-  }
-  return hideNamed(hideElements(shown))
+  const shown = hideLooks(text)
+  return hideNamed(hideElements(shown.includes('://') && shown.includes('@') ? hideInUrls(shown) : shown))
 }
 
-/** @param run - of anything but white space, with one or more `://` in it */
-function hideInUrls(run: string): string {
-  const parts = run.split('://')
-  return parts.map((part, index) => (index === 0 ? part : hideUserInfo(part, parts[index - 1]!))).join('://')
+const WHITE_SPACE = /\s/g
+
+/** Between two white spaces there may be many URLs. */
+function hideInUrls(text: string): string {
+  let shown = ''
+  let from = 0
+  for (let at = text.indexOf('://'); at !== -1; at = text.indexOf('://', from)) {
+    WHITE_SPACE.lastIndex = at
+    const end = WHITE_SPACE.exec(text)?.index ?? text.length
+    const parts = text.slice(from, end).split('://')
+    shown += parts.map((part, index) => (index === 0 ? part : hideUserInfo(part, parts[index - 1]!))).join('://')
+    from = end
+  }
+  return shown + text.slice(from)
 }
 
 /**
@@ -126,35 +135,64 @@ function hideElements(text: string): string {
 }
 
 /**
- * A name and what parts it from its value: `token=`, `"token": "`, `\"token\":\"`, `token 'x'`, `--token `. It begins where no
- * name goes on, so that a text is gone through once, whatever is in it.
+ * What is in every name that tells, see names.ts. Names are few in a text, and these are found fast; of the words of a text, most
+ * of which are no names, all would have to be looked at.
  */
-const NAMES =
-  /(?<![\w$.-])([\w$.-]+)(?![\w$.-])(\\*["']?[ \t]*(?:=>|:=|[=:])[ \t]*|[ \t]+(?=\\*["']))|(?<!\S)--?(\w[\w-]*)(?![\w-])[ \t]+/g
+const IN_NAMES = /pass|secr|toke|cred|cook|auth|bear|sess|[cx]srf|pw|key|otp|psk|sig|config|getfrom|sendto/gi
+const NAME = /[\w$.-]*/y
+
+/** What parts a name from its value: `token=`, `"token": "`, `\"token\":\"`, `token 'x'`. */
+const SEPARATOR = /\\*["']?[ \t]*(?:=>|:=|[=:])[ \t]*|[ \t]+(?=\\*["'])/y
+/** `--token ` */
+const AFTER_FLAG = /[ \t]+/y
 
 function hideNamed(text: string): string {
   let shown = ''
   let from = 0
-  NAMES.lastIndex = 0
-  for (let found = NAMES.exec(text); found !== null; found = NAMES.exec(text)) {
-    const [all, word = '', separator = '', flag] = found
-    const name = flag ?? word
-    const isParameter = /[?&#]/.test(text.charAt(found.index - 1))
-    if (!(isParameter ? isSecretParameter(name) : isSecretName(name))) {
-      continue
+  IN_NAMES.lastIndex = 0
+  for (let found = IN_NAMES.exec(text); found !== null; found = IN_NAMES.exec(text)) {
+    let begin = found.index
+    while (begin > from && isNameChar(text.charCodeAt(begin - 1))) {
+      --begin
     }
-    const isHeader = /^(?:proxy-)?authorization$|^(?:set-)?cookie$/i.test(name)
-    const before = text.slice(Math.max(0, found.index - 40), found.index)
-    const isLine = separator.includes(':') && /(?:^|\n)[ \t]*(?:- )?$/.test(before)
-    const start = found.index + all.length
-    const [begin, end] = valueAt(text, start, isHeader ? HEADER : isLine ? LINE : isParameter ? PARAMETER : WORD)
-    if (end > begin && !isPlain(text, begin, end)) {
-      shown += text.slice(from, begin) + HIDDEN
-      from = end
+    const end = begin + matchAt(NAME, text, begin).length
+    const value = valueOf(text, text.slice(begin, end), begin, end)
+    if (value !== undefined) {
+      shown += text.slice(from, value[0]) + HIDDEN
+      from = value[1]
     }
-    NAMES.lastIndex = Math.max(NAMES.lastIndex, end)
+    IN_NAMES.lastIndex = Math.max(end, from)
   }
   return from === 0 ? text : shown + text.slice(from)
+}
+
+/** As in {@link NAME}. */
+function isNameChar(code: number): boolean {
+  return (
+    (code >= 97 && code <= 122) ||
+    (code >= 65 && code <= 90) ||
+    (code >= 48 && code <= 57) ||
+    code === 95 ||
+    code === 45 ||
+    code === 46 ||
+    code === 36
+  )
+}
+
+/** Where the secret stands that this name tells of, if it does. */
+function valueOf(text: string, name: string, begin: number, end: number): [begin: number, end: number] | undefined {
+  const separator = matchAt(SEPARATOR, text, end)
+  const isFlag = separator === '' && /^--?\w[\w-]*$/.test(name) && !/\S/.test(text.charAt(begin - 1))
+  const start = end + (isFlag ? matchAt(AFTER_FLAG, text, end) : separator).length
+  const isParameter = /[?&#]/.test(text.charAt(begin - 1))
+  if (start === end || !(isParameter ? isSecretParameter(name) : isSecretName(name) || isAuthName(name))) {
+    return undefined
+  }
+  const isHeader = /^(?:proxy-)?authorization$|^(?:set-)?cookie$/i.test(name)
+  const isLine = separator.includes(':') && /(?:^|\n)[ \t]*(?:- )?$/.test(text.slice(Math.max(0, begin - 40), begin))
+  const value = valueAt(text, start, isHeader ? HEADER : isLine ? LINE : isParameter ? PARAMETER : WORD)
+  const isMeant = isParameter || isSecretName(name) || (isAuthName(name) && isBasic(text.slice(...value)))
+  return value[1] > value[0] && isMeant && !isPlain(text, ...value) ? value : undefined
 }
 
 /** Hidden already, or no value. */
@@ -168,7 +206,8 @@ function isPlain(text: string, begin: number, end: number): boolean {
 const OPENING = /\\*["'`]/y
 const BLOCK = /(?:[|>][-+\d]*)?[ \t]*\r?\n([ \t]+[^\n]*(?:\n[ \t]+[^\n]*)*)/y
 const LINE = /[^\r\n]*/y
-const HEADER = /[^\r\n"'\\]*/y
+/** `Digest username="bob", response="…"` has quotes of its own. */
+const HEADER = /(?:[^\r\n"'\\]|(?<=\w=)\\*"[^"\\\r\n]*\\*"(?=[\s,;']|$))*/y
 const WORD = /[^\s,;&"'`<>\\]*/y
 const PARAMETER = /[^\s,;&"'`<>\\#]*/y
 

@@ -36,6 +36,8 @@ export interface TargetField {
   /** `the chat's id, like -1001234567890, or @channel` */
   readonly meaning: string
   readonly isRequired?: boolean
+  /** The parameter of the URL's query that may have it instead. */
+  readonly inQuery?: string
   /** What it has to look like. */
   readonly pattern?: RegExp
 }
@@ -44,6 +46,8 @@ export interface TokenField {
   /** `the application's token` */
   readonly meaning: string
   readonly isRequired?: boolean
+  /** The parameter of the URL's query that may have it instead. */
+  readonly inQuery?: string
   /** The header that has it, or the property of the body. */
   readonly place: { readonly header: string } | { readonly property: string }
 }

@@ -18,7 +18,7 @@ export const googleChat: Format = {
   },
   tellsObject: true,
   pace: { perSecond: 1, burst: 2 },
-  build({ message: { emoji, title, facts, details, links, instance } }) {
+  build({ message: { emoji, title, facts, details, links, instance, time } }) {
     const buttons = links.map(({ text, url }) => ({ text, onClick: { openLink: { url } } }))
     const widgets = facts.map(({ label, value }) => ({
       decoratedText: { topLabel: label, text: escaped(value), wrapText: true },
@@ -42,7 +42,9 @@ export const googleChat: Format = {
     ]
     return jsonPayload({
       fallbackText: 'Xen Orchestra',
-      cardsV2: [{ cardId: 'xo', card: { header: { title: `${emoji} ${title}`, subtitle: instance }, sections } }],
+      cardsV2: [
+        { cardId: 'xo', card: { header: { title: `${emoji} ${title}`, subtitle: `${instance} · ${time}` }, sections } },
+      ],
     })
   },
   judge: answer => {

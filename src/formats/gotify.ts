@@ -1,15 +1,20 @@
 import { isFromService, jsonPayload } from './format.ts'
 import type { Format } from './format.ts'
-import { cut, withoutLinks } from './text.ts'
+import { notificationText, notificationTitle } from './notification.ts'
 import type { Tone } from './words.ts'
 
 const PRIORITIES: Readonly<Record<Tone, number>> = { good: 4, bad: 8, warning: 6, info: 4, pending: 1 }
 const MAX_MESSAGE = 4_000
+const MAX_TITLE = 250
 
 /** Source: https://gotify.net/api-docs#/message/createMessage */
 export const gotify: Format = {
   title: 'Gotify',
-  token: { meaning: "the application's token, unless the URL has it", place: { header: 'X-Gotify-Key' } },
+  token: {
+    meaning: "the application's token, unless the URL has it (`?token=…`)",
+    ...{ isRequired: true, inQuery: 'token' },
+    place: { header: 'X-Gotify-Key' },
+  },
   url: {
     example: 'https://push.example.org/message',
     normalise: url => {
@@ -19,13 +24,12 @@ export const gotify: Format = {
     },
   },
   tellsObject: true,
-  build({ message: { emoji, title, object, tone, facts, details, links } }) {
-    const lines = facts.map(({ label, value }) => `${label}: ${value}`)
+  build({ message }) {
+    const { emoji, tone, links, instance, time } = message
     const [link] = links
     return jsonPayload({
-      title: cut(withoutLinks(`${emoji} ${object === undefined ? title : `${title}: ${object.name}`}`), 250),
-      message:
-        cut(withoutLinks([...lines, ...(details === undefined ? [] : [details])].join('\n')), MAX_MESSAGE) || title,
+      title: notificationTitle(message, MAX_TITLE, emoji),
+      message: notificationText(message, `${instance} · ${time}`, MAX_MESSAGE),
       priority: PRIORITIES[tone],
       extras: {
         'client::display': { contentType: 'text/plain' },

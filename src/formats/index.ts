@@ -18,7 +18,7 @@ import { template } from './template.ts'
 import { convoy, outpost, svix } from './web-hook-servers.ts'
 
 export { judged } from './format.ts'
-export type { Built, Format, Material, Options } from './format.ts'
+export type { Built, Format, Material, Options, TokenField } from './format.ts'
 export { messageAbout } from './message.ts'
 export type { Instance, Message } from './message.ts'
 

@@ -23,7 +23,7 @@ export const mattermost: Format = {
   },
   tellsObject: true,
   pace: { perSecond: 10, burst: 20 },
-  build({ message: { emoji, title, text, colour, facts, details, links, instance, method } }, { target }) {
+  build({ message: { emoji, title, text, colour, facts, details, links, instance, method, time } }, { target }) {
     const [link] = links
     return jsonPayload({
       ...(target !== undefined && { channel: target }),
@@ -35,7 +35,7 @@ export const mattermost: Format = {
           ...(link && { title_link: link.url }),
           ...(details !== undefined && { text: `${FENCE}\n${fitted(details, MAX_DETAILS, codeOf)}\n${FENCE}` }),
           fields: facts.map(({ label, value }) => ({ short: true, title: label, value: inCode(value, 1_000) })),
-          footer: fitted(`${instance} · ${method}`, MAX_FOOTER, parted),
+          footer: fitted(`${instance} · ${time} · ${method}`, MAX_FOOTER, parted),
         },
       ],
     })
@@ -56,9 +56,9 @@ function parted(text: string): string {
   return codeOf(text).replace(/[@:#]/g, `$&${JOINT}`)
 }
 
-/** A title is Markdown, and code is not shown as such in it. */
+/** A title is Markdown, and code is not shown as such in it. An emoji stands at its head: a "-" begins no list. */
 function escapeTitle(title: string): string {
-  return parted(title).replace(/[\\*_~|>#\-[\]()<@:!&]/g, '\\$&')
+  return parted(title).replace(/[\\*_~|>#[\]()<@:!&]/g, '\\$&')
 }
 
 /** What the `id` of an error ends with, in words. Source: web.incoming_webhook.* in server/i18n/en.json of mattermost/mattermost */

@@ -1,7 +1,7 @@
 import type { Event } from '../event/event.ts'
 import { isRecord, listOf, numberOf, textOf } from '../values.ts'
 import { lineOf, linesOf } from './text.ts'
-import { durationText, headingOf, nounOf, sizeText } from './words.ts'
+import { durationText, headingOf, nounOf, sizeText, timeText } from './words.ts'
 import type { Tone } from './words.ts'
 
 /** This XO, as its administrator calls it. */
@@ -57,6 +57,8 @@ export interface Message {
   readonly method: string
   /** Epoch ms; of an event without a usable time, now. */
   readonly at: number
+  /** The same for people, where the service does not tell it in the reader's zone: in that of the server. */
+  readonly time: string
   /** The same for the failure of something and for its success: `vm.start:67aac198-…`. */
   readonly key: string
 }
@@ -121,6 +123,7 @@ export function messageAbout(event: Event, instance: Instance, now: number): Mes
     ...(duration === undefined ? [] : [durationText(duration)]),
     ...(user === undefined ? [] : [`by ${user}`]),
   ]
+  const at = Number.isFinite(event.timestamp) && Math.abs(event.timestamp) < 8e15 ? event.timestamp : now
   const details = failures.length > 0 ? linesOfFailures(failures, failureCount) : error
   return {
     ...{ tone: heading.tone, ...LOOKS[heading.tone] },
@@ -133,7 +136,7 @@ export function messageAbout(event: Event, instance: Instance, now: number): Mes
     ...(error !== undefined && { error }),
     links: linksTo(object?.id, kindOf(record('object'), event.method), instance),
     instance: lineOf(instance.name ?? '', MAX_TITLE) || 'Xen Orchestra',
-    at: Number.isFinite(event.timestamp) && Math.abs(event.timestamp) < 8e15 ? event.timestamp : now,
+    ...{ at, time: timeText(at, -new Date(at).getTimezoneOffset()) },
     key: keyOf(event.method, object?.id, params),
   }
 }

@@ -1,6 +1,6 @@
 import { isFromService, jsonIn, jsonPayload } from './format.ts'
 import type { Format, ServiceAnswer, Verdict } from './format.ts'
-import { cut, fitted, withoutLinks } from './text.ts'
+import { notificationText, notificationTitle } from './notification.ts'
 import type { Measure } from './text.ts'
 import type { Tone } from './words.ts'
 
@@ -41,19 +41,13 @@ export const ntfy: Format = {
   },
   tellsObject: true,
   pace: { perSecond: 0.2, burst: 50 },
-  build({ message: { title, object, tone, facts, details, links, method } }, { target = '' }) {
-    const lines = facts.map(({ label, value }) => `${label}: ${value}`)
+  build({ message }, { target = '' }) {
+    const { tone, links, method, instance, time } = message
     const [link] = links
     return jsonPayload({
       topic: target,
-      title: cut(withoutLinks(object === undefined ? title : `${title}: ${object.name}`), MAX_TITLE),
-      message:
-        fitted(
-          withoutLinks([...lines, ...(details === undefined ? [] : [details])].join('\n')),
-          MAX_MESSAGE,
-          undefined,
-          written
-        ) || title,
+      title: notificationTitle(message, MAX_TITLE),
+      message: notificationText(message, `${instance} · ${time}`, MAX_MESSAGE, written),
       tags: [LOOKS[tone].tag, method.replaceAll(',', ' ')],
       priority: LOOKS[tone].priority,
       ...(link && { click: link.url }),

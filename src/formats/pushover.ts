@@ -1,6 +1,6 @@
 import { jsonIn, jsonPayload } from './format.ts'
 import type { Format, ServiceAnswer, Verdict } from './format.ts'
-import { cut, withoutLinks } from './text.ts'
+import { notificationText, notificationTitle } from './notification.ts'
 import type { Tone } from './words.ts'
 
 const PRIORITIES: Readonly<Record<Tone, number>> = { good: -1, bad: 1, warning: 0, info: -1, pending: -2 }
@@ -16,23 +16,30 @@ const HOUR_MS = 60 * 60_000
  */
 export const pushover: Format = {
   title: 'Pushover',
-  target: { meaning: 'the key of the user or group, unless the URL has it', pattern: /^[A-Za-z0-9]{30}$/ },
-  token: { meaning: "the application's token, unless the URL has it", place: { property: 'token' } },
+  target: {
+    meaning: 'the key of the user or group, unless the URL has it (`?user=…`)',
+    ...{ isRequired: true, inQuery: 'user' },
+    pattern: /^[A-Za-z0-9]{30}$/,
+  },
+  token: {
+    meaning: "the application's token, unless the URL has it (`?token=…`)",
+    ...{ isRequired: true, inQuery: 'token' },
+    place: { property: 'token' },
+  },
   url: {
     example: 'https://api.pushover.net/1/messages.json',
     isOwn: ({ hostname }) => hostname === 'api.pushover.net',
   },
   tellsObject: true,
   pace: { perSecond: 1, burst: 5 },
-  build({ message: { emoji, title, object, tone, facts, details, links, at } }, { target }) {
-    const lines = facts.filter(({ label }) => label !== object?.kind).map(({ label, value }) => `${label}: ${value}`)
+  build({ message }, { target }) {
+    const { emoji, tone, links, instance, at } = message
     const [link] = links
     return jsonPayload({
       ...(target !== undefined && { user: target }),
-      title: cut(withoutLinks(`${emoji} ${object === undefined ? title : `${title}: ${object.name}`}`), MAX_TITLE),
-      message:
-        cut(withoutLinks([...(details === undefined ? [] : [details]), ...lines].join('\n')), MAX_MESSAGE) ||
-        '(no details)',
+      title: notificationTitle(message, MAX_TITLE, emoji),
+      // of the time, the service tells
+      message: notificationText(message, instance, MAX_MESSAGE),
       priority: PRIORITIES[tone],
       timestamp: Math.floor(at / 1000),
       ...(link && link.url.length <= 512 && { url: link.url, url_title: link.text }),

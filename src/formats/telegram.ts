@@ -5,8 +5,8 @@ import type { Format, ServiceAnswer, Verdict } from './format.ts'
 import { isRecord } from '../values.ts'
 import { escapeHtml, fitted } from './text.ts'
 
-/** Telegram counts up to 4,096 code points, without markup. */
-const MAX_ALL = 4_000
+/** Telegram takes 4,096 code points, of what is left when the markup has been read: `&amp;` is one. */
+const MAX_ALL = 4_096
 
 /**
  * The method `sendMessage` of Telegram's Bot API. What is not ours stands in `<code>` and `<pre>`, in which nothing becomes
@@ -36,17 +36,15 @@ export const telegram: Format = {
   },
   tellsObject: true,
   pace: { perSecond: 1, burst: 3 },
-  build({ message: { emoji, title, tone, facts, details, links, instance } }, { target = '' }) {
+  build({ message: { emoji, title, tone, facts, details, links, instance, time } }, { target = '' }) {
     const [chat = '', topic] = target.split('/')
     const lines = [
       `${emoji} <b>${escapeHtml(title)}</b>`,
       ...facts.map(({ label, value }) => `<b>${label}:</b> <code>${escapeHtml(value)}</code>`),
     ]
-    const end = [...links.map(({ text, url }) => `<a href="${escapeHtml(url)}">${text}</a>`), code(instance)].join(
-      ' · '
-    )
-    // markup does not count, but counting it does no harm
-    const left = MAX_ALL - [...lines, end].join('\n').length
+    const ends = links.map(({ text, url }) => `<a href="${escapeHtml(url)}">${text}</a>`)
+    const end = [...ends, code(`${instance} · ${time}`)].join(' · ')
+    const left = MAX_ALL - shownLength([...lines, '', end].join('\n'))
     const block = details === undefined ? [] : [`<pre>${escapeHtml(fitted(details, left))}</pre>`]
     const body: Parameters<ApiMethods<never>['sendMessage']>[0] = {
       chat_id: chat,
@@ -63,6 +61,11 @@ export const telegram: Format = {
 
 function code(text: string): string {
   return `<code>${escapeHtml(text)}</code>`
+}
+
+/** Of HTML as it is made here: UTF-16 units, which are as many as code points, or more. */
+function shownLength(html: string): number {
+  return html.replaceAll(/<[^>]*>/g, '').replaceAll(/&\w+;/g, '&').length
 }
 
 function judge({ status, text }: ServiceAnswer): Verdict | undefined {

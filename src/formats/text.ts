@@ -8,7 +8,7 @@
 
 /** Half a character, what is shown as nothing, or changes how its neighbours are shown, and white space that is not one space. */
 const STRANGE =
-  /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b\u2060-\u2064\u206a-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\u{e0000}-\u{e0fff}]|\s{2,}|\p{M}{4,}/gu
+  /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u2064\u206a-\u206f\u2800\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff9-\ufffb\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]|\s{2,}|\p{M}{4,}/gu
 
 const PLAIN = /^[\x21-\x7e]?(?: ?[\x21-\x7e])*$/
 
@@ -87,9 +87,12 @@ export const JOINT = '\u200b'
 
 /**
  * For a service that has no markup, and makes links of what looks like an address, `evil.example` and `a@evil.example`
- * among them: these are parted, the rest is as it is. It looks at neighbours, and so comes before {@link fitted}, not as its
+ * among them: these are parted, the rest is as it is (`192.0.2.7` too, which is to be copied; `192.0.2.7/x` is not). It looks at neighbours, and so comes before {@link fitted}, not as its
  * `escape`.
  */
 export function withoutLinks(text: string): string {
-  return text.replace(/:(?=\/\/)|(?<=[\p{L}\p{N}-])\.(?=[\p{L}-][\p{L}\p{N}-])/gu, `$&${JOINT}`)
+  return text.replace(
+    /:(?=[/\uff0f]{2})|(?<=[\p{L}\p{N}-])[.\u3002\uff0e\uff61](?=[\p{L}-][\p{L}\p{N}-]|\d{1,3}[:/])/gu,
+    `$&${JOINT}`
+  )
 }

@@ -315,6 +315,20 @@ export function durationText(ms: number): string {
     .join(' ')
 }
 
+/**
+ * `2026-11-21 21:26:10 UTC`, `2026-11-21 22:26:10 +01:00`: of an event's time, which may be long past when it arrives.
+ *
+ * @param at - epoch ms
+ * @param offset - of the zone from UTC, minutes
+ */
+export function timeText(at: number, offset: number): string {
+  const local = new Date(at + offset * 60_000).toISOString().slice(0, 19).replace('T', ' ')
+  const [hours, minutes] = [Math.abs(offset) / 60, Math.abs(offset) % 60].map(each =>
+    String(Math.floor(each)).padStart(2, '0')
+  )
+  return `${local} ${offset === 0 ? 'UTC' : `${offset < 0 ? '-' : '+'}${hours}:${minutes}`}`
+}
+
 /** `512 B`, `1.5 GiB`. */
 export function sizeText(size: number): string {
   let [value, unit] = [size, 0]

@@ -33,9 +33,6 @@ export function listenToApiCalls(
       return isAnnounced(xo, signal) ? accept('api', 'pre', signal, undefined, isAsked) : undefined
     }),
     listen<[Signal]>(xo, 'xo:postCall', signal => {
-      if (held?.isActive === true) {
-        held.called(signal)
-      }
       const taker = takerOf(signal.method)
       return taker === undefined ? accept('api', 'post', signal) : taker.post(signal)
     }),

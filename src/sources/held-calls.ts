@@ -4,6 +4,7 @@ import { forbiddenOperation } from 'xo-common/api-errors.js'
 import { messageOf } from '../problem.ts'
 import type { ApiContext, ApiMethod, Signal, Xo } from '../xo.ts'
 import { isBackupRun } from './backup-run.ts'
+import { guarded } from './source.ts'
 import type { Consent, Refusal } from './source.ts'
 
 const log = createLogger('xo:xo-server-web-hooks')
@@ -13,6 +14,9 @@ const log = createLogger('xo:xo-server-web-hooks')
  * (`system`, `xo`), and mends a hook (`plugin`, `webHooks`) whatever the hooks say.
  */
 const ALWAYS_ALLOWED: ReadonlySet<string> = new Set(['session', 'token', 'system', 'xo', 'plugin', 'webHooks'])
+
+/** By which plugins bring methods of their own. */
+const ADDERS = ['addApiMethod', 'addApiMethods'] as const
 
 /** Whether calls of an API method can be refused. Runs of backups are refused as runs, however they are started. */
 export function isRefusable(method: string): boolean {
@@ -48,9 +52,11 @@ export class HeldCalls {
   /** @returns its undo, after which every call goes its way */
   listen(): () => void {
     const undo = this.#consent.onChange(() => this.look())
+    const unwatch = ADDERS.map(name => this.#watch(name))
     this.look()
     return () => {
       undo()
+      unwatch.forEach(each => each())
       ;[...this.#wrapped.keys()].forEach(name => this.#unwrap(name))
     }
   }
@@ -64,21 +70,36 @@ export class HeldCalls {
     const { apiContext, apiMethods } = this.#xo
     const entry = apiMethods[method]
     if (entry === undefined || apiContext === undefined || !this.#wrappers.has(entry)) {
-      this.look() // it was added in the meantime: the next call can be refused
+      this.look() // it was put there by another way: the next call can be refused
       return false
     }
     this.#expected.set(apiContext, signal)
     return true
   }
 
-  /** A call is over: plugins that are loaded or configured by it bring methods of their own. */
-  called({ method }: Signal): void {
-    if (method.startsWith('plugin.')) {
-      this.look()
+  /** Looks as soon as a plugin has added methods, so that their first call is held. @returns its undo */
+  #watch(name: (typeof ADDERS)[number]): () => void {
+    const xo: Partial<Record<typeof name, (...args: unknown[]) => unknown>> = this.#xo as object
+    const add = xo[name]
+    if (add === undefined) {
+      return () => {}
+    }
+    const look = guarded('methods that were added', () => this.look())
+    const wrapper = (...args: unknown[]): unknown => {
+      const remove = add.apply(xo, args)
+      void look()
+      return remove
+    }
+    xo[name] = wrapper
+    return () => {
+      // it may be wrapped by somebody else by now
+      if (xo[name] === wrapper) {
+        xo[name] = add
+      }
     }
   }
 
-  /** Wraps what may be refused now, and nothing else. To be called when methods may have been added. */
+  /** Wraps what may be refused now, and nothing else. */
   look(): void {
     this.isActive = this.#consent.isAny
     const { apiMethods } = this.#xo

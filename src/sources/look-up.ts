@@ -31,6 +31,19 @@ export async function nameOfUser(xo: Xo, id: string | undefined): Promise<string
   return settledSoon(look(), UNKNOWN_USER)
 }
 
+/** By what it was made with; `undefined` also if it cannot be known. */
+export async function idOfUser(xo: Xo, name: string | undefined): Promise<string | undefined> {
+  const look = async (): Promise<string | undefined> =>
+    name === undefined ? undefined : textOf((await xo.getUserByName?.(name, true))?.id)
+  return settledSoon(look(), undefined)
+}
+
+export async function idOfServer(xo: Xo, host: string | undefined): Promise<string | undefined> {
+  const look = async (): Promise<string | undefined> =>
+    host === undefined ? undefined : (await xo.getAllXenServers?.())?.find(server => server.host === host)?.id
+  return settledSoon(look(), undefined)
+}
+
 /** `undefined` also if it cannot be known. */
 export async function nameOfJob(xo: Xo, id: string | undefined): Promise<string | undefined> {
   const look = async (): Promise<string | undefined> =>

@@ -35,7 +35,7 @@ export const noticeEvents: readonly EventInfo[] = [
   post('user.signInFailed', 'Someone gave a wrong user name or password'),
   post(
     'user.signedIn',
-    'Someone has signed in to XO 5 or another client of the API calls; not to XO 6 or the REST API'
+    'Someone has signed in: at the page of XO 5 and XO 6 (`params.provider`), or by another client of the API calls'
   ),
   post('user.created', 'Someone has created a user'),
   post('user.removed', 'Someone has deleted a user'),
@@ -62,13 +62,17 @@ export function listenToAudit(xo: Xo, accept: Accept): () => void {
   })
 }
 
-/** An `accept` that also tells what has come of the calls that it is told the end of. */
-export function withConsequences(accept: Accept): Accept {
+/**
+ * An `accept` that also tells what has come of the calls that it is told the end of.
+ *
+ * @param isTold - whether that of a call has been told already
+ */
+export function withConsequences(accept: Accept, isTold: (signal: Signal) => boolean = () => false): Accept {
   const both: (...args: Parameters<Accept>) => ReturnType<Accept> = (...args) => {
     const answer = accept(...args)
     const [, phase, signal] = args
     const method = phase === 'post' && signal.error === undefined ? CALLS.get(signal.method) : undefined
-    if (method !== undefined && accept.wants(method)) {
+    if (method !== undefined && accept.wants(method) && !isTold(signal)) {
       void accept('state', 'post', consequenceOf(method, signal))
     }
     return answer

@@ -4,7 +4,8 @@ import { STATUS_CODES } from 'node:http'
 
 import type { EventInfo } from '../event/event.ts'
 import { isRecord, textOf } from '../values.ts'
-import type { User, Xo } from '../xo.ts'
+import type { Signal, User, Xo } from '../xo.ts'
+import { idOfServer, idOfUser } from './look-up.ts'
 import { ROUTES } from './rest-routes.ts'
 import { guarded } from './source.ts'
 import type { Accept } from './source.ts'
@@ -50,6 +51,14 @@ interface Response {
 /** The verbs of changes. */
 const VERBS = ['PATCH', 'PUT', 'DELETE', 'POST']
 
+type LookUpId = (xo: Xo, params: Readonly<Record<string, unknown>>) => Promise<string | undefined>
+
+/** What the answer says of what was made is not known: here it is asked for, as the API method would return it. */
+const CREATED: ReadonlyMap<string, LookUpId> = new Map<string, LookUpId>([
+  ['user.create', (xo, { name }) => idOfUser(xo, textOf(name))],
+  ['server.add', (xo, { host }) => idOfServer(xo, textOf(host))],
+])
+
 interface Route {
   /** Its pattern, without `BASE`: `/vms/:id`. */
   readonly path: string
@@ -69,7 +78,7 @@ interface Exchange {
  *
  * Of a request that nobody was let in with (its user is not known), nothing is announced, so that strangers cause no
  * events; one that its user may not make is a failure, as with API calls. What the host has answered is not known but for
- * its status. A request whose client goes away before it is answered is not heard of.
+ * its status; of a new user or server, the id is looked up. A request whose client goes away before it is answered is not heard of.
  *
  * @returns its undo
  */
@@ -114,7 +123,7 @@ export function listenToRestChanges(xo: Xo, accept: Accept): () => void {
       return undefined
     }
     const timestamp = Date.now()
-    return accept('rest', 'post', {
+    const signal: Signal = {
       callId: randomUUID(),
       userId: user.id,
       userName: user.email,
@@ -126,7 +135,14 @@ export function listenToRestChanges(xo: Xo, accept: Accept): () => void {
       ...outcomeOf(response),
       source: 'rest',
       client: clientOf(request),
-    })
+    }
+    const look = response.statusCode < 400 ? CREATED.get(method) : undefined
+    return look === undefined ? accept('rest', 'post', signal) : acceptCreated(signal, look)
+  }
+
+  const acceptCreated = async (signal: Signal, look: LookUpId): Promise<unknown> => {
+    const id = await look(xo, isRecord(signal.params) ? signal.params : {})
+    return accept('rest', 'post', id === undefined ? signal : { ...signal, result: id })
   }
 
   const undo = [hear('http.server.request.start', onStart), hear('http.server.response.finish', onFinish)]

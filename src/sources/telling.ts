@@ -15,7 +15,7 @@ export interface Missed {
 }
 
 /** How long events may be told in one go. */
-const SLICE_MS = 10
+const SLICE_MS = 2
 
 /** How long a change may turn out not to have been one: see `isTentative`. */
 const TENTATIVE_MS = 3_000
@@ -35,8 +35,8 @@ export class Telling {
   readonly #known: LookUp
   /** What this flush has removed, by id: the last that was known. A VM may be gone together with its pool and its VIFs. */
   #gone = new Map<string, unknown>()
-  /** What is still to be told. */
-  readonly #late = new Set<() => void>()
+  /** What is still to be told, in turn. */
+  #late: { readonly change: Change; readonly told: Told }[] = []
   #telling: NodeJS.Immediate | undefined
   /** By id of the object. */
   readonly #held = new Map<string, Held>()
@@ -60,12 +60,16 @@ export class Telling {
   }
 
   tell(id: string, state: State, changes: readonly Change[], missed?: Missed): void {
+    let shared: Told | undefined
     for (const change of changes) {
       if (change.isTentative !== true && !this.#wants(change.method)) {
         this.#release(id)
         continue
       }
-      const told = this.#toldNow(id, state, change, missed)
+      const told =
+        change.about === undefined
+          ? (shared ??= this.#toldNow(id, state, change, missed))
+          : this.#toldNow(id, state, change, missed)
       const isOfOther = 'ofVm' in change && typeOf(change.ofVm && told.lookUp(change.ofVm)) !== 'VM'
       if (isOfOther) {
         continue
@@ -96,13 +100,14 @@ export class Telling {
   end(): void {
     clearImmediate(this.#telling)
     this.#held.forEach(({ release }) => release())
-    this.#late.forEach(tellOne => tellOne())
-    this.#late.clear()
+    const late = this.#late
+    this.#late = []
+    late.forEach(({ change, told }) => void this.#tellChange(change, told))
   }
 
   #add(change: Change, told: Told): void {
     if (this.#wants(change.method)) {
-      this.#late.add(() => void this.#tellChange(change, told))
+      this.#late.push({ change, told })
     }
   }
 
@@ -135,15 +140,18 @@ export class Telling {
 
   #tellSome(): void {
     const end = performance.now() + SLICE_MS
+    const late = this.#late
     this.#telling = undefined
-    for (const tellOne of this.#late) {
+    let count = 0
+    for (const { change, told } of late) {
       if (performance.now() >= end) {
         this.#telling = setImmediate(() => this.#tellSome())
-        return
+        break
       }
-      this.#late.delete(tellOne)
-      tellOne()
+      ++count
+      void this.#tellChange(change, told)
     }
+    late.splice(0, count)
   }
 }
 

@@ -86,9 +86,8 @@ export const VM: Rule<VmState> = {
     }
     const { state: moved, changes } = powerStepOf(before, seen)
     // one that is down has no addresses, and may have the same when it is up again
-    const isUnknown = seen.addresses.length === 0
-    const { addresses, mainAddress } = isUnknown ? before : seen
-    const after = { ...moved, addresses, mainAddress }
+    const isUnknown = seen.addresses.length === 0 && before.addresses.length > 0
+    const after = isUnknown ? { ...moved, addresses: before.addresses, mainAddress: before.mainAddress } : moved
     return { state: after, changes: [...changes, ...settingsChanged(before, after)] }
   },
 }
@@ -166,7 +165,7 @@ function settingsChanged(before: VmState, after: VmState): Change[] {
     changes.push(...compared('vm.resized', sizeOf(before), sizeOf(after)))
   }
   if (before.name !== after.name || !sameList(before.settings, after.settings)) {
-    changes.push(...compared('vm.changed', settingsOf(before), settingsOf(after)))
+    changes.push({ method: 'vm.changed', ...settingsThatDiffer(before, after) })
   }
   return changes
 }
@@ -180,8 +179,19 @@ function sizeOf({ cpus, cpusMax, memory }: VmState): Fields {
   return { CPUs: cpus, cpusMax, memory }
 }
 
-function settingsOf({ name, settings }: VmState): Fields {
-  return { name_label: name, ...Object.fromEntries(SETTINGS.map((key, index) => [key, settings[index]])) }
+function settingsThatDiffer(a: VmState, b: VmState): { before: Fields; after: Fields } {
+  const [before, after]: Record<string, unknown>[] = [{}, {}]
+  if (a.name !== b.name) {
+    before!['name_label'] = a.name
+    after!['name_label'] = b.name
+  }
+  for (const [index, key] of SETTINGS.entries()) {
+    if (a.settings[index] !== b.settings[index]) {
+      before![key] = a.settings[index]
+      after![key] = b.settings[index]
+    }
+  }
+  return { before: before!, after: after! }
 }
 
 /** What is not set is `null`, as JSON has it. */

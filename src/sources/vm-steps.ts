@@ -56,7 +56,9 @@ export function powerStepOf(before: VmState, after: VmState): Step<VmState> {
   if (before.name !== after.name) {
     changes.push({ method: 'vm.renamed', before: { name_label: before.name }, after: { name_label: after.name } })
   }
-  return { state: { ...after, power, host }, changes }
+  // one is made only where it has to be: some thousands of VMs may change at once
+  const isAsSeen = power === after.power && host === after.host
+  return { state: isAsSeen ? after : { ...after, power, host }, changes }
 }
 
 /**

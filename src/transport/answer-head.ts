@@ -12,7 +12,7 @@ const LF = 10
 const STATUS_LINE = /^HTTP\/(\d{1,3}(?:\.\d{1,3})?)[ \t]+([1-9]\d\d)(?!\d)/i
 
 /** Of the names of headers that `regular` reads: the others, which are most, cost no more than a look at this. */
-const FIRST_LETTERS = 'cCtTkKrRdDsSvVxX'
+const FIRST_LETTERS = 'cCtTkKrRdDsSvVxXpP'
 const FOLDED = /\n[ \t]/
 const UNREADABLE = /[^\t\r\n\x20-\x7e]|\r(?!\n)/
 const NONE: string[] = []
@@ -186,6 +186,7 @@ function regular(head: string, { version, status }: StatusLine): string {
       case 'keep-alive':
       case 'retry-after':
       // by these, proxies are told apart from receivers, see `failureOf` in tunnel.ts
+      case 'proxy-status':
       case 'server':
       case 'via':
       case 'x-squid-error':

@@ -1,3 +1,5 @@
+import { isIP } from 'node:net'
+
 import type { AttemptOutcome, Layer } from '../delivery/delivery.ts'
 import { AddressDeniedError } from './address-guard.ts'
 import type { Phase } from './dial.ts'
@@ -166,10 +168,7 @@ function causeOf(code: string, error: unknown, phase: Phase | undefined): readon
       : ['connection', CLOSED]
   }
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
-    return [
-      'tls',
-      `TLS: the certificate is for another name${namesIn(error)}: is the host of the URL, or the header \`Host\`, right?`,
-    ]
+    return ['tls', misnamed(error)]
   }
   const known = BY_CODE.get(code)
   if (known !== undefined) {
@@ -191,13 +190,19 @@ function saidByOpenSsl(message: string): string | undefined {
   return number !== undefined ? ALERTS.get(Number(number)) : /too (?:weak|small)$/.test(message) ? WEAK : undefined
 }
 
-/** Whoever connects sees them. They are a stranger's text. */
-function namesIn(error: unknown): string {
-  const { cert } = error as { cert?: { subjectaltname?: unknown } }
-  const text = typeof cert?.subjectaltname === 'string' ? cert.subjectaltname : ''
-  const names = text
-    .split(', ')
+/** The names in a certificate: whoever connects sees them. They are a stranger's text. */
+function misnamed(error: unknown): string {
+  const { host, cert } = error as {
+    host?: unknown
+    cert?: { subjectaltname?: unknown; subject?: { readonly CN?: unknown } }
+  }
+  const names = typeof cert?.subjectaltname === 'string' ? cert.subjectaltname.split(', ') : []
+  if (typeof host === 'string' && isIP(host) !== 0 && (names.includes(`DNS:${host}`) || cert?.subject?.CN === host)) {
+    return `TLS: the certificate has the address ${host} as a name, which counts for nothing: the receiver needs one with \`subjectAltName = IP:${host}\`, or a URL with a name`
+  }
+  const shown = names
     .map(each => each.replace(/^(?:DNS|IP Address):/, ''))
     .filter(each => /^[\w.*:-]{1,100}$/.test(each))
-  return names.length === 0 ? '' : ` (${names.slice(0, 3).join(', ')}${names.length > 3 ? ', …' : ''})`
+  const list = shown.length === 0 ? '' : ` (${shown.slice(0, 3).join(', ')}${shown.length > 3 ? ', …' : ''})`
+  return `TLS: the certificate is for another name${list}: is the host of the URL, or the header \`Host\`, right?`
 }

@@ -1,6 +1,9 @@
 import dns from 'node:dns'
 import type { LookupAddress, LookupAllOptions } from 'node:dns'
 
+import { NameServers } from './name-servers.ts'
+import type { DirectAsker } from './name-servers.ts'
+
 /** What is used of `dns.lookup`. */
 export type Lookup = (
   hostname: string,
@@ -28,7 +31,10 @@ export interface Resolver {
 const FRESH_MS = 60_000
 /** What is no longer fresh is used for so long while no name server says anything else. */
 const STALE_MS = 60 * 60_000
-/** Whoever could do with what is no longer fresh waits for so long for what is (RFC 8767 §5 calls it client response timer). */
+/**
+ * Whoever could do with what is no longer fresh waits for so long for what is (RFC 8767 §5 calls it client response timer);
+ * whoever has nothing waits for so long for the name's turn.
+ */
 const PATIENCE_MS = 250
 /** Those who ask again so soon after a failure hear the same. */
 const FAILURE_MS = 1_000
@@ -59,10 +65,15 @@ interface Name {
   addresses: readonly string[]
   /** When that look-up was begun. */
   askedAt: number
+  /** Its addresses were asked for directly: it is still to be looked up. */
+  isProvisional: boolean
   preferred: { readonly address: string; readonly until: number } | undefined
   /** Of the last look-up. */
-  failure: { readonly error: Error; readonly at: number; readonly isMute: boolean } | undefined
+  failure: { readonly error: Error; readonly at: number } | undefined
+  /** Nobody has answered the last time. */
+  isMute: boolean
   isUnderWay: boolean
+  isAskedDirectly: boolean
   readonly waiting: Set<Resolved>
 }
 
@@ -72,10 +83,16 @@ interface Name {
  * `dns.lookup` blocks one of the few threads that the process has for look-ups (two of the four of libuv) for as long as the
  * name server is silent, and nothing can end it. So one is under way at a time, and the rest of the process has the other
  * thread. Who has to wait for that is kept small: what was known goes on being used, names that somebody waits for go before
- * those that nobody does, and those that nobody has answered go last and rarely.
+ * those that nobody does, and those that nobody has answered go last and rarely. A name of which nothing is known, and whose
+ * turn does not come soon, is asked for in a way that takes no thread; see {@link NameServers}. What that says is used until
+ * the name's turn has come, as only `dns.lookup` knows all that this machine knows. Where it is silent, the name is mute, too.
+ *
+ * Example: ten names of mute name servers were asked for before `a.example`, each of which takes 10 s to be given up.
+ * `a.example` is reached after some 0.25 s, is looked up after 10 s, and the other nine come after it.
  */
 export class Names implements Resolver {
   readonly #lookup: Lookup
+  readonly #direct: DirectAsker
   readonly #now: () => number
   /** The last one was asked for last. */
   readonly #names = new Map<string, Name>()
@@ -90,8 +107,13 @@ export class Names implements Resolver {
   #alarm: NodeJS.Timeout | undefined
 
   /** @param lookup - by default that of `node:dns` at the time of the call: the host may put another one there */
-  constructor(lookup: Lookup = (...args) => dns.lookup(...args), now: () => number = () => performance.now()) {
+  constructor(
+    lookup: Lookup = (...args) => dns.lookup(...args),
+    direct: DirectAsker = new NameServers(),
+    now: () => number = () => performance.now()
+  ) {
     this.#lookup = lookup
+    this.#direct = direct
     this.#now = now
   }
 
@@ -119,9 +141,7 @@ export class Names implements Resolver {
       process.nextTick(answer, name.failure?.error ?? null, [])
     } else {
       name.waiting.add(answer)
-      if (isKnown) {
-        timer = setTimeout(answer, PATIENCE_MS, null, addresses)
-      }
+      timer = setTimeout(() => (isKnown ? answer(null, addresses) : this.#askDirectly(name)), PATIENCE_MS)
     }
     this.#refresh(name, now)
     return () => {
@@ -153,6 +173,7 @@ export class Names implements Resolver {
   close(): void {
     this.#queue.clear()
     clearTimeout(this.#alarm)
+    this.#direct.close()
   }
 
   #nameOf(hostname: string): Name {
@@ -162,8 +183,11 @@ export class Names implements Resolver {
         ? { addresses: LOOPBACK, askedAt: Number.POSITIVE_INFINITY }
         : { addresses: [], askedAt: Number.NEGATIVE_INFINITY }),
       preferred: undefined,
+      isProvisional: false,
       failure: undefined,
+      isMute: false,
       isUnderWay: false,
+      isAskedDirectly: false,
       waiting: new Set(),
     }
     this.#names.delete(hostname)
@@ -191,7 +215,7 @@ export class Names implements Resolver {
   }
 
   #refresh(name: Name, now: number): void {
-    if (!name.isUnderWay && !isFresh(name, now) && !hasJustFailed(name, now)) {
+    if (!name.isUnderWay && (name.isProvisional || !isFresh(name, now)) && !hasJustFailed(name, now)) {
       this.#queue.add(name)
       this.#pump(now)
     }
@@ -206,7 +230,7 @@ export class Names implements Resolver {
     if (name === undefined) {
       return
     }
-    if (!isMute(name) || (this.#lost === 0 && now >= this.#restsUntil)) {
+    if (!name.isMute || (this.#lost === 0 && now >= this.#restsUntil)) {
       this.#start(name, now)
     } else if (this.#lost === 0) {
       this.#alarm = setTimeout(() => this.#pump(this.#now()), this.#restsUntil - now).unref()
@@ -240,20 +264,54 @@ export class Names implements Resolver {
     if (addresses.length > 0) {
       name.addresses = [...new Set(addresses)].slice(0, MAX_ADDRESSES)
       name.askedAt = startedAt
+      name.isProvisional = false
       name.failure = undefined
+      name.isMute = false
     } else {
       const took = now - startedAt
-      name.failure = { error: error ?? errorOf('ENOTFOUND'), at: now, isMute: took >= MUTE_MS }
+      name.failure = { error: error ?? errorOf('ENOTFOUND'), at: now }
+      name.isMute = took >= MUTE_MS
       if (error === null || error.code === 'ENOTFOUND') {
         name.addresses = []
       }
-      if (isMute(name)) {
+      if (name.isMute) {
         this.#restsUntil = now + Math.min(REST_FACTOR * took, MAX_REST_MS)
       }
     }
     const usable = usableAddresses(name, now)
     for (const answer of name.waiting) {
       answer(usable.length > 0 ? null : (name.failure?.error ?? null), usable)
+    }
+    this.#pump(now)
+  }
+
+  /** Of a name whose turn has not come. */
+  #askDirectly(name: Name): void {
+    if (name.isUnderWay || name.isAskedDirectly) {
+      return
+    }
+    name.isAskedDirectly = true
+    const { askedAt, failure } = name
+    void this.#direct.ask(name.hostname).then(addresses => {
+      name.isAskedDirectly = false
+      // what has been looked up since is better, and has been told to all
+      if (name.askedAt === askedAt && name.failure === failure) {
+        this.#learnDirectly(name, addresses)
+      }
+    })
+  }
+
+  #learnDirectly(name: Name, addresses: readonly string[] | undefined): void {
+    const now = this.#now()
+    // that it is not known there says nothing
+    name.isMute = addresses === undefined || (name.isMute && addresses.length === 0)
+    if (addresses !== undefined && addresses.length > 0) {
+      name.addresses = [...new Set(addresses)].slice(0, MAX_ADDRESSES)
+      name.askedAt = now
+      name.isProvisional = true
+      for (const answer of name.waiting) {
+        answer(null, usableAddresses(name, now))
+      }
     }
     this.#pump(now)
   }
@@ -271,11 +329,7 @@ function nextOf(queue: Iterable<Name>): Name | undefined {
 }
 
 function rankOf(name: Name): number {
-  return (isMute(name) ? 2 : 0) + (name.waiting.size > 0 ? 0 : 1)
-}
-
-function isMute({ failure }: Name): boolean {
-  return failure?.isMute === true
+  return (name.isMute ? 2 : 0) + (name.waiting.size > 0 ? 0 : 1)
 }
 
 function isFresh({ askedAt }: Name, now: number): boolean {

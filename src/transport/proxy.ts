@@ -100,6 +100,9 @@ function parseProxy(setting: string): Proxy | Unusable | undefined {
     const what = /^socks/i.test(scheme) ? 'SOCKS is not supported' : 'its scheme is neither http nor https'
     return { problem: `${what}; ${EXPECTED}` }
   }
+  if (/^(?:none|no|off|false|null|undefined|direct)$/i.test(rest)) {
+    return { problem: `"${rest}" would be its host: leave the setting out where there is to be none` }
+  }
   const readings = readingsOf(rest)
   const [reading] = readings
   if (reading === undefined) {
@@ -140,7 +143,8 @@ function readingOf(authority: string): Reading | undefined {
     /^(?:(.*)@)?(\[[\da-f:.]+\]|[\p{L}\p{M}\p{N}._-]+)(?::(\d{1,5}))?$/isu.exec(authority) ?? []
   const number = Number(port ?? 0)
   const isOddAddress = ENDS_IN_NUMBER.test(host) && net.isIP(host) === 0 // a forgotten name: `3128`
-  const isReadable = URL.canParse(`http://${host}`) && !isOddAddress && number <= 65_535 && port !== '0'
+  const isScheme = /^https?$/i.test(host) || /^https?[:;]?\//i.test(userInfo) // `http//proxy`, `http:/user@proxy`
+  const isReadable = URL.canParse(`http://${host}`) && !isOddAddress && !isScheme && number <= 65_535 && port !== '0'
   return isReadable ? { userInfo, hostname: new URL(`http://${host}`).hostname, port: number } : undefined
 }
 

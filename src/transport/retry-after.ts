@@ -3,20 +3,28 @@ import { MAX_RETRY_AFTER_MS } from '../delivery/retry.ts'
 const SECOND = 1000
 const MINUTE = 60 * SECOND
 const HOUR = 60 * MINUTE
+const DAY = 24 * HOUR
 
 /** Nobody means a wait that is longer than this, nor a moment that is further away. */
-const MAX_PLAUSIBLE_MS = 366 * 24 * HOUR
+const MAX_PLAUSIBLE_MS = 366 * DAY
 
 /** No spelling of a wait is longer. */
 const MAX_LENGTH = 100
 
-const NUMBER = /^\+?(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)$/i
+const NUMBER = /^\+?(\d+(?:\.\d*)?|\.\d+)$/
+/** `2 minutes`, and as Go writes it: `1h30m0s`. */
+const WITH_UNITS = /^\+?(?:(?:\d+(?:\.\d*)?|\.\d+) ?[a-z]+\.? ?){1,5}$/i
+const PART = /([\d.]+) ?([a-z]+)/gi
+/** ISO 8601: `PT1H30M`. Days and shorter: of months nobody knows how long they are. */
+const DURATION = /^P(?=.)(\d+D)?(?:T(?=\d)([\d.HMS]+))?$/i
 const NEGATIVE = /^-\s*\d/
 const UNITS: readonly (readonly [RegExp, number])[] = [
-  [/^(?:s|secs?|seconds?)?$/i, SECOND],
+  [/^(?:s|secs?|seconds?)$/i, SECOND],
   [/^(?:ms|millis|milliseconds?)$/i, 1],
   [/^(?:m|mins?|minutes?)$/i, MINUTE],
   [/^(?:h|hrs?|hours?)$/i, HOUR],
+  [/^(?:d|days?)$/i, DAY],
+  [/^(?:w|weeks?)$/i, 7 * DAY],
 ]
 
 const TIME = String.raw`(?<hour>\d{1,2}):(?<minute>\d\d)(?::(?<second>\d\d)(?:\.\d{1,9})?)?`
@@ -30,6 +38,11 @@ const DATES: readonly RegExp[] = [
   ),
   // `Sun Nov  6 08:49:37 1994`
   new RegExp(String.raw`^[a-z]{3,9} (?<month>[a-z]{3,9}) (?<day>\d{1,2}) ${TIME}${ZONE} (?<year>\d{4})$`, 'i'),
+  // `Sun Nov 06 1994 08:49:37 GMT+0000 (Coordinated Universal Time)`, as JavaScript writes it
+  new RegExp(
+    String.raw`^[a-z]{3} (?<month>[a-z]{3}) (?<day>\d\d) (?<year>\d{4}) ${TIME} GMT(?<zone>[+-]\d{4})(?: \(.*)?$`,
+    'i'
+  ),
   // `1994-11-06T08:49:37Z`
   new RegExp(String.raw`^(?<year>\d{4})-(?<month>\d\d)-(?<day>\d\d)[T ]${TIME}${ZONE}$`, 'i'),
 ]
@@ -40,7 +53,7 @@ export type RetryAfter = { readonly delayMs: number } | { readonly ignored: stri
 
 /**
  * Reads a `Retry-After` as people send it: RFC 9110 §10.2.3 (seconds, or an HTTP date), and what else can mean one thing
- * only: fractions, units, quotes, seconds or ms since 1970, other spellings of dates. Of several, the longest wait counts.
+ * only: fractions, units, durations, quotes, seconds or ms since 1970, other spellings of dates. Of several, the longest wait counts.
  * Dates are counted from the answer's own `Date`: the receiver's clock may be wrong.
  *
  * @param values - of the headers of that name
@@ -66,7 +79,7 @@ export function parseRetryAfter(
 function plain(text: string): string {
   return text
     .slice(0, MAX_LENGTH + 1)
-    .replace(/["']/g, '')
+    .replace(/["']|;.*$/gs, '')
     .replace(/\s+/g, ' ')
     .trim()
 }
@@ -86,21 +99,33 @@ function waitOf(text: string, answeredAt: number | undefined, now: number): numb
   if (NEGATIVE.test(text)) {
     return 'it is negative'
   }
-  const [, digits, unit] = NUMBER.exec(text) ?? []
-  if (digits !== undefined && unit !== undefined) {
-    const unitMs = UNITS.find(([name]) => name.test(unit))?.[1]
-    if (unitMs === undefined) {
-      return 'it cannot be read'
-    }
-    const number = Number(digits)
-    if (number * unitMs <= MAX_PLAUSIBLE_MS) {
-      return number * unitMs
-    }
-    const moment = [number * SECOND, number].find(each => unit === '' && Math.abs(each - now) <= MAX_PLAUSIBLE_MS)
-    return moment === undefined ? 'it is further away than anybody means' : until(moment, answeredAt, now)
+  const number = Number(NUMBER.exec(text)?.[1])
+  if (number * SECOND > MAX_PLAUSIBLE_MS) {
+    const moment = [number * SECOND, number].find(each => Math.abs(each - now) <= MAX_PLAUSIBLE_MS)
+    return moment === undefined ? TOO_FAR : until(moment, answeredAt, now)
+  }
+  const wait = Number.isNaN(number) ? durationOf(text) : number * SECOND
+  if (wait !== undefined) {
+    return wait <= MAX_PLAUSIBLE_MS ? wait : TOO_FAR
   }
   const moment = dateOf(text)
   return moment === undefined ? 'it cannot be read' : until(moment, answeredAt, now)
+}
+
+const TOO_FAR = 'it is further away than anybody means'
+
+/** In ms, of numbers with units; `undefined`: it is something else. */
+function durationOf(text: string): number | undefined {
+  const [, days = '', time = ''] = DURATION.exec(text) ?? []
+  const parts = days + time === '' ? text : days + time
+  if (!WITH_UNITS.test(parts)) {
+    return undefined
+  }
+  let sum = 0
+  for (const [, number, unit = ''] of parts.matchAll(PART)) {
+    sum += Number(number) * (UNITS.find(([name]) => name.test(unit))?.[1] ?? Number.NaN)
+  }
+  return Number.isNaN(sum) ? undefined : sum
 }
 
 function until(moment: number, answeredAt: number | undefined, now: number): number | string {
@@ -110,7 +135,7 @@ function until(moment: number, answeredAt: number | undefined, now: number): num
   if (wait <= 0) {
     return 'it is in the past'
   }
-  return wait <= MAX_PLAUSIBLE_MS ? wait : 'it is further away than anybody means'
+  return wait <= MAX_PLAUSIBLE_MS ? wait : TOO_FAR
 }
 
 /** Epoch ms. Not by `Date.parse`, which takes almost anything. */

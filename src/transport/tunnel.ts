@@ -142,10 +142,15 @@ function refusal({ status, head }: ConnectAnswer, hasCredentials: boolean): Prox
  */
 const OF_RECEIVER = /^ERR_(?:ZERO_SIZE_OBJECT|READ_TIMEOUT|READ_ERROR [1-9]|WRITE_ERROR|INVALID_RESP|LIFETIME_EXP)/
 
+/** Of RFC 9209 §2.3: what the proxy of the last member says has failed; it has reached the receiver with some. */
+const PROXY_STATUS = /^[^,]*;\s*error=([a-z_]+)(?![^,]*received-status=)/
+const OF_RECEIVER_BY_STATUS =
+  /^(?:connection_(?:terminated|(?:read|write)_timeout)|http_(?:response|protocol|upgrade)_\w+)$/
+
 /**
  * Of a request for an absolute URL, whose answer may be the receiver's or the proxy's own: why the proxy says it, if it is
- * known to be its own. Squid names its errors, and tinyproxy itself. Each adds its `Via` to what it passes on: a second one is
- * of a proxy on the receiver's side.
+ * known to be its own. Squid names its errors, tinyproxy itself, and others have a `Proxy-Status` (RFC 9209). Each adds its
+ * `Via` to what it passes on: a second one is of a proxy on the receiver's side.
  *
  * @param hasCredentials - the proxy was given some
  */
@@ -153,11 +158,15 @@ export function failureOf(status: number, headers: AnswerHeaders, hasCredentials
   if (status === 407) {
     return credentialsRefused(status, hasCredentials)
   }
-  const [via, squid, server] = ['via', 'x-squid-error', 'server'].map(name => [headers[name] ?? []].flat().join())
-  const isOfSquid = squid !== '' && !OF_RECEIVER.test(squid!) && !via!.includes(',')
+  const [via = '', squid = '', server = '', statuses = ''] = ['via', 'x-squid-error', 'server', 'proxy-status'].map(
+    name => [headers[name] ?? []].flat().join()
+  )
+  const isOfSquid = squid !== '' && !OF_RECEIVER.test(squid)
+  const [, error] = PROXY_STATUS.exec(statuses.split(',').at(-1)!) ?? []
+  const saysSo = error !== undefined && !OF_RECEIVER_BY_STATUS.test(error)
   // with 503 it tells of a receiver that has closed the connection
-  const isOfTinyproxy = via === '' && /^tinyproxy\b/i.test(server!) && status !== 503
-  if (status < 400 || !(isOfSquid || isOfTinyproxy)) {
+  const isOfTinyproxy = via === '' && /^tinyproxy\b/i.test(server) && status !== 503
+  if (status < 400 || !(isOfTinyproxy || ((isOfSquid || saysSo) && !via.includes(',')))) {
     return undefined
   }
   return isOfTinyproxy && status === 401

@@ -24,7 +24,10 @@ it('tells of a delivery what came of it, and sends it again once the receiver is
   })
 
   mend()
-  expect(await rest(sandbox, 'POST', `deliveries/${id}/actions/replay`)).toMatchObject({ status: 202, body: { id } })
+  const replayed = await rest(sandbox, 'POST', `deliveries/${id}/actions/replay`)
+  // where the machine is slow, the time of its own retry may have come first
+  const isFirst = replayed.status !== 409
+  expect(replayed).toMatchObject(isFirst ? { status: 202, body: { id } } : { body: { data: { actual: 'delivered' } } })
   const over = await eventually(async () => {
     const { body } = await rest(sandbox, 'GET', `deliveries/${id}`)
     expect(body).toMatchObject({ status: 'delivered', lastAttempt: { answer: '200' } })
@@ -39,7 +42,8 @@ it('tells of a delivery what came of it, and sends it again once the receiver is
   ] as const) {
     expect(await rest(sandbox, verb, path)).toMatchObject({ status: 409, body: { data: { actual: 'delivered' } } })
   }
-  expect(pluginLog('info').filter(line => line.includes(`replayDelivery by ${ADMIN.email}`))).toHaveLength(1)
+  const said = pluginLog('info').filter(line => line.includes(`replayDelivery by ${ADMIN.email}`))
+  expect(said).toHaveLength(isFirst ? 1 : 0)
 })
 
 it('lists by any filter, page by page, the newest first; cancels one', async () => {

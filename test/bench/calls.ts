@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 import type { Signal } from '../../src/xo.ts'
 import { startHost } from './host.ts'
+import type { BenchHook } from './host.ts'
 import { bodyOf, median, ratioRow, signalOf, valueRow } from './measure.ts'
 import type { Figure } from './measure.ts'
 import { startReceiver } from './receiver.ts'
@@ -152,6 +153,38 @@ export const matchedPost: Figure = async (report, isFull) => {
   report(valueRow('in the turn after it: the hand-over', medianOf(ours, 'after'), 'µs'))
   report(valueRow('`fetch`: what it does on the tick', other, 'µs'))
   report(valueRow('`fetch`: in the turn after it', medianOf(theirs, 'after'), 'µs'))
+}
+
+/** Of a call whose object some formats tell of. */
+export const manyFormats: Figure = async (report, isFull) => {
+  const CALLS = isFull ? 4_000 : 1_500
+  const names =
+    'slack json office365 teams discord mattermost google-chat cloudevents cloudevents-binary standard-webhooks virtfusion event'
+  const receiver = await startReceiver()
+  const signal = { ...signalOf('vm.start', 600), params: { id: 'vm' }, result: undefined, error: { message: 'no' } }
+  const hooksOf = (formats: readonly string[]): readonly BenchHook[] =>
+    formats.map(format => ({ name: format, method: signal.method, format, url: `${receiver.url}/${format}` }))
+  const all = names.split(' ')
+  const [one, twelve] = [await startHost(hooksOf(all.slice(0, 1))), await startHost(hooksOf(all))]
+  for (const { objects } of [one, twelve]) {
+    objects.set('vm', { id: 'vm', type: 'VM', name_label: 'web01', $pool: 'pool', tags: [] })
+  }
+  const ticks = new Map<typeof one, number[]>([
+    [one, []],
+    [twelve, []],
+  ])
+  for (let call = 0; call < CALLS; ++call) {
+    for (const [host, own] of ticks) {
+      const { tick: ms } = await tick(() => host.post({ ...signal, callId: `call ${call}` }))
+      own.push(ms * 1e3)
+    }
+  }
+  // the rest waits for its services' pace
+  await Promise.all([one.close(), twelve.close()])
+  receiver.close()
+  const [own, other] = [twelve, one].map(host => median(ticks.get(host)!.slice(CALLS / 3)))
+  const detail = [own!, other!].map(us => us.toFixed(1)).join(' µs to ')
+  report(ratioRow(`the tick of a call with hooks of 12 formats, to one (${detail} µs)`, own! / other!, '≤', 1.25))
 }
 
 /** What `work` takes with the microtasks that it leaves behind, before the loop goes on; and the turn after it; ms. */

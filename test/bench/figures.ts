@@ -1,4 +1,4 @@
-import { matchedPost, refusableCall, unmatchedCall } from './calls.ts'
+import { manyFormats, matchedPost, refusableCall, unmatchedCall } from './calls.ts'
 import { deliveryLog } from './history.ts'
 import { largeResult } from './large-results.ts'
 import { builtInEachFormat } from './formats.ts'
@@ -15,6 +15,7 @@ import { journalRate, throughput } from './throughput.ts'
 export const figures: ReadonlyMap<string, Figure> = new Map([
   ['deliveries of 600 bytes to one endpoint', throughput],
   ["matched post of 600 bytes, on the caller's tick, with pauses", matchedPost],
+  ['matched post, 12 formats', manyFormats],
   ['unmatched call, 1,000 hooks', unmatchedCall],
   ['call that a hook may refuse', refusableCall],
   ['1,000 events a second', steadyLoad],

@@ -43,6 +43,7 @@ export interface BenchHook {
   /** In seconds. */
   readonly timeout?: number
   readonly mayRefuse?: boolean
+  readonly format?: string
   readonly tls?: { readonly acceptAnyCertificate: boolean }
 }
 
@@ -94,12 +95,12 @@ export async function startHost(
     }
     const plugin = factory(surroundings)
     await plugin.configure({
-      hooks: hooks.map(({ name, method, url, timeout, mayRefuse = false, tls }) => ({
+      hooks: hooks.map(({ name, method, url, timeout, mayRefuse = false, format = 'json', tls }) => ({
         name,
         method,
         url,
         type: 'pre/post',
-        format: 'json',
+        format,
         mayRefuse,
         ...(timeout !== undefined && { limits: { timeout } }),
         ...(tls && { tls }),

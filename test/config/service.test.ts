@@ -59,6 +59,20 @@ describe('what a format makes of the fields of a hook', () => {
       { url: 'https://push.example.org/message?token=A', headers: [] },
     ],
     [
+      'or be a header of the hook',
+      {
+        format: 'gotify',
+        url: 'https://push.example.org/message',
+        authentication: { headers: 'X-A: b\nx-gotify-key: A' },
+      },
+      { headers: ['X-A', 'b', 'x-gotify-key', 'A'] },
+    ],
+    [
+      'both keys of Pushover may stand in the URL',
+      { format: 'pushover', url: `https://api.pushover.net/1/messages.json?token=a&user=${KEY}` },
+      { url: `https://api.pushover.net/1/messages.json?token=a&user=${KEY}`, headers: [] },
+    ],
+    [
       'the token of PagerDuty is put into the body, whatever "Authorization" says',
       {
         format: 'pagerduty',
@@ -119,6 +133,34 @@ describe('what a format makes of the fields of a hook', () => {
       },
       'hooks[0].type',
       /"post"/,
+    ],
+    [
+      { format: 'gotify', url: 'https://push.example.org/' },
+      'hooks[0].authentication.token',
+      /the application's token/,
+    ],
+    [
+      {
+        format: 'gotify',
+        url: 'https://push.example.org/message?token=',
+        authentication: { headers: 'X-Gotify: A' },
+      },
+      'hooks[0].authentication.token',
+      /the application's token/,
+    ],
+    [
+      { format: 'pushover', url: 'https://api.pushover.net/1/messages.json', target: KEY },
+      'hooks[0].authentication.token',
+      /the application's token/,
+    ],
+    [
+      {
+        format: 'pushover',
+        url: 'https://api.pushover.net/1/messages.json?token=a',
+        authentication: { headers: 'Authorization: x' },
+      },
+      'hooks[0].target',
+      /the key of the user/,
     ],
     [{ format: 'convoy', url: 'https://a.example/' }, 'hooks[0].target', /the endpoint's id/],
     [{ format: 'template', url: 'https://a.example/' }, 'hooks[0].content.template', /a template/],

@@ -89,6 +89,11 @@ describe('what is taken works when connecting', () => {
     ['indented', server.cert.replace(/^/gm, '      ')],
     ['indented with tabs, with blank lines', server.cert.replaceAll('\n', '\n\n\t')],
     ['quoted in a mail', server.cert.replace(/^/gm, '> ')],
+    ['in Base64 once more', Buffer.from(server.cert).toString('base64')],
+    ['in Base64 once more, in lines', Buffer.from(server.cert).toString('base64').replace(/.{76}/g, '$&\n')],
+    ['with long dashes', server.cert.replaceAll('-----', '\u2014\u2014-')],
+    ['with a dash too few', server.cert.slice(1)],
+    ['with invisible characters', server.cert.replace(/\n/g, '\u00a0\u200b\n')],
     ['with a BOM', `\ufeff${server.cert}`],
     ['within text', `subject=CN = x\nissuer=CN = y\n${server.cert}\nthe end`],
     ['in one line', oneLine(server.cert)],
@@ -123,6 +128,7 @@ describe('what is taken works when connecting', () => {
       client.cert,
       `-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n${String(client.key.export({ type: 'sec1', format: 'pem' }))}`,
     ],
+    ['in Base64 once more', Buffer.from(client.cert).toString('base64'), Buffer.from(client.keyPem).toString('base64')],
     ['both in the field of the key', '', client.cert + client.keyPem],
     ['with the certificate in both fields', client.cert, client.keyPem + client.cert],
   ])('a certificate of its own and its key %s', async (_, certificate, encryptionKey) => {
@@ -135,6 +141,7 @@ describe('what cannot work is refused', () => {
     .export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'x' })
     .toString()
   const old = `-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nMHcCsEcReT==\n-----END EC PRIVATE KEY-----`
+  const packed = 'MIIJzwIBAzCCCYUGCSqGSIb3DQEHAaCCCXYEgglyMIIJbjCCA+IGCSqGSIb3\nDQEHBqCCsEcReT'
   const labelled = (label: string): string => `-----BEGIN ${label}-----\nMIIsEcReT\n-----END ${label}-----`
   it.each<[string, Fields, string, string]>([
     ['no PEM', { ca: 'sEcReT' }, 'ca', 'something else'],
@@ -144,6 +151,8 @@ describe('what cannot work is refused', () => {
     ['a key among certificates', { ca: authority.cert + authority.keyPem }, 'ca', 'a private key among them'],
     ['a request', { ca: labelled('CERTIFICATE REQUEST') }, 'ca', 'a request'],
     ['a public key', { ca: labelled('PUBLIC KEY') }, 'ca', 'a public key'],
+    ['PKCS #12', { ca: packed }, 'ca', 'openssl pkcs12'],
+    ['PKCS #12 for a key', { certificate: client.cert, encryptionKey: packed }, 'encryptionKey', 'openssl pkcs12'],
     ['PKCS #7', { ca: labelled('PKCS7') }, 'ca', 'openssl pkcs7'],
     ['a certificate alone', { certificate: client.cert }, 'encryptionKey', 'nothing, and a certificate'],
     ['a key alone', { encryptionKey: client.keyPem }, 'certificate', 'nothing, and a private key'],

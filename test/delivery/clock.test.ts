@@ -114,7 +114,12 @@ describe('what is written of a delivery', () => {
       ...{ ...written, state: 'waiting', dueAt: EPOCH + 30, stepMs: 40 },
     })
     expect(of({ name: 'dead' })).toEqual({ ...written, state: 'dead' })
-    expect(of({ name: 'sending', endpoint: 'e', isCancelled: true })).toEqual({ ...written, state: 'queued' })
+    for (const [isCancelled, state] of [
+      [false, 'queued'],
+      [true, 'cancelled'],
+    ] as const) {
+      expect(of({ name: 'sending', endpoint: 'e', isCancelled })).toEqual({ ...written, state })
+    }
     expect(of({ name: 'held' })).toEqual({ ...written, state: 'queued' })
   })
 })

@@ -1,3 +1,5 @@
+import { stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { expect, describe, it, onTestFinished, vi } from 'vitest'
 
 import { DiskClock, keptOf } from '../../src/delivery/clock.ts'
@@ -13,6 +15,7 @@ import { newKept } from '../../src/delivery/kept.ts'
 import type { Kept, State } from '../../src/delivery/kept.ts'
 import { Recorder } from '../../src/delivery/recorder.ts'
 import type { RecorderOptions, Store } from '../../src/delivery/recorder.ts'
+import { Turns } from '../../src/delivery/turns.ts'
 import { copyOfStore, temporaryDirectory } from '../helpers/journal-files.ts'
 
 const SECOND = 1_000
@@ -719,6 +722,25 @@ describe('a write that hangs', () => {
     expect(disk.begun()).toEqual(['probe', 'close', 'open', 'write +4 ~3 -2'])
     expect([...run.kept.values()].map(({ stored }) => stored)).toEqual([1100, 1200, 1100])
   })
+})
+
+it('a disk that has answered does not hang, however long this thread was kept from looking', async () => {
+  const hanging = vi.fn()
+  const turns = new Turns(SECOND, hanging, () => {})
+  await new Promise(resolve => setImmediate(resolve)) // next come timers, and only then what the disk has answered
+  const answered = new Promise<void>(resolve => {
+    const run = async (): Promise<void> => {
+      await stat(tmpdir())
+      resolve()
+    }
+    turns.next({ withinMs: 500, run, afterHanging: () => {} })
+  })
+  const end = performance.now() + 600
+  while (performance.now() < end) {
+    // nothing else is done
+  }
+  await answered
+  expect(hanging).not.toHaveBeenCalled()
 })
 
 describe('closing', () => {

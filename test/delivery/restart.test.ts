@@ -86,6 +86,31 @@ describe('after a restart', () => {
     }
   })
 
+  it('what was cancelled while it was under way is not sent again, whatever the run came to', async () => {
+    fakeClocks()
+    const first = await started({ answering: ({ number }) => (number === 1 ? failing : underWay) })
+    const [retried] = first.submitMany(1)
+    await first.later(SCHEDULE[0]!, () => first.sent.length === 2)
+    const fresh = first.submit() // not on disk yet
+    await first.later(100, () => first.sent.length === 3)
+    const kept = first.submit()
+    for (const id of [retried, fresh]) {
+      expect(first.dispatcher.controls.cancel({ id: id! })).toBe(1)
+    }
+    await first.pass(2 * SECOND, 10)
+    const killed = await copyOfStore(first.directory)
+    await first.stop()
+
+    for (const directory of [killed, first.directory]) {
+      const run = await started({ directory })
+      await run.until(() => run.total.pending === 0)
+      expect(run.sentIds).toEqual([kept])
+      expect(run.total).toMatchObject({ accepted: 3, delivered: 1, discarded: { cancelled: 2 } })
+      await run.stop()
+      expect((await started({ directory })).total).toMatchObject({ accepted: 3, pending: 0 })
+    }
+  })
+
   it('retries that became due meanwhile come spread over a minute, and not as a burst', async () => {
     fakeClocks()
     // one each: what waits at an endpoint goes at once when that has answered

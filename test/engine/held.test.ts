@@ -94,8 +94,8 @@ it('what is given up is discarded when it is handed over again', () => {
   const held = new Held(MIB)
   const entry = held.add(handingOf({ hooks: ['a', 'b'] }))
   held.safe(entry.number, 0)
-  expect(held.find(entry.number)).toBe(entry)
-  held.giveUp(entry, 'set aside')
+  expect(held.setAside(entry.number)).toBe(entry)
+  expect(held.setAside(entry.number)).toBeUndefined()
   expect(held.bytes).toBe(0)
   expect(held.orderOf(entry)).toEqual({
     type: 'discard',
@@ -103,6 +103,15 @@ it('what is given up is discarded when it is handed over again', () => {
     remains: { id: entry.id, label: 'vm.start success', hooks: ['', 'b'] },
     reason: 'set aside',
   })
+})
+
+it('of what stands in files it knows what is safe, and what brings down one thread after the other', () => {
+  const held = new Held(MIB)
+  held.safe(-5, 0)
+  held.safe(-5, 2)
+  expect(held.setAside(-7)).toBeUndefined()
+  expect(held.leftovers).toEqual({ safe: ['-5-0', '-5-2'], guilty: [-7] })
+  expect([held.size, held.bytes]).toEqual([0, 0])
 })
 
 it('in the end it knows how many there were', () => {

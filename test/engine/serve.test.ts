@@ -29,7 +29,7 @@ function start(directory: string, legacy?: string): Side {
     }
   }
   const take = serve(
-    { addresses: {}, hasJournal: true, legacy, run: 'run' },
+    { addresses: {}, hasJournal: true, legacy, run: 'run', leftovers: { safe: [], guilty: [] } },
     { report: onReport, mark: () => {}, taken: () => {}, onBug: () => {} }
   )
   const close = async (): Promise<void> => {

@@ -1,5 +1,9 @@
-import { describe, expect, it, vi } from 'vitest'
+import { readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 
+import { Intake } from '../../src/engine/intake.ts'
+import { packed } from '../../src/engine/protocol.ts'
 import { startMortal } from '../helpers/mortal-engine.ts'
 import type { Received } from '../sandbox/receiver.ts'
 import { countOf, expectHealth, newDirectory, NOWHERE, PATIENCE, receive } from './engine.cases.ts'
@@ -143,6 +147,31 @@ describe('a thread that dies', () => {
     ])
     expect(countOf(events, 'set aside')).toBe(1)
     expect(replacements().length).toBeGreaterThanOrEqual(3)
+  })
+
+  it('over what an earlier run has left loses nothing of the rest, and sends none of it twice', async () => {
+    const receiver = await receive()
+    const directory = await newDirectory()
+    const intake = new Intake('earlier run')
+    onTestFinished(() => intake.close())
+    await intake.takeOver(directory)
+    const poison = handingOf({ hooks: ['b', 'a'], event: { method: 'vm.poison' } })
+    const handings = Array.from({ length: 9 }, (_, index) => (index === 4 ? poison : handingOf({ hooks: ['b', 'c'] })))
+    handings.forEach((handing, index) => intake.add(packed(index + 1, handing)))
+    intake.hurry()
+    await vi.waitFor(async () => {
+      const [name = ''] = await readdir(directory)
+      expect((await stat(join(directory, name))).size).toBeGreaterThan(0)
+    }, PATIENCE)
+
+    const { engine, events, replacements } = startMortal({ openDirectory: () => Promise.resolve(directory) })
+    const paused = hookTo(NOWHERE, { id: 'c', route: { isPaused: true } })
+    engine.configure(settingsOf(hookTo(receiver.url, { format: 'exit' }), hookTo(receiver.url, { id: 'b' }), paused))
+    await expectHealth(engine, { accepted: 18, delivered: 8, pending: 8, discarded: { 'set aside': 2 } })
+    const expected = handings.filter(handing => handing !== poison).map(({ id }) => `${id}-0`)
+    expect(receiver.requests.map(({ headers }) => headers['webhook-id']).sort()).toEqual(expected.sort())
+    expect(countOf(events, 'set aside')).toBe(2)
+    expect(replacements()).toHaveLength(3)
   })
 
   it('while it works on nothing blames nobody', async () => {

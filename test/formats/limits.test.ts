@@ -170,6 +170,15 @@ describe.each(Object.keys(limits))('the limits of %s', format => {
   })
 })
 
+it('an escape takes no more room in Telegram than what it stands for', () => {
+  const error = '<&>'.repeat(640)
+  for (const [what, body] of bodiesWith('telegram', { user: '&'.repeat(200), name: '<'.repeat(200), error })) {
+    if (what === 'failure') {
+      expect(textOfHtml(body['text'])).toContain(error)
+    }
+  }
+})
+
 it.each([
   ['ntfy', '漢', 3_850],
   ['pushover', 'x', 1_020],

@@ -7,7 +7,7 @@ import type { Phase } from '../../src/event/event.ts'
 import { formats, messageAbout } from '../../src/formats/index.ts'
 import type { Message } from '../../src/formats/index.ts'
 import { cut, fitted, lineOf, linesOf } from '../../src/formats/text.ts'
-import { durationText, headingOf, isForeseen, sizeText } from '../../src/formats/words.ts'
+import { durationText, headingOf, isForeseen, sizeText, timeText } from '../../src/formats/words.ts'
 import { hookableEvents } from '../../src/sources/index.ts'
 import type { Signal } from '../../src/xo.ts'
 import { builtBy, INSTANCE, materialOf, samplesWith } from '../helpers/material.ts'
@@ -26,8 +26,8 @@ describe('a message', () => {
     ['start', '⏳ VM start requested: web01 (by bruce.wayne@waynecorp.com)'],
     ['success', '✅ VM start succeeded: web01 (2.3 s, by bruce.wayne@waynecorp.com)'],
     ['failure', '❌ VM start failed: web01 (2.3 s, by bruce.wayne@waynecorp.com)'],
-    ['backup', '❌ Backup failed: web01 (1 h 5 min, by bruce.wayne@waynecorp.com)'],
-    ['state', '❌ Host disconnected: web01'],
+    ['backup', '❌ Backup failed: Nightly (1 h 5 min, by bruce.wayne@waynecorp.com)'],
+    ['state', '❌ Host disconnected: host-2'],
     ['stranger', '⚠️ Sign-in failed (by bruce.wayne@waynecorp.com)'],
   ])('of the sample "%s" is in one line: %s', (what, text) => {
     const message = sampleMessage(what)
@@ -36,7 +36,7 @@ describe('a message', () => {
 
   it('of a backup lists the first five of what has failed, and how many more', () => {
     expect(sampleMessage('backup').details?.split('\n').slice(4)).toEqual([
-      'web01 4: HOST_NOT_ENOUGH_FREE_MEMORY(4294967296, 1073741824)',
+      'web01 4: ENOSPC: no space left on device, write',
       'and 2 more',
     ])
   })
@@ -225,6 +225,23 @@ it.each([
 ])('%i bytes are %s', (size, text) => {
   expect(sizeText(size)).toBe(text)
 })
+
+it.each([
+  [0, '2026-11-21 21:26:10 UTC'],
+  [60, '2026-11-21 22:26:10 +01:00'],
+  [-210, '2026-11-21 17:56:10 -03:30'],
+  [345, '2026-11-22 03:11:10 +05:45'],
+])('in a zone %i minutes from UTC the time is told as %s', (offset, text) => {
+  expect(timeText(Date.UTC(2026, 10, 21, 21, 26, 10, 999), offset)).toBe(text)
+})
+
+it.each(['telegram', 'ntfy', 'gotify', 'google-chat', 'mattermost'])(
+  'of what comes late, %s tells when it was, however long the rest is',
+  format => {
+    const { event, object } = samplesWith({ user: 'bruce', name: 'web', error: '\n<漢&'.repeat(9_000) })['failure']!
+    expect(builtBy(format, event, object).body.toString().replaceAll('\u200b', '')).toContain('2026-11-21 21:26:10 UTC')
+  }
+)
 
 describe('a text', () => {
   it('is cut between code points, also of what is escaped', () => {

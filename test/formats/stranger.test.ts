@@ -160,6 +160,9 @@ describe.each(chats)('what a stranger writes, in the format %s', format => {
         expect(shown, path).not.toMatch(
           /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/
         )
+        expect(shown, path).not.toMatch(
+          /[\u00ad\u2060-\u206f\ufeff\ufff9-\ufffb\u{1bca0}\u{1d173}\u{e0000}-\u{e0fff}]/u
+        )
         expect(shown.isWellFormed(), path).toBe(true)
       }
     }
@@ -173,7 +176,8 @@ describe.each(chats)('what a stranger writes, in the format %s', format => {
 
   it('is no address that a client makes a link of, however long a text is', () => {
     const plain = ['ntfy', 'gotify', 'pushover', 'google-chat']
-    const links = 'http://evil.example, www.evil.example, evil.example/x, a@evil.example, evil.xn--p1ai '
+    const links =
+      'http://evil.example, www.evil.example, evil.example/x, a@evil.example, evil.xn--p1ai, evil\u3002example, 66.66.66.66/evil '
     for (const [what, count] of [
       ['failure', 1],
       ['failure', 200],
@@ -182,7 +186,9 @@ describe.each(chats)('what a stranger writes, in the format %s', format => {
       const shown = textsIn(bodyOf(format, what, links.repeat(count))).filter(([, text]) => text.includes('evil'))
       expect(shown.length).toBeGreaterThan(0)
       if (plain.includes(format)) {
-        expect(shown.filter(([, text]) => /:\/\/evil|www\.evil|evil\.(?:example|xn)/.test(text))).toEqual([])
+        expect(
+          shown.filter(([, text]) => /:\/\/evil|www\.evil|evil[.\u3002](?:example|xn)|66\.66\.66\.66/.test(text))
+        ).toEqual([])
       }
     }
   })

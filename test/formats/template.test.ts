@@ -67,7 +67,7 @@ describe('a placeholder', () => {
 
   it('gives what of a backup has failed, a line each', () => {
     expect(String(valueOf('{{failures | lines | default:ok}}', samples['backup'])).split('\n')).toEqual(
-      Array.from({ length: 5 }, (_, n) => `web01 ${n}: HOST_NOT_ENOUGH_FREE_MEMORY(4294967296, 1073741824)`)
+      Array.from({ length: 5 }, (_, n) => `web01 ${n}: ENOSPC: no space left on device, write`)
     )
     expect(valueOf('{{failures | lines | default:ok}}', samples['success'])).toBe('ok')
   })

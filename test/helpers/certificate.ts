@@ -18,8 +18,10 @@ export interface CertificateOptions {
   readonly beginsAt?: Date
   /** @default tomorrow */
   readonly expiresAt?: Date
-  /** Besides its own. */
+  /** Besides its own; `DNS:10.0.0.1` is an address that stands as a host name. */
   readonly otherNames?: readonly string[]
+  /** Its name stands nowhere else. */
+  readonly hasSubjectOnly?: boolean
   /** Good for clients only. */
   readonly isForClients?: boolean
   /** An RSA key of so many bits. @default one on the curve P-256 */
@@ -71,10 +73,12 @@ export function makeCertificate(name: string, options: CertificateOptions = {}):
   const digest = options.digest ?? 'sha256'
   const algorithm = ALGORITHMS[`${issuerKey.asymmetricKeyType} ${digest}`]!
   const alternatives = [name, ...(options.otherNames ?? [])].map(each =>
-    /^[\d.]+$/.test(each) ? der(0x87, Buffer.from(each.split('.').map(Number))) : der(0x82, Buffer.from(each))
+    /^[\d.]+$/.test(each)
+      ? der(0x87, Buffer.from(each.split('.').map(Number)))
+      : der(0x82, Buffer.from(each.replace(/^DNS:/, '')))
   )
   const extensions = [
-    sequence(ALTERNATIVE_NAME, der(0x04, sequence(...alternatives))),
+    ...(options.hasSubjectOnly === true ? [] : [sequence(ALTERNATIVE_NAME, der(0x04, sequence(...alternatives)))]),
     ...(options.isForClients === true ? [sequence(KEY_USES, der(0x04, sequence(CLIENT_AUTHENTICATION)))] : []),
     ...(options.isAuthority === true ? [sequence(BASIC_CONSTRAINTS, TRUE, der(0x04, sequence(TRUE)))] : []),
   ]

@@ -51,16 +51,25 @@ export interface Words {
   readonly error: string
   /** Of a backup. */
   readonly failures?: number
+  /** The names of what is no VM, if they are not `name`, and why a backup has failed, if that is not `error`. */
+  readonly others?: Readonly<Record<'job' | 'host' | 'pool' | 'cause', string>>
 }
 
 const USUAL: Words = {
   user: 'bruce.wayne@waynecorp.com',
   name: 'web01',
   error: 'HOST_NOT_ENOUGH_FREE_MEMORY(4294967296, 1073741824)',
+  others: { job: 'Nightly', host: 'host-2', pool: 'pool-1', cause: 'ENOSPC: no space left on device, write' },
 }
 
 /** A start that is asked for, and two that are over; a backup that has failed; a host that is gone; someone at the door. */
-export function samplesWith({ user, name, error, failures = 7 }: Words = USUAL): Readonly<Record<string, Sample>> {
+export function samplesWith({
+  user,
+  name,
+  error,
+  failures = 7,
+  others = { job: name, host: name, pool: name, cause: error },
+}: Words = USUAL): Readonly<Record<string, Sample>> {
   const id = '67aac198-0174-11ea-8d71-362b9e155667'
   const who = { userId: 'b4tm4n', userName: user, userIp: '192.0.2.17' }
   const call = { callId: 'k3w9x1b7q2e', ...who, method: 'vm.start', params: { id }, timestamp: 1_795_296_370_000 }
@@ -73,14 +82,14 @@ export function samplesWith({ user, name, error, failures = 7 }: Words = USUAL):
   const run = {
     id: '1795296000000',
     jobId: 'b2e7c7f0-5a5e-4d9b-8f7e-3c1a9d4f6b06',
-    jobName: name,
+    jobName: others.job,
     status: 'failure',
     size: 1_717_986_918_400,
   }
   const failed = Array.from({ length: failures }, (_, n) => ({
-    ...{ type: 'VM', id: `vm-${n}`, name: `${name} ${n}`, step: 'backup VM', message: error },
+    ...{ type: 'VM', id: `vm-${n}`, name: `${name} ${n}`, step: 'backup VM', message: others.cause },
   }))
-  const host = { id: 'c1d0b6a2-5d0e-4f4d-8c55-6f1e4c9f7a02', name_label: name }
+  const host = { id: 'c1d0b6a2-5d0e-4f4d-8c55-6f1e4c9f7a02', name_label: others.host }
   const state = { callId: '6f7c1f5e-6a3e-4f54-9a55-0c1f2d3e4f50', timestamp: 1_795_296_370_000 }
   const sample = (phase: Phase, signal: object, object?: string): Sample => ({
     event: freezeEvent('api', phase, signal as Signal),
@@ -92,7 +101,7 @@ export function samplesWith({ user, name, error, failures = 7 }: Words = USUAL):
     failure: sample('post', { ...over, error: { message: error, code: 'HOST_NOT_ENOUGH_FREE_MEMORY' } }, vm),
     backup: sample('post', {
       ...{ ...call, method: 'backupNg.runJob', params: { id: run.jobId }, duration: 3_930_000, run },
-      error: { message: `VM ${name} 0: ${error}, and ${failures - 1} more`, failures: failed },
+      error: { message: `VM ${name} 0: ${others.cause}, and ${failures - 1} more`, failures: failed },
     }),
     state: sample('post', {
       ...{
@@ -101,7 +110,7 @@ export function samplesWith({ user, name, error, failures = 7 }: Words = USUAL):
         before: { power_state: 'Running' },
         after: { power_state: 'Halted' },
       },
-      params: { ...host, pool: { id: 'p', name_label: name } },
+      params: { ...host, pool: { id: 'p', name_label: others.pool } },
     }),
     stranger: sample('post', {
       ...state,

@@ -1,5 +1,6 @@
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { Params } from '../sandbox/config.ts'
+import { ADMIN } from '../sandbox/sandbox.ts'
 import { ADMIN_NAME, fence, hookTo, openReceiver, setUpRealHost } from './setup.ts'
 
 const xo = setUpRealHost()
@@ -43,6 +44,29 @@ describe('a real xo-server', () => {
       { event: 'pre host.restart_agent', userName: ADMIN_NAME },
       { event: 'post host.restart_agent', userName: ADMIN_NAME, error: 'no such host none' },
     ])
+  })
+
+  it('tells once who has signed in at its page', async () => {
+    const receiver = await openReceiver()
+    await xo.configure(hookTo(receiver, 'user.signedIn', 'post'), fence(receiver))
+    const { email: username, password } = ADMIN
+    const answer = await fetch(`${xo.host.url}/signin/local`, {
+      method: 'POST',
+      body: new URLSearchParams({ username, password }),
+      redirect: 'manual',
+    })
+    const [, token = ''] = /(?:^|\n)token=([^;]+)/.exec(answer.headers.getSetCookie().join('\n')) ?? []
+    expect(token).not.toBe('')
+    const { body } = (await receiver.next(1))[0]!
+    expect(JSON.parse(body)).toMatchObject({
+      ...{ method: 'user.signedIn', userName: ADMIN_NAME, client: 'web', params: { provider: 'local' } },
+    })
+    expect(body).not.toContain(token)
+    // as the pages of XO 5 do then
+    const pages = await xo.host.connect(null)
+    onTestFinished(() => pages.close())
+    await pages.call('session.signIn', { token })
+    expect(await xo.allSent(receiver, 0)).toEqual([])
   })
 
   it('announces what strangers call only where they are welcome', async () => {

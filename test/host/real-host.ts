@@ -38,6 +38,8 @@ export interface RealHost {
   threads(): Promise<string[]>
   /** Opens a WebSocket and signs in; `null` stays anonymous. */
   connect(credentials?: Credentials | null): Promise<Client>
+  /** Where its pages are: `http://127.0.0.1:…`. */
+  readonly url: string
   /** Asks the REST API. */
   rest(verb: string, path: string, options?: RestOptions): Promise<RestAnswer>
   /** Asks the REST API for an action, and waits for its end. */
@@ -154,6 +156,7 @@ ${config}
     const savedKey = 'xo:plugin-metadata:web-hooks'
     return {
       log,
+      url: `http://127.0.0.1:${port}`,
       pluginData: join(data, 'web-hooks'),
       async threads() {
         const tasks = `/proc/${server!.pid}/task`

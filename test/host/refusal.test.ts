@@ -22,22 +22,41 @@ async function guarding(method: string) {
   return { bodies, allow: () => void (isOpen = true) }
 }
 
-/** A metadata backup that fails without a hypervisor, and its schedule. */
-async function createJob(cron: string, enabled: boolean): Promise<{ id: string; schedule: string }> {
-  const { id: remote } = (await xo.admin.call('remote.create', {
-    name: 'repository',
-    url: `file://${xo.host.repository}`,
-  })) as { id: string }
-  const id = (await xo.admin.call('metadataBackup.createJob', {
-    name: 'guarded',
+/** What makes a job of a kind. Without a hypervisor, its runs would fail. */
+const KINDS = {
+  metadataBackup: (remote: string) => ({
     remotes: { id: remote },
-    schedules: { new: { cron, enabled, name: 'when' } },
     settings: { new: { retentionXoMetadata: 1 } },
     xoMetadata: true,
+  }),
+  backupNg: (remote: string) => ({
+    mode: 'full',
+    remotes: { id: remote },
+    settings: { new: { exportRetention: 1 } },
+    vms: { id: '67aac198-0174-11ea-8d71-362b9e155667' },
+  }),
+}
+
+/** A job that no schedule runs, and its schedule. */
+async function createJob(kind: keyof typeof KINDS): Promise<{ id: string; schedule: string }> {
+  const { id: remote } = (await xo.admin.call('remote.create', {
+    name: `repository of ${kind}`,
+    url: `file://${xo.host.repository}`,
+  })) as { id: string }
+  const id = (await xo.admin.call(`${kind}.createJob`, {
+    name: 'guarded',
+    schedules: { new: { cron: '0 0 1 1 *', enabled: false, name: 'when' } },
+    ...KINDS[kind](remote),
   })) as string | { id: string }
   const job = typeof id === 'string' ? id : id.id
   const schedules = (await xo.admin.call('schedule.getAll')) as Params[]
   return { id: job, schedule: schedules.find(({ jobId }) => jobId === job)!['id'] as string }
+}
+
+/** What XO's backup log has of the runs of a job. */
+async function logsOf(job: string): Promise<Params[]> {
+  const logs = (await xo.admin.call('backupNg.getAllLogs', {})) as Record<string, Params>
+  return Object.values(logs).filter(({ jobId }) => jobId === job)
 }
 
 describe('in a real xo-server, a hook that may refuse', () => {
@@ -60,12 +79,9 @@ describe('in a real xo-server, a hook that may refuse', () => {
 
   it('keeps runs of a backup from beginning, by call, by REST and by its schedule, and they are in its log', async () => {
     const { bodies, allow } = await guarding('metadataBackup.runJob')
-    const { id, schedule } = await createJob('0 0 1 1 *', false)
+    const { id, schedule } = await createJob('metadataBackup')
     const run = { id, schedule }
-    const logged = async () =>
-      Object.values((await xo.admin.call('backupNg.getAllLogs', {})) as Record<string, Params>).filter(
-        log => log['jobId'] === id
-      )
+    const logged = () => logsOf(id)
     await expect(xo.admin.call('metadataBackup.runJob', run)).rejects.toThrow(MESSAGE)
     const { status, body } = await xo.host.act(`schedules/${schedule}/actions/run`)
     expect([status, (body as Params)['error']]).toEqual([403, expect.stringContaining(MESSAGE)])
@@ -90,5 +106,25 @@ describe('in a real xo-server, a hook that may refuse', () => {
     }
     allow()
     expect(await xo.admin.call('metadataBackup.runJob', run)).toBe(true)
+  }, 240_000)
+
+  it('keeps a backup of a VM from beginning, however it is started, and each run is in its log', async () => {
+    const { bodies } = await guarding('backupNg.runJob')
+    const { id, schedule } = await createJob('backupNg')
+    await expect(xo.admin.call('backupNg.runJob', { id, schedule })).rejects.toThrow(MESSAGE)
+    expect((await xo.host.act(`schedules/${schedule}/actions/run`)).status).toBe(403)
+    await expect(xo.admin.call('schedule.runSequence', { schedules: [schedule] })).rejects.toThrow(MESSAGE)
+    const posts = () => bodies().filter(({ type }) => type === 'post')
+    await vi.waitFor(() => expect(posts()).toHaveLength(3), PATIENCE)
+    expect(posts().map(({ error }) => (error as Error).message)).toEqual(
+      Array.from({ length: 3 }, () => expect.stringContaining(MESSAGE) as string)
+    )
+    await vi.waitFor(async () => expect(await logsOf(id)).toHaveLength(3), PATIENCE)
+    for (const log of await logsOf(id)) {
+      expect(log).toMatchObject({
+        ...{ status: 'failure', jobName: 'guarded' },
+        result: { message: expect.stringContaining(MESSAGE) as string },
+      })
+    }
   }, 240_000)
 })

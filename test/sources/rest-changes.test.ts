@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
 import { configure } from '@xen-orchestra/log/configure'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 
 import type { Phase, Source } from '../../src/event/event.ts'
 import { listenToRestChanges, restChangeEvents } from '../../src/sources/rest-changes.ts'
@@ -81,6 +81,31 @@ async function listening(handle: Handled, { wants = () => true, xo = {}, onAccep
 }
 
 const routeTo = (path: string): Handled => ({ route: { path: `/rest/v0${path}` }, user: ALICE })
+
+describe('what the answer says was made', () => {
+  const xo: Partial<Xo> = {
+    getUserByName: name => Promise.resolve(name === 'bob' ? { id: 'u2', email: 'bob' } : null),
+    getAllXenServers: () =>
+      Promise.resolve([
+        { id: 's1', host: 'other' },
+        { id: 's2', host: '192.0.2.9' },
+      ]),
+  }
+
+  it.each<[path: string, body: object, status: number, doubles: Partial<Xo>, result: unknown]>([
+    ['/users', { name: 'bob', password: 'x' }, 201, xo, 'u2'],
+    ['/servers', { host: '192.0.2.9' }, 201, xo, 's2'],
+    ['/users', { name: 'nobody' }, 201, xo, true],
+    ['/users', { name: 'bob' }, 201, {}, true],
+    ['/users', { name: 'bob' }, 201, { getUserByName: () => Promise.reject(new Error('no')) }, true],
+    ['/users', { name: 'bob' }, 403, xo, undefined],
+  ])('is looked up: POST %s of %j (%i)', async (path, body, status, doubles, result) => {
+    const { ask, signals } = await listening({ ...routeTo(path), body, status }, { xo: doubles })
+    await ask('POST', path)
+    await vi.waitFor(() => expect(signals).toHaveLength(1))
+    expect(signals[0]!['result']).toBe(result)
+  })
+})
 
 describe('a change by the REST API', () => {
   it('is announced as the API method that does the same, when it is over', async () => {

@@ -544,6 +544,91 @@ describe('a host', () => {
   })
 })
 
+describe('what an administrator does, or a pool by itself, is told as what it is', () => {
+  const up = { ...vm, ...running }
+  const other = { $pool: 'pool-2', $poolId: 'pool-2' }
+  const others = [
+    { ...pool, ...other, id: 'pool-2', master: 'host-9' },
+    { ...hostOf('host-9'), ...other },
+  ]
+  const during = (operation: string) => ({ current_operations: { task: operation } })
+  const quiet = { current_operations: {} }
+  const snapshot = { ...up, id: 'snapshot', type: 'VM-snapshot', power_state: 'Suspended', $snapshot_of: 'vm-1' }
+
+  it.each<[what: string, flushes: readonly (readonly XoObject[])[], methods: readonly string[]]>([
+    [
+      'a migration to another pool, which halts the VM in this one',
+      [
+        [{ ...up, ...during('migrate_send') }],
+        [{ ...up, ...during('migrate_send'), power_state: 'Halted', $container: POOL }],
+        [{ ...up, ...other, $container: 'host-9' }],
+      ],
+      ['vm.migrated'],
+    ],
+    ['a restart by the guest', [[{ ...up, startTime: 2_000 }]], ['vm.rebooted']],
+    [
+      'a hard reboot, in which the VM is halted for a moment',
+      [
+        [{ ...up, ...during('hard_reboot') }],
+        [{ ...up, ...during('hard_reboot'), power_state: 'Halted', $container: POOL }],
+        [{ ...up, ...during('hard_reboot'), startTime: 2_000 }],
+        [{ ...up, ...quiet, startTime: 2_000 }],
+      ],
+      ['vm.rebooted'],
+    ],
+    [
+      'maintenance of a host',
+      [
+        [{ ...hostOf('host-1'), enabled: false }],
+        [{ ...up, ...during('pool_migrate') }],
+        [{ ...up, ...during('pool_migrate'), $container: 'host-2', startTime: 2_000 }],
+        [{ ...up, ...quiet, $container: 'host-2', startTime: 2_000 }],
+        [hostOf('host-1')],
+      ],
+      ['host.disabled', 'vm.migrated', 'host.enabled'],
+    ],
+    [
+      'a host that dies, and HA',
+      [
+        [{ ...hostOf('host-1'), power_state: 'Halted' }],
+        [{ ...up, power_state: 'Halted', $container: POOL }],
+        [{ ...up, ...during('start_on'), power_state: 'Paused', $container: 'host-2', startTime: 2_000 }],
+        [{ ...up, ...quiet, $container: 'host-2', startTime: 2_000 }],
+      ],
+      ['host.disconnected', 'vm.halted', 'vm.started'],
+    ],
+    [
+      'a snapshot with memory, which suspends the VM for a moment',
+      [
+        [{ ...up, ...during('checkpoint'), power_state: 'Suspended' }, snapshot],
+        [{ ...up, ...during('checkpoint'), startTime: 2_000 }],
+        [{ ...up, ...quiet, startTime: 2_000 }],
+      ],
+      ['snapshot.created'],
+    ],
+    ['a fast clone', [[{ ...up, ...during('clone') }], [{ ...vm, id: 'clone' }], [up]], ['vm.created']],
+    ['a VM that is made a template', [[{ ...up, type: 'VM-template' }]], ['vm.removed']],
+    ['a template that is copied', [[{ ...vm, id: 'copy', type: 'VM-template' }]], []],
+    ['another master', [[{ ...pool, master: 'host-2' }]], ['pool.master.changed']],
+    [
+      'a move of a disk to another SR, of a VM that runs',
+      [
+        [{ ...up, ...during('migrate_send') }],
+        [{ ...up, ...during('migrate_send'), power_state: 'Paused', startTime: 2_000 }],
+        [{ ...up, ...quiet, startTime: 2_000 }],
+      ],
+      [],
+    ],
+  ])('%s', async (_, flushes, methods) => {
+    const watcher = await watch({ objects: [...there, ...others, up] })
+    for (const objects of flushes) {
+      await watcher.set(...objects)
+    }
+    await vi.advanceTimersByTimeAsync(20_000)
+    expect(watcher.methods()).toEqual(methods)
+  })
+})
+
 describe('an SR', () => {
   it('is connected to a host, and disconnected', async () => {
     const { change, told } = await watch()

@@ -64,6 +64,20 @@ const CASES: Readonly<Record<string, Case>> = {
     server: signed({ otherNames: ['<b>x</b>', '\x1b[31m', 'x'.repeat(101)] }, 'a b'),
     reason: /for another name: /,
   },
+  'a certificate that has the address as a name': {
+    server: signed({ otherNames: [`DNS:${LOCAL}`] }, 'a.example'),
+    reason:
+      /^TLS: the certificate has the address 127\.0\.0\.1 as a name, .* with `subjectAltName = IP:127\.0\.0\.1`, /,
+  },
+  'a certificate that has the address as its subject': {
+    server: signed({ hasSubjectOnly: true }),
+    reason:
+      /^TLS: the certificate has the address 127\.0\.0\.1 as a name, .* with `subjectAltName = IP:127\.0\.0\.1`, /,
+  },
+  'a certificate for another subject': {
+    server: signed({ hasSubjectOnly: true }, 'a.example'),
+    reason: /for another name: is the host/,
+  },
   'a certificate for another name than `Host` says': {
     endpoint: { host: 'hooks.example:8443' },
     reason: /for another name \(127\.0\.0\.1\): /,

@@ -23,11 +23,22 @@ class Scene {
   /** Of look-ups, all there have been. */
   readonly asked: string[] = []
   readonly #underWay: { hostname: string; answer: Parameters<Lookup>[2] }[] = []
-  readonly names = new Names((hostname, options, answer) => {
-    expect(options).toEqual({ all: true, order: 'verbatim' })
-    this.asked.push(hostname)
-    this.#underWay.push({ hostname, answer })
-  })
+  /** Of names that were asked for directly. */
+  readonly #direct = new Map<string, (addresses: readonly string[] | undefined) => void>()
+  readonly names = new Names(
+    (hostname, options, answer) => {
+      expect(options).toEqual({ all: true, order: 'verbatim' })
+      this.asked.push(hostname)
+      this.#underWay.push({ hostname, answer })
+    },
+    {
+      ask: hostname => new Promise(resolve => this.#direct.set(hostname, resolve)),
+      close: () => {
+        this.#direct.forEach(resolve => resolve(undefined))
+        this.#direct.clear()
+      },
+    }
+  )
 
   constructor() {
     stopTime()
@@ -47,6 +58,16 @@ class Scene {
       const addresses = said.map(address => ({ address, family: address.includes(':') ? 6 : 4 }))
       ended?.answer(null, addresses)
     }
+    await setImmediate()
+  }
+
+  get askedDirectly(): string[] {
+    return [...this.#direct.keys()]
+  }
+
+  async answerDirectly(hostname: string, addresses: readonly string[] | undefined): Promise<void> {
+    this.#direct.get(hostname)?.(addresses)
+    this.#direct.delete(hostname)
     await setImmediate()
   }
 
@@ -381,11 +402,14 @@ describe('names', () => {
     const scene = new Scene()
     await scene.findMute('mute')
     await scene.ask('a')
-    await scene.ask('b')
+    const waiting = [await scene.askAnd('b')]
     await scene.pass(1_000)
-    await scene.ask('mute')
+    waiting.push(await scene.askAnd('mute'))
+    expect(scene.askedDirectly).toEqual(['b'])
+    waiting.forEach(({ cancel }) => cancel())
     scene.names.close()
     await scene.answer([A])
+    expect(scene.askedDirectly).toEqual([])
     expect(vi.getTimerCount()).toBe(0)
     expect(scene.underWay).toEqual([])
   })
@@ -406,6 +430,9 @@ describe('names', () => {
         }
         await scene.pass(random.pick([0, 1, 300, 2_000, 5_000]))
         expect(scene.underWay.length).toBeLessThanOrEqual(1)
+        for (const name of random.between(0, 1) === 0 ? scene.askedDirectly : []) {
+          await scene.answerDirectly(name, random.pick([[B], [], undefined]))
+        }
         if (random.between(0, 2) > 0) {
           await scene.answer(random.pick([[A], [B, C], [], 'EAI_AGAIN', 'ENOTFOUND']))
         }
@@ -417,6 +444,130 @@ describe('names', () => {
       expect(waiting.filter(heard => heard.length !== 1)).toEqual([])
       expect(cancelled.filter(heard => heard.length > 0)).toEqual([])
     }
+  })
+})
+
+describe('a name whose turn does not come', () => {
+  async function heldScene(): Promise<Scene> {
+    const scene = new Scene()
+    await scene.ask('mute')
+    return scene
+  }
+
+  it('is asked for directly after a moment, once for all that wait', async () => {
+    const scene = await heldScene()
+    const heard = [await scene.ask('a'), await scene.ask('a')]
+    await scene.pass(249)
+    expect(scene.askedDirectly).toEqual([])
+    await scene.pass(1)
+    expect(scene.askedDirectly).toEqual(['a'])
+    await scene.answerDirectly('a', [A, C, A])
+    expect(heard).toEqual([[[A, C]], [[A, C]]])
+    expect(scene.underWay).toEqual(['mute'])
+    // the one that is under way is answered by that
+    expect(scene.askedDirectly).toEqual([])
+  })
+
+  it('is used as it was said until it is looked up, which is the next thing', async () => {
+    const scene = await heldScene()
+    await scene.ask('never')
+    await scene.ask('a')
+    await scene.pass(250)
+    await scene.answerDirectly('never', undefined)
+    await scene.answerDirectly('a', [A])
+    expect(await scene.ask('a')).toEqual([[A]])
+    expect(scene.names.isCurrent('a', A)).toBe(true)
+    await scene.answer('EAI_AGAIN', 'mute')
+    expect(scene.underWay).toEqual(['a'])
+    await scene.answer([B])
+    expect(await scene.ask('a')).toEqual([[B]])
+    expect(scene.names.isCurrent('a', A)).toBe(false)
+  })
+
+  it('may be known to `dns.lookup` alone', async () => {
+    const scene = await heldScene()
+    const heard = await scene.ask('printer')
+    await scene.ask('other')
+    await scene.pass(250)
+    await scene.answerDirectly('printer', [])
+    expect(heard).toEqual([])
+    await scene.answer('EAI_AGAIN', 'mute')
+    expect(scene.underWay).toEqual(['printer'])
+    await scene.answer([A])
+    expect(heard).toEqual([[A]])
+  })
+
+  it('is not known, where `dns.lookup` says so', async () => {
+    const scene = await heldScene()
+    await scene.ask('a')
+    await scene.pass(250)
+    await scene.answerDirectly('a', [A])
+    await scene.answer('EAI_AGAIN', 'mute')
+    await scene.answer('ENOTFOUND', 'a')
+    expect(await scene.ask('a')).toEqual(['ENOTFOUND'])
+  })
+
+  it('does not become what it was by a late answer', async () => {
+    const scene = await heldScene()
+    await scene.ask('a')
+    await scene.pass(250)
+    await scene.answer('EAI_AGAIN', 'mute')
+    await scene.answer([B], 'a')
+    await scene.answerDirectly('a', [A])
+    expect(await scene.ask('a')).toEqual([[B]])
+  })
+
+  it('is mute if nobody answers, and others go before it', async () => {
+    const scene = await heldScene()
+    await scene.ask('mute, too')
+    await scene.pass(250)
+    await scene.answerDirectly('mute, too', undefined)
+    await scene.ask('a')
+    await scene.answer([A], 'mute')
+    expect(scene.underWay).toEqual(['a'])
+    await scene.answer([A])
+    expect(scene.underWay).toEqual(['mute, too'])
+  })
+
+  it('stays mute if it is only said not to be known', async () => {
+    const scene = new Scene()
+    await scene.findMute('mute', 8_000)
+    await scene.pass(1_000)
+    await scene.ask('mute')
+    await scene.pass(250)
+    await scene.answerDirectly('mute', [])
+    expect(scene.underWay).toEqual([])
+  })
+
+  it('waits for it only once, and as long as its look-up rests', async () => {
+    const scene = new Scene()
+    await scene.findMute('mute', 8_000)
+    await scene.pass(1_000)
+    const heard = await scene.ask('mute')
+    await scene.pass(250)
+    expect(scene.underWay).toEqual([])
+    await scene.answerDirectly('mute', [A])
+    expect(heard).toEqual([[A]])
+    expect(scene.underWay).toEqual(['mute'])
+  })
+
+  it('is asked for again by whoever asks next', async () => {
+    const scene = await heldScene()
+    await scene.ask('a')
+    await scene.pass(250)
+    await scene.answerDirectly('a', undefined)
+    const heard = await scene.ask('a')
+    await scene.pass(250)
+    await scene.answerDirectly('a', [A])
+    expect(heard).toEqual([[A]])
+  })
+
+  it('is asked for by nobody who has gone', async () => {
+    const scene = await heldScene()
+    const { cancel } = await scene.askAnd('a')
+    cancel()
+    await scene.pass(250)
+    expect(scene.askedDirectly).toEqual([])
   })
 })
 

@@ -2,13 +2,16 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
-import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 
 import type { Connection } from '../../src/delivery/attempt.ts'
 import type { AttemptOutcome } from '../../src/delivery/delivery.ts'
 import { parseAddressRules } from '../../src/transport/address-guard.ts'
+import { NameServers } from '../../src/transport/name-servers.ts'
 import { Names } from '../../src/transport/names.ts'
 import { connectTo } from '../../src/transport/transport.ts'
+import { startNameServer } from '../helpers/name-server.ts'
+import type { TestNameServer } from '../helpers/name-server.ts'
 import { isSettled, stopTime, until } from '../helpers/stopped-time.ts'
 
 const OLD = '127.0.0.1'
@@ -19,28 +22,42 @@ const zone = new Map<string, readonly string[] | string>()
 /** Look-ups that nobody has answered. */
 let mute: (() => void)[] = []
 let names: Names
+/** For those who are asked while `dns.lookup` has to wait: on a real socket, and as mute. */
+let nameServer: TestNameServer
+
+beforeAll(async () => {
+  nameServer = await startNameServer(hostname => {
+    const said = zone.get(hostname)
+    return said === undefined || typeof said === 'string' ? 'mute' : said
+  })
+  return () => nameServer.close()
+})
 
 beforeEach(() => {
   zone.clear()
   mute = []
-  names = new Names((hostname, _options, answer) => {
-    const reply = (): void => {
-      const said = zone.get(hostname) ?? 'EAI_AGAIN'
-      if (typeof said === 'string') {
-        answer(Object.assign(new Error(said), { code: said }), [])
-      } else {
-        answer(
-          null,
-          said.map(address => ({ address, family: 4 }))
-        )
+  names = new Names(
+    (hostname, _options, answer) => {
+      const reply = (): void => {
+        const said = zone.get(hostname) ?? 'EAI_AGAIN'
+        if (typeof said === 'string') {
+          answer(Object.assign(new Error(said), { code: said }), [])
+        } else {
+          answer(
+            null,
+            said.map(address => ({ address, family: 4 }))
+          )
+        }
       }
-    }
-    if (zone.has(hostname)) {
-      process.nextTick(reply)
-    } else {
-      mute.push(reply)
-    }
-  })
+      if (zone.has(hostname)) {
+        process.nextTick(reply)
+      } else {
+        mute.push(reply)
+      }
+    },
+    new NameServers([nameServer.address], '/nonexistent/hosts')
+  )
+  onTestFinished(() => names.close())
   stopTime()
 })
 
@@ -192,27 +209,41 @@ describe('a mute name server', () => {
     expect(mute.length).toBeLessThanOrEqual(2)
   })
 
-  it('keeps a new name waiting until the look-up under way ends, and no longer', async () => {
+  it('delays no name that was never resolved, however many mute ones were asked for before', async () => {
     const farm = await startFarm(OLD)
-    const first = send(connectionTo('mute.example', farm))
+    const mutes = Array.from({ length: 10 }, (_, index) => send(connectionTo(`m${index}.example`, farm), 5_000))
     await until(() => mute.length === 1)
-    const others = ['m1.example', 'm2.example'].map(host => send(connectionTo(host, farm), 5_000))
-    vi.advanceTimersByTime(1_000)
-    zone.set('new.example', [OLD])
-    const outcome = send(connectionTo('new.example', farm))
-    vi.advanceTimersByTime(5_000)
-    expect(await isSettled(outcome)).toBe(false)
+    for (const host of ['new.example', 'newer.example']) {
+      zone.set(host, [OLD])
+      const outcome = send(connectionTo(host, farm))
+      await isSettled(outcome)
+      vi.advanceTimersByTime(250)
+      expect(await outcome).toMatchObject(OK)
+    }
+    // the look-up that is under way is still the only one
+    expect(mute).toHaveLength(1)
     mute.shift()!()
-    expect(await outcome).toMatchObject(OK)
-    expect(await first).toMatchObject({
+    expect(await mutes.shift()).toMatchObject({
       code: 'EAI_AGAIN',
       reason: 'the host name could not be looked up (DNS): the name server does not answer',
     })
-    for (const other of others) {
-      expect(await other).toMatchObject({ kind: 'timed-out' })
+    vi.advanceTimersByTime(5_000)
+    for (const outcome of mutes) {
+      expect(await outcome).toMatchObject({ kind: 'timed-out', layer: 'name' })
     }
-    // each of these is looked up once, now that the other is
+  })
+
+  it('keeps a name that `dns.lookup` alone knows waiting until the look-up under way ends, and no longer', async () => {
+    const farm = await startFarm(OLD)
+    const first = send(connectionTo('mute.example', farm))
     await until(() => mute.length === 1)
+    const outcome = send(connectionTo('printer', farm))
+    vi.advanceTimersByTime(1_000)
+    expect(await isSettled(outcome)).toBe(false)
+    zone.set('printer', [OLD])
+    mute.shift()!()
+    expect(await outcome).toMatchObject(OK)
+    expect(await first).toMatchObject({ code: 'EAI_AGAIN' })
   })
 })
 

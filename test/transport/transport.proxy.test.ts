@@ -220,6 +220,19 @@ describe('an answer to a URL that a proxy was asked for', () => {
     ['Squid has no way in time', 504, `x-squid-error:ERR_CANNOT_FORWARD 110`, 'did not reach the receiver in time'],
     ['Squid takes no such body', 413, `${SQUID}ERR_TOO_BIG 0`, 'refused to connect'],
     ['tinyproxy does not allow it', 403, TINY, 'does not allow connections to this receiver'],
+    ['another is refused', 502, 'Proxy-Status: p; error=connection_refused', 'did not reach the receiver'],
+    [
+      'another knows no such name',
+      504,
+      'proxy-status: "a b"; details="x"; error=dns_timeout\r\nVia: 1.1 p',
+      'did not reach the receiver in time',
+    ],
+    [
+      'the last of two denies it',
+      403,
+      'Proxy-Status: a; received-status=200, p; error=http_request_denied',
+      'does not allow connections to this receiver',
+    ],
     ['tinyproxy is refused', 500, TINY, 'did not reach the receiver'],
   ])("is the proxy's, which says nothing of others: %s", async (_what, status, head, reason) => {
     expect(await outcomeThrough('http', saying(answer(status, 's3cret', [head, 'Connection: close'])))).toEqual({
@@ -242,6 +255,11 @@ describe('an answer to a URL that a proxy was asked for', () => {
     ['it is behind two, in one line', 503, `${SQUID}ERR_CONNECT_FAIL 111\r\nVia: 1.1 theirs, 1.1 proxy`],
     ['it is behind a tinyproxy of its own', 500, `${TINY}\r\n${ITS_VIA}`],
     ['tinyproxy has heard nothing', 503, TINY],
+    ['another has heard nothing', 504, 'Proxy-Status: p; error=connection_read_timeout'],
+    ['another has heard no HTTP', 502, 'Proxy-Status: p; error=http_protocol_error'],
+    ['a proxy of its own has failed', 502, 'Proxy-Status: theirs; error=connection_refused, p; received-status=502'],
+    ['so a proxy says', 502, 'Proxy-Status: p; error=http_response_incomplete; received-status=200'],
+    ['it is behind one that says so', 502, `Proxy-Status: theirs; error=dns_error\r\nVia: 1.1 theirs\r\nVia: 1.1 p`],
     ['a refusal that has come through Squid', 403, `Server: nginx\r\n${ITS_VIA}`],
     ['it is well', 200, TINY],
   ])("is the receiver's: %s", async (_what, status, head) => {

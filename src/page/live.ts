@@ -1,5 +1,5 @@
 import type { Inputs } from 'preact/hooks'
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 
 import { createStore } from './store.ts'
 
@@ -169,24 +169,37 @@ const seconds = createStore(Date.now())
 let watchers = 0
 let clock: number | undefined
 
-/** The time, every second while somebody looks: for what says `in 40 s`. */
+/** Calls back every second while somebody looks. @returns its undo */
+function listenToClock(listener: () => void): () => void {
+  const undo = seconds.listen(listener)
+  watchers++
+  clock ??= window.setInterval(() => {
+    if (!document.hidden) {
+      seconds.set(Date.now())
+    }
+  }, 1_000)
+  return () => {
+    undo()
+    if (--watchers === 0) {
+      clearInterval(clock)
+      clock = undefined
+    }
+  }
+}
+
+/** The time, every second. What asks for it is drawn as often: see {@link useWords}. */
 export function useNow(): number {
   const [now, setNow] = useState(Date.now)
-  useEffect(() => {
-    const undo = seconds.listen(() => setNow(seconds.get()))
-    watchers++
-    clock ??= window.setInterval(() => {
-      if (!document.hidden) {
-        seconds.set(Date.now())
-      }
-    }, 1_000)
-    return () => {
-      undo()
-      if (--watchers === 0) {
-        clearInterval(clock)
-        clock = undefined
-      }
-    }
-  }, [])
+  useEffect(() => listenToClock(() => setNow(seconds.get())), [])
   return now
+}
+
+/** Words that depend on the time, like `in 40 s`: what shows them is drawn again only when they are others. */
+export function useWords(words: (now: number) => string): string {
+  const latest = useRef(words)
+  latest.current = words
+  const text = words(Date.now())
+  const [, setText] = useState(text)
+  useEffect(() => listenToClock(() => setText(latest.current(seconds.get()))), [])
+  return text
 }

@@ -5,7 +5,7 @@ import type { EndpointAnswer, HealthAnswer } from '../admin/answers.ts'
 import { ask } from './api.ts'
 import { Beats } from './beats.tsx'
 import { FirstSteps } from './first-steps.tsx'
-import { refresh, useLoaded, useNow } from './live.ts'
+import { refresh, useLoaded, useWords } from './live.ts'
 import { Action, Awaited, Mark, When } from './parts.tsx'
 import { hashOf } from './place.ts'
 import { Replay } from './replay.tsx'
@@ -171,7 +171,6 @@ function Endpoint({ endpoint, isChosen }: { endpoint: EndpointAnswer; isChosen: 
     await ask('POST', ['endpoints', id, 'actions', verb])
     refresh()
   }
-  const now = useNow()
   const isWell = state === 'working'
   return (
     <li
@@ -186,7 +185,7 @@ function Endpoint({ endpoint, isChosen }: { endpoint: EndpointAnswer; isChosen: 
       <div class='how'>
         <Mark tone={tone}>
           {words}
-          {since !== undefined && <> for {duration(Math.max(0, now - since))}</>}
+          {since !== undefined && <Since at={since} />}
         </Mark>
         {nextTryAt !== undefined && (
           <p>
@@ -247,6 +246,10 @@ function Counted({
       </a>
     </>
   )
+}
+
+function Since({ at }: { at: number }): JSX.Element {
+  return <> for {useWords(now => duration(Math.max(0, now - at)))}</>
 }
 
 /** Half of the requests of the last hour took no longer than `p50`, 95 % no longer than `p95`; ms. */

@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 
 import type { DeliveryAnswer } from '../admin/answers.ts'
 import { ApiError } from './api.ts'
-import { refresh, useNow } from './live.ts'
+import { refresh, useWords } from './live.ts'
 import type { Loaded } from './live.ts'
 import { createStore, useStore } from './store.ts'
 import { dateAndTime, phaseWords, statusWords, timeSince, timeUntil, TONES } from './words.ts'
@@ -32,8 +32,8 @@ export function Mark({ tone, children }: { tone: Tone; children: ComponentChildr
 }
 
 export function Status({ delivery }: { delivery: DeliveryAnswer }): JSX.Element {
-  const now = useNow()
-  return <Mark tone={TONES[delivery.status]}>{statusWords(delivery, now)}</Mark>
+  const words = useWords(now => statusWords(delivery, now))
+  return <Mark tone={TONES[delivery.status]}>{words}</Mark>
 }
 
 /** What a delivery is about. */
@@ -47,10 +47,10 @@ export function Event({ method, outcome }: { method: string; outcome: string }):
 
 /** When something was or will be, in words; the exact time on hovering, and for programs. */
 export function When({ at, isAhead = false }: { at: number; isAhead?: boolean }): JSX.Element {
-  const now = useNow()
+  const words = useWords(now => (isAhead ? timeUntil(at, now) : timeSince(at, now)))
   return (
     <time dateTime={new Date(at).toISOString()} title={dateAndTime(at)}>
-      {isAhead ? timeUntil(at, now) : timeSince(at, now)}
+      {words}
     </time>
   )
 }

@@ -139,7 +139,6 @@ export interface XoConfig {
 export interface HttpRequest extends IncomingMessage {
   readonly cookies?: Readonly<Record<string, unknown>>
   readonly ip?: string
-  readonly originalUrl?: string
   /** Of the session: for `return-url`, where the host leads to after signing in. */
   flash?(name: string, text: string): unknown
 }
@@ -193,6 +192,10 @@ export interface RestRequest {
 
 /** Of Express. */
 export interface RestResponse {
+  /** Whoever has asked is gone. */
+  readonly destroyed: boolean
+  /** Bytes that are written and not taken in yet. */
+  readonly writableLength: number
   status(code: number): RestResponse
   type(type: string): RestResponse
   json(value: unknown): unknown
@@ -200,6 +203,8 @@ export interface RestResponse {
   set(header: string, value: string): unknown
   write(text: string): unknown
   end(): unknown
+  /** Gives up the connection, with what is not taken in yet. */
+  destroy(): unknown
   on(event: 'close', listener: () => void): unknown
 }
 

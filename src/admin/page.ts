@@ -97,8 +97,9 @@ type Handler = (request: HttpRequest, response: ServerResponse) => Promise<void>
 async function sendPage(xo: Xo, request: HttpRequest, response: ServerResponse): Promise<void> {
   const user = await userOf(xo, request)
   if (user === undefined) {
-    // after signing in, the host leads back there; what is behind the # the browser itself carries along
-    request.flash?.('return-url', request.originalUrl ?? PATH)
+    // after signing in, the host leads back there; what is behind the # the browser itself carries along. Not what was
+    // asked for: that may be `http://somewhere.else/web-hooks`
+    request.flash?.('return-url', PATH)
     const signIn = xo.config.getOptional?.('authentication.defaultSignInPage')
     const location = typeof signIn === 'string' ? signIn : '/signin'
     response.writeHead(302, { Location: location, 'Cache-Control': 'no-store' }).end()

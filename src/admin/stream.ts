@@ -18,6 +18,9 @@ const CHECK_MS = 60_000
 /** Changes that are told one by one; more of them concern everything. */
 const MAX_CHANGES = 200
 
+/** Who takes in so little that more than this is waiting is not there any more: a laptop that sleeps, for example. */
+const MAX_UNREAD_BYTES = 64 * 1024
+
 interface Stream {
   readonly res: RestResponse
   readonly isAllowed: () => Promise<boolean>
@@ -63,6 +66,9 @@ export class Streams {
   }
 
   async #add(req: RestRequest, res: RestResponse): Promise<void> {
+    if (res.destroyed) {
+      return // gone while it was asked who that is: nothing would tell of its end any more
+    }
     if (this.#open.size >= MAX_STREAMS || this.#isClosed) {
       res.status(503).json({ error: 'too many streams', data: { expected: `at most ${MAX_STREAMS}` } })
       return
@@ -103,6 +109,7 @@ export class Streams {
   }
 
   async #look(): Promise<void> {
+    const own = this.#looking
     const before = this.#latest
     const page =
       before === undefined
@@ -110,8 +117,8 @@ export class Streams {
         : await this.#admin
             .ask(questions => questions.list({ changedSince: before, limit: MAX_CHANGES }))
             .catch(() => undefined)
-    if (this.#open.size === 0) {
-      return
+    if (this.#looking !== own) {
+      return // all have gone meanwhile: whoever has come since is looked for by another one
     }
     const now = performance.now()
     if (page !== undefined && page.latest !== before) {
@@ -127,8 +134,13 @@ export class Streams {
 
   #tell(text: string, now: number): void {
     this.#toldAt = now
-    for (const { res } of this.#open) {
-      res.write(text)
+    for (const stream of [...this.#open]) {
+      if (stream.res.writableLength > MAX_UNREAD_BYTES) {
+        this.#end(stream)
+        stream.res.destroy()
+      } else {
+        stream.res.write(text)
+      }
     }
   }
 

@@ -3,6 +3,8 @@ import { gzipSync } from 'node:zlib'
 
 import { expect, it } from 'vitest'
 
+import { openPage } from '../../src/admin/page.ts'
+import type { HttpRequest, Xo } from '../../src/xo.ts'
 import { PLUGIN_ID, pluginLog, startPlugin, userOf } from '../helpers/running-plugin.ts'
 import { ADMIN } from '../sandbox/sandbox.ts'
 import type { Sandbox } from '../sandbox/sandbox.ts'
@@ -36,6 +38,23 @@ it('leads who is not signed in to the form of the host, and tells others than ad
   const admin = await ask(sandbox, '/web-hooks', { as: ADMIN.email })
   expect(admin.status).toBe(200)
   expect(await admin.text()).toContain('<script type="module" src="/web-hooks/page.js">')
+})
+
+it('leads back to itself after signing in, wherever the request says that it is', async () => {
+  type Handler = (request: HttpRequest, response: object) => Promise<void>
+  const handlers = new Map<string, Handler>()
+  const xo = {
+    config: {},
+    registerHttpRequestHandler: (path: string, handler: Handler) => Promise.resolve(handlers.set(path, handler)),
+  }
+  openPage(xo as unknown as Xo, { info: () => {}, warn: () => {} })
+  const flashed: string[][] = []
+  const url = 'http://elsewhere.test/web-hooks'
+  const flash = (name: string, text: string): unknown => flashed.push([name, text])
+  const response = { writeHead: () => response, end: () => response }
+  const request = { method: 'GET', headers: {}, url, originalUrl: url, flash }
+  await handlers.get('/web-hooks')!(request as unknown as HttpRequest, response)
+  expect(flashed).toEqual([['return-url', '/web-hooks']])
 })
 
 it('sends its files under a policy of its own, and only what the browser does not have yet', async () => {

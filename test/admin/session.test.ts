@@ -13,6 +13,8 @@ class Response implements RestResponse {
   readonly written: string[] = []
   readonly #onClose: (() => void)[] = []
   isEnded = false
+  destroyed = false
+  writableLength = 0
   code = 200
 
   status(code: number): this {
@@ -26,6 +28,11 @@ class Response implements RestResponse {
   write = (text: string): void => void this.written.push(text)
   on = (_: 'close', listener: () => void): void => void this.#onClose.push(listener)
 
+  destroy(): void {
+    this.destroyed = true
+    this.end()
+  }
+
   end(): void {
     if (!this.isEnded) {
       this.isEnded = true
@@ -37,7 +44,18 @@ class Response implements RestResponse {
 function start() {
   let page: Page<Account> = { items: [], total: 0, latest: 'a.0' }
   const asked: unknown[] = []
-  const questions = { list: (query: unknown) => (asked.push(query), Promise.resolve(page)) }
+  /** Of the answers to come, ms. */
+  const delays: number[] = []
+  const questions = {
+    list: async (query: unknown): Promise<Page<Account>> => {
+      asked.push(query)
+      const delayMs = delays.shift()
+      if (delayMs !== undefined) {
+        await new Promise(resolve => setTimeout(resolve, delayMs))
+      }
+      return page
+    },
+  }
   const admin = { ask: (question: (each: typeof questions) => unknown) => Promise.resolve(question(questions)) }
   const sessions = new Map([['t0ken', { id: 'u', email: 'u', permission: 'admin' }]])
   const users = new Map([['u', { id: 'u', email: 'u', permission: 'admin' }]])
@@ -50,12 +68,11 @@ function start() {
     },
   }
   const streams = new Streams(xo as unknown as Xo, admin as unknown as Admin)
-  const open = async (cookies: RestRequest['cookies'] = {}): Promise<Response> => {
-    const res = new Response()
+  const open = async (cookies: RestRequest['cookies'] = {}, res = new Response()): Promise<Response> => {
     await streams.route.callback({ req: { params: {}, query: {}, headers: {}, cookies, is: () => false }, res })
     return res
   }
-  return { streams, open, sessions, users, asked, turnTo: (next: typeof page) => (page = next) }
+  return { streams, open, sessions, users, asked, delays, turnTo: (next: typeof page) => (page = next) }
 }
 
 it('a stream ends within a minute when its session does, or its user is no administrator any more', async () => {
@@ -102,4 +119,37 @@ it('a stream that is opened once all were ended is refused', async () => {
   streams.close()
   expect(stream.isEnded).toBe(true)
   expect((await open()).code).toBe(503)
+})
+
+it('changes are looked for in one place only, also when streams have come and gone before an answer', async () => {
+  const { open, asked, delays } = start()
+  const first = await open()
+  delays.push(400)
+  await vi.advanceTimersByTimeAsync(300)
+  first.end()
+  const second = await open()
+  await vi.advanceTimersByTimeAsync(1_000)
+  const before = asked.length
+  await vi.advanceTimersByTimeAsync(10_000)
+  expect(asked.length - before).toBeGreaterThan(30)
+  expect(asked.length - before).toBeLessThanOrEqual(41)
+  second.end()
+  await vi.advanceTimersByTimeAsync(1_000)
+  expect(vi.getTimerCount()).toBe(0)
+})
+
+it('who takes nothing in any more, or has gone before it is known who that is, holds no place', async () => {
+  const { open, turnTo } = start()
+  const gone = new Response()
+  gone.destroyed = true
+  await open({}, gone)
+  expect([gone.written, vi.getTimerCount()]).toEqual([[], 0])
+
+  const [asleep, awake] = [await open(), await open()]
+  asleep.writableLength = 1_000_000
+  turnTo({ items: [], total: 0, latest: 'a.1' })
+  await vi.advanceTimersByTimeAsync(1_000)
+  expect([asleep.destroyed, awake.isEnded]).toEqual([true, false])
+  const others = await Promise.all(Array.from({ length: 20 }, () => open()))
+  expect(others.map(({ code }) => code)).toEqual([...others.slice(1).map(() => 200), 503])
 })

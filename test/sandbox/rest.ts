@@ -64,6 +64,12 @@ export class RestApi {
       }
       let status = 200
       const res: RestResponse = {
+        get destroyed() {
+          return response.destroyed
+        },
+        get writableLength() {
+          return response.writableLength
+        },
         status: code => ((status = code), res),
         type: name => (response.setHeader('content-type', name), res),
         json: value => send(status, 'application/json', JSON.stringify(value)),
@@ -71,6 +77,7 @@ export class RestApi {
         set: (name, value) => response.setHeader(name, value),
         write: value => response.write(value),
         end: () => response.end(),
+        destroy: () => response.destroy(),
         on: (event, listener) => response.on(event, listener),
       }
       const values = found.pattern.exec(url.pathname)!.slice(1).map(decodeURIComponent)

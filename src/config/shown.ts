@@ -1,6 +1,8 @@
 import { createHmac } from 'node:crypto'
 
+import { AUTHORIZATIONS } from './authentication.ts'
 import { itemsOf } from './hook.ts'
+import { isHiddenName } from './stray-secrets.ts'
 import type { Problem } from '../problem.ts'
 import { isRecord, textOf, trimmedOf } from '../values.ts'
 
@@ -30,9 +32,13 @@ const PLAIN: ReadonlySet<string> = new Set([
   'type',
   'status',
   'format',
-  'authentication.authorization',
   'content.filter',
 ])
+
+/** Of a kind of authorization only those that exist: in a hook that is disabled there may be a token in the wrong field. */
+function isPlain(path: string, text: string): boolean {
+  return PLAIN.has(path) || (path === 'authentication.authorization' && AUTHORIZATIONS.has(text))
+}
 
 /**
  * The hooks of a configuration for whoever looks at them: a text that is not known to be harmless is replaced by a
@@ -79,14 +85,14 @@ function shownFields(fields: Readonly<Record<string, unknown>>, key: string, bas
   const shown: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(fields)) {
     const path = base + name
-    if (typeof value === 'boolean' || typeof value === 'number') {
+    if (typeof value === 'boolean' || (typeof value === 'number' && !isHiddenName(name))) {
       shown[name] = value
     } else if (isRecord(value)) {
       shown[name] = shownFields(value, key, `${path}.`)
     } else if (value !== null && value !== undefined && value !== '') {
       const text = textOf(value)
       shown[name] =
-        text !== undefined && PLAIN.has(path)
+        text !== undefined && isPlain(path, text)
           ? text
           : { ...fingerprinted(text ?? JSON.stringify(value), key), ...(path === 'url' && originOf(text)) }
     }

@@ -131,10 +131,16 @@ export class History {
     const counted: (readonly [endpoint: string, at: number, durationMs: number, isOk: boolean])[] = []
     for await (const row of log.readLog()) {
       // what this run has written is known
-      if (row.at >= this.#beganAt || this.#known(row.id) !== undefined) {
+      if (row.at >= this.#beganAt) {
         continue
       }
       const past = attemptIn(row)
+      if (past !== undefined && isText(row['endpoint'])) {
+        counted.push([row['endpoint'], past.at, past.durationMs, past.ok])
+      }
+      if (this.#known(row.id) !== undefined) {
+        continue // this run has tried it again
+      }
       const entry = found.get(row.id)
       if (entry !== undefined) {
         addOlder(entry, row, past)
@@ -143,9 +149,6 @@ export class History {
         if (made !== undefined) {
           found.set(row.id, made)
         }
-      }
-      if (past !== undefined && isText(row['endpoint'])) {
-        counted.push([row['endpoint'], past.at, past.durationMs, past.ok])
       }
     }
     // not before all is read: it may have to be read again

@@ -80,6 +80,21 @@ it('knows after a restart what the log tells: deliveries by any filter, their at
   expect(history.statistics.totals.outcomes).toMatchObject({ ok: 1, refused: 0 })
 })
 
+it('counts after a restart also what was tried before it of a delivery that has been tried again since', async () => {
+  vi.useFakeTimers({ toFake: ['Date'] })
+  const log = new Log()
+  const earlier = new History(log, 100)
+  attempt(earlier, keptOf(1), 1, Date.now(), false)
+  attempt(earlier, keptOf(1), 2, Date.now() + 1, false)
+  vi.advanceTimersByTime(10)
+  const history = new History(log, 100)
+  attempt(history, keptOf(1), 3, Date.now(), true)
+  await history.recall()
+  const { hours } = history.statistics.of('e', Date.now())!
+  expect([sum(hours.delivered), sum(hours.failed)]).toEqual([1, 2])
+  expect(history.page(ledger, {}, each => each).items).toMatchObject([{ id: 'd1', attempts: 3, status: 'delivered' }])
+})
+
 it('lists the newest of many as sorting all of them would', () => {
   const history = new History(undefined, 10_000)
   const numbers = Array.from({ length: 5_000 }, (_, n) => (n * 2_777) % 5_000)

@@ -11,6 +11,8 @@ import type { Filters } from './place.ts'
 import { curlOf, pretty } from './texts.ts'
 import { answerWords, dateAndTime, duration, size, statusSentence, timeOfDay } from './words.ts'
 
+const IS_OVER: ReadonlySet<string> = new Set(['delivered', 'discarded'])
+
 /** All that there is to know of one delivery, beside the list that it is in. */
 export function DeliveryDrawer({
   id,
@@ -21,7 +23,14 @@ export function DeliveryDrawer({
   items: readonly DeliveryAnswer[]
   filters: Filters
 }): JSX.Element {
-  const loaded = useLoaded(signal => ask<DetailsAnswer>('GET', ['deliveries', id], { signal }), [id])
+  const loaded = useLoaded<DetailsAnswer>(
+    (signal, last) =>
+      // what is over stays as it is, and its attempts have to be looked for in the log each time
+      last?.history !== undefined && IS_OVER.has(last.status)
+        ? Promise.resolve(last)
+        : ask('GET', ['deliveries', id], { signal }),
+    [id]
+  )
   const index = items.findIndex(item => item.id === id)
   const query = filters as Record<string, string>
   const close = (): void => go({ view: 'deliveries', query })
@@ -59,8 +68,6 @@ export function DeliveryDrawer({
     </Dialog>
   )
 }
-
-const IS_OVER: ReadonlySet<string> = new Set(['delivered', 'discarded'])
 
 function Delivery({ delivery }: { delivery: DetailsAnswer }): JSX.Element {
   const now = useNow()

@@ -276,12 +276,19 @@ function useless(uses: Uses, path: string, knownMethods: readonly string[]): rea
   ]
 }
 
+/** More than there are methods: each is compared with all of them. */
+const MAX_PATTERNS = 2_000
+
 function parseMethods(text: string, path: string, knownMethods?: readonly string[]): MethodPatterns {
   const methods = parsePatterns(text)
   if (methods.include.length === 0) {
     wrong(path, 'the name of an API method or event, like "vm.start", or a pattern, like "vm.*"', shown(text))
   }
-  const unknown = knownMethods === undefined ? [] : unknownPatterns(methods, knownMethods)
+  const count = methods.include.length + methods.exclude.length
+  if (count > MAX_PATTERNS) {
+    wrong(path, `at most ${MAX_PATTERNS} names and patterns`, String(count))
+  }
+  const unknown = knownMethods === undefined ? [] : unknownPatterns(methods, knownMethods).slice(0, 10)
   if (knownMethods !== undefined && unknown.length > 0) {
     const hints = unknown.map(pattern => suggestionFor(pattern, knownMethods)).filter(hint => hint !== undefined)
     const expected = ['names or patterns of API methods and events that exist', ...hints].join(': ')

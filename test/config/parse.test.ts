@@ -382,6 +382,19 @@ describe('what is wrong with a hook', () => {
       '"VM.Start", "qqqqqq", "vm.strated"',
     ],
     [
+      // each of them would be compared with each method that there is
+      { method: 'vm.start '.repeat(2_001) },
+      'method',
+      'at most 2000 names and patterns',
+      '2001',
+    ],
+    [
+      { method: 'rumpelstiltskin '.repeat(2_000) },
+      'method',
+      'names or patterns of API methods and events that exist',
+      Array.from({ length: 10 }, () => '"rumpelstiltskin"').join(', '),
+    ],
+    [
       { method: 'vm.started', type: 'pre' },
       'type',
       '"post": its events have no "pre" (vm.started), so that nothing would ever be sent',

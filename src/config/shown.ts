@@ -26,14 +26,7 @@ export interface ShownHook {
 }
 
 /** Texts that anyone may see who may see hooks. Any other is taken for a secret, those of later versions too. */
-const PLAIN: ReadonlySet<string> = new Set([
-  'name',
-  'method',
-  'type',
-  'status',
-  'format',
-  'content.filter',
-])
+const PLAIN: ReadonlySet<string> = new Set(['name', 'method', 'type', 'status', 'format', 'content.filter'])
 
 /** Of a kind of authorization only those that exist: in a hook that is disabled there may be a token in the wrong field. */
 function isPlain(path: string, text: string): boolean {

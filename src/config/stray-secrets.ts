@@ -108,9 +108,14 @@ export function secretsLeftBehind(before: Item, after: Item, typed: Item): Probl
     return []
   }
   return leavesOf(after)
-    .filter(({ path, value }) => isHiddenName(path.at(-1)!) && secretIn(value) !== undefined)
+    .filter(({ path, value }) => isSecretToMove(path) && secretIn(value) !== undefined)
     .filter(({ path }) => valueAt(typed, path) === undefined)
     .map(({ path }) => ({ path: path.join('.'), expected: ANEW, got: `the one for ${from}` }))
+}
+
+/** Headers too: who changes a hook without the form is not shown them, and does not see what would go there. */
+function isSecretToMove(path: Path): boolean {
+  return isHiddenName(path.at(-1)!) || path.join('.') === 'authentication.headers'
 }
 
 type Decision =

@@ -98,6 +98,15 @@ describe('a hook', () => {
     const typed = { url: 'http://elsewhere.example/', authentication: { token: 'another-token' } }
     expect(await rest(sandbox, 'PATCH', `hooks/${id}`, { body: typed })).toMatchObject({ status: 200 })
     expect(tokens(sandbox)).toEqual({ one: 'another-token' })
+    // so do headers
+    const headers = 'X-Key: a-key'
+    await rest(sandbox, 'PATCH', `hooks/${id}`, { body: { authentication: { headers } } })
+    const away = { url: 'http://third.example/', authentication: { token: 'a-third-token' } }
+    expect(await rest(sandbox, 'PATCH', `hooks/${id}`, { body: away })).toMatchObject({
+      ...{ status: 422, body: { data: { errors: [{ path: 'authentication.headers' }] } } },
+    })
+    const withHeaders = { ...away, authentication: { ...away.authentication, headers } }
+    expect(await rest(sandbox, 'PATCH', `hooks/${id}`, { body: withHeaders })).toMatchObject({ status: 200 })
   })
 
   it('is not changed over a change that was not seen', async () => {

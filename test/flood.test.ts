@@ -109,7 +109,10 @@ it('a flood that fits one hook leaves the other hooks of the endpoint their even
   const { relay, engine, sent, open } = startRelay()
   // even by one and the same party, which is all there is
   for (let i = 0; i < FLOOD; ++i) {
-    void relay.accept('api', 'post', { ...signalOf(i % (FLOOD / 100) === 0 ? 'vm.start' : 'vm.set', 'alice'), result: true })
+    void relay.accept('api', 'post', {
+      ...signalOf(i % (FLOOD / 100) === 0 ? 'vm.start' : 'vm.set', 'alice'),
+      result: true,
+    })
   }
   open()
   await drained(engine)

@@ -85,6 +85,8 @@ export interface CourierOptions {
   readonly onSafe?: (id: string) => void
   /** Opens the sockets of an endpoint. @default by the proxy of the settings and the addresses */
   readonly connect?: Connect
+  /** So many deliveries are kept. @default 100,000 */
+  readonly maxPending?: number
 }
 
 /**
@@ -116,6 +118,7 @@ export class Courier {
     legacy,
     onSafe = () => {},
     connect,
+    maxPending,
   }: CourierOptions = {}) {
     this.#onSafe = onSafe
     this.#configured = new Promise(resolve => {
@@ -126,6 +129,7 @@ export class Courier {
     this.#dispatcher = new Dispatcher({
       connect: endpoint => understood(open(endpoint), endpoint),
       onEvent: event => this.#report(event),
+      ...(maxPending !== undefined && { maxPending }),
       ...(legacy && { legacy }),
       ...(openDirectory && {
         openJournal: async isAlive => {

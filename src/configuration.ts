@@ -152,7 +152,7 @@ export class Configuration {
    * before it has left, so that none is lost; neither is what somebody saves in the form in between.
    *
    * Rejects with what `edit` throws, and with `invalidParameters` of xo-common if something is wrong with what comes of it:
-   * nothing has changed then.
+   * nothing has changed then. Rejects, too, if the host could not save what is in use by then: it is saved later.
    *
    * @param edit - is given the hooks, each with its id; may be called more than once
    */
@@ -178,6 +178,9 @@ export class Configuration {
       } catch (error) {
         if (order.isOutdated === true) {
           continue
+        }
+        if (order.taken !== undefined) {
+          this.#saveAgain() // it is in use, and what is in use is what is saved
         }
         throw error
       } finally {

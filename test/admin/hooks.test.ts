@@ -176,6 +176,18 @@ describe('a hook', () => {
     expect(tokens(sandbox)['two']).toBe('second-token')
   })
 
+  it('that was changed is saved later, if the database did not take it', async () => {
+    const sandbox = await startPlugin({ saved: { hooks: [hookOf('one')] } })
+    const [id] = await ids(sandbox)
+    sandbox.plugins.failsNext = true
+    await expect(call(sandbox, 'webHooks.updateHook', { id, hook: { name: 'two' } })).rejects.toThrow()
+    const { items } = (await call(sandbox, 'webHooks.getHooks')) as { items: Params[] }
+    expect(items).toMatchObject([{ id, name: 'two' }])
+    await eventually(() => expect(savedHooks(sandbox)).toMatchObject([{ id, name: 'two' }]))
+    await call(sandbox, 'webHooks.updateHook', { id, hook: { method: 'vm.start' } })
+    expect(savedHooks(sandbox)).toMatchObject([{ id, name: 'two', method: 'vm.start' }])
+  })
+
   it('that is deleted takes no other one’s secret along', async () => {
     const saved = { hooks: [withToken('a', 'token-of-a'), withToken('b', 'token-of-b'), withToken('c', 'token-of-c')] }
     for (const remove of [

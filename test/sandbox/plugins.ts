@@ -60,6 +60,8 @@ const requireResolve = createRequire(import.meta.url).resolve
 export class Plugins {
   /** What Ajv had to say about the schemas in its strict mode; xo-server prints it at start. */
   readonly schemaWarnings: string[] = []
+  /** The database does not take the next configuration. */
+  failsNext = false
 
   readonly #ajv: Ajv
   readonly #host: Host
@@ -129,6 +131,10 @@ export class Plugins {
     await this.#configure(plugin, merged)
     // the database takes a while
     await new Promise(setImmediate)
+    if (this.failsNext) {
+      this.failsNext = false
+      throw new Error('the database is away')
+    }
     this.#writeMetadata(id, { configuration: merged })
   }
 
